@@ -1,0 +1,63 @@
+/*
+ * loop.h - one thread's event loop: libev, its timers, and the end of each turn.
+ *
+ *     turn:  events (read, decode, plan) -> turn-end hooks in order of registration -> sleep
+ *
+ * Collect during the turn, act at its end: that is batching, and fewer system calls. The hooks run
+ * right before the loop would sleep (ev_prepare). A hook that made new work ready asks for another
+ * turn with loop_again. Owner: its thread; nothing here may be called from another one.
+ */
+#ifndef SHOAL_CORE_LOOP_H
+#define SHOAL_CORE_LOOP_H
+
+#include <ev.h>
+
+#include "core/list.h"
+
+typedef struct Loop Loop;
+typedef struct Timer Timer;
+
+typedef void (*LoopHook)(void *ctx);
+typedef void (*TimerFn)(Timer *timer);
+
+/* Embed it; `ctx` is the owner's. Not in the loop while not armed. */
+struct Timer {
+    ev_timer ev;
+    Loop *loop;
+    TimerFn on_time;
+    void *ctx;
+};
+
+#define LOOP_HOOKS_MAX 16
+
+struct Loop {
+    struct ev_loop *ev;
+    uint64_t now_us; /* clock at the start of this turn's events; cheap to read */
+    ev_prepare prepare;
+    ev_check check;
+    ev_idle idle; /* armed by loop_again: keeps the loop from sleeping */
+    struct {
+        LoopHook hook;
+        void *ctx;
+    } hooks[LOOP_HOOKS_MAX];
+    int hook_count;
+    bool stopping;
+    List dirty; /* streams with output; flushed by stream_flush_all, see stream.h */
+};
+
+bool loop_init(Loop *loop) MUST_USE;
+void loop_finish(Loop *loop);
+/* Runs until loop_stop; the hooks run once more before it returns. */
+void loop_run(Loop *loop);
+void loop_stop(Loop *loop);
+void loop_on_turn_end(Loop *loop, LoopHook hook, void *ctx);
+/* Do not sleep before the next turn. */
+void loop_again(Loop *loop);
+
+void timer_init(Timer *timer, Loop *loop, TimerFn on_time, void *ctx);
+/* Arms or re-arms; fires once. */
+void timer_start_ms(Timer *timer, uint64_t after_ms);
+void timer_stop(Timer *timer);
+static inline bool timer_armed(const Timer *timer) { return ev_is_active(&timer->ev); }
+
+#endif
