@@ -169,7 +169,10 @@ WireResult backend_read_empty(Slice body, Error *err)
     return finish(&r, err);
 }
 
-void backend_put_empty(Buf *buf, char type) { writer_end(buf, writer_begin(buf, type)); }
+void backend_put_empty(Buf *buf, char type)
+{
+    writer_end(buf, writer_begin(buf, type));
+}
 
 WireResult backend_read_ready(Slice body, char *ret, Error *err)
 {

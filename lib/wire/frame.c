@@ -50,8 +50,14 @@ static const uint8_t BACKEND_SIZES[256] = {
     [BACKEND_READY] = SIZE_SMALL,
 };
 
-bool frame_type_known_frontend(uint8_t type) { return FRONTEND_SIZES[type] != SIZE_UNKNOWN; }
-bool frame_type_known_backend(uint8_t type) { return BACKEND_SIZES[type] != SIZE_UNKNOWN; }
+bool frame_type_known_frontend(uint8_t type)
+{
+    return FRONTEND_SIZES[type] != SIZE_UNKNOWN;
+}
+bool frame_type_known_backend(uint8_t type)
+{
+    return BACKEND_SIZES[type] != SIZE_UNKNOWN;
+}
 
 size_t frame_body_max_frontend(uint8_t type, size_t large_max)
 {

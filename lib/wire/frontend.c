@@ -181,8 +181,14 @@ size_t frontend_bind_begin(Buf *buf, Slice portal, Slice statement, WireFormats 
     return mark;
 }
 
-void frontend_bind_value(Buf *buf, Slice value) { writer_value(buf, value); }
-void frontend_bind_null(Buf *buf) { writer_null(buf); }
+void frontend_bind_value(Buf *buf, Slice value)
+{
+    writer_value(buf, value);
+}
+void frontend_bind_null(Buf *buf)
+{
+    writer_null(buf);
+}
 
 void frontend_bind_end(Buf *buf, size_t mark, WireFormats result_formats)
 {
@@ -266,11 +272,23 @@ WireResult frontend_read_empty(Slice body, Error *err)
     return finish(&r, err);
 }
 
-static void empty_put(Buf *buf, char type) { writer_end(buf, writer_begin(buf, type)); }
+static void empty_put(Buf *buf, char type)
+{
+    writer_end(buf, writer_begin(buf, type));
+}
 
-void frontend_put_sync(Buf *buf) { empty_put(buf, FRONTEND_SYNC); }
-void frontend_put_flush(Buf *buf) { empty_put(buf, FRONTEND_FLUSH); }
-void frontend_put_terminate(Buf *buf) { empty_put(buf, FRONTEND_TERMINATE); }
+void frontend_put_sync(Buf *buf)
+{
+    empty_put(buf, FRONTEND_SYNC);
+}
+void frontend_put_flush(Buf *buf)
+{
+    empty_put(buf, FRONTEND_FLUSH);
+}
+void frontend_put_terminate(Buf *buf)
+{
+    empty_put(buf, FRONTEND_TERMINATE);
+}
 
 /* ---- login ----------------------------------------------------------------------------------- */
 
@@ -346,8 +364,14 @@ void frontend_put_startup(Buf *buf, uint32_t version, const StartupParam *params
     first_end(buf, mark);
 }
 
-void frontend_put_ssl_request(Buf *buf) { first_end(buf, first_begin(buf, PROTOCOL_SSL)); }
-void frontend_put_gss_request(Buf *buf) { first_end(buf, first_begin(buf, PROTOCOL_GSS)); }
+void frontend_put_ssl_request(Buf *buf)
+{
+    first_end(buf, first_begin(buf, PROTOCOL_SSL));
+}
+void frontend_put_gss_request(Buf *buf)
+{
+    first_end(buf, first_begin(buf, PROTOCOL_GSS));
+}
 
 void frontend_put_cancel(Buf *buf, uint32_t pid, uint32_t key)
 {
@@ -398,7 +422,10 @@ void frontend_put_copy_data(Buf *buf, Slice data)
     writer_end(buf, mark);
 }
 
-void frontend_put_copy_done(Buf *buf) { empty_put(buf, FRONTEND_COPY_DONE); }
+void frontend_put_copy_done(Buf *buf)
+{
+    empty_put(buf, FRONTEND_COPY_DONE);
+}
 
 void frontend_put_copy_fail(Buf *buf, Slice reason)
 {

@@ -22,8 +22,9 @@ WireResult startup_next(Slice in, StartupPacket *ret, Arena *arena, Error *err)
     if (in.len < 4)
         return WIRE_MORE;
     if (startup_looks_like_tls(in) || startup_looks_like_http(in)) {
-        *ret = (StartupPacket){.kind = startup_looks_like_tls(in) ? STARTUP_TLS_HELLO : STARTUP_HTTP,
-                               .whole = slice_of(in.data, 0)};
+        *ret =
+            (StartupPacket){.kind = startup_looks_like_tls(in) ? STARTUP_TLS_HELLO : STARTUP_HTTP,
+                            .whole = slice_of(in.data, 0)};
         return WIRE_OK;
     }
     WireReader r = reader_of(in);
@@ -212,7 +213,8 @@ static WireResult replication_decode(Slice value, StartupReplication *ret, Error
     return WIRE_OK;
 }
 
-/* PostgreSQL cuts longer names to 63 bytes, and so would meet another user than the one we check. */
+/* PostgreSQL cuts longer names to 63 bytes, and so would meet another user than the one we check.
+ */
 static WireResult names_decode(const Special *special, StartupPacket *packet, Error *err)
 {
     if (special->user.len == 0) {
@@ -283,7 +285,10 @@ void startup_put_negotiate(Buf *buf, const StartupPacket *packet)
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static bool is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 /* The next word of `*rest`, unescaped into `room` (which is as long as the whole text). */
 static bool word_next(Slice *rest, uint8_t *room, Slice *ret)
@@ -307,7 +312,8 @@ static bool word_next(Slice *rest, uint8_t *room, Slice *ret)
 }
 
 /* "name=value"; dashes in the name become underscores, in place. */
-static bool setting_split(uint8_t *text, size_t len, StartupParam *ret, const char *dash, Error *err)
+static bool setting_split(uint8_t *text, size_t len, StartupParam *ret, const char *dash,
+                          Error *err)
 {
     uint8_t *equals = len ? memchr(text, '=', len) : NULL;
     size_t name_len = equals ? (size_t)(equals - text) : len;

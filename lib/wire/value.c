@@ -35,7 +35,10 @@ ValueResult value_canonical(uint32_t type_oid, int format, Slice value, Arena *a
 }
 
 /* A NUL is an error in every text that PostgreSQL receives. */
-static bool has_nul(Slice value) { return value.len && memchr(value.data, 0, value.len); }
+static bool has_nul(Slice value)
+{
+    return value.len && memchr(value.data, 0, value.len);
+}
 
 static ValueResult string_canonical(uint32_t type_oid, Slice value, Slice *ret)
 {
@@ -70,7 +73,10 @@ static uint64_t number_get(Slice bytes)
 
 /* ---- from text ------------------------------------------------------------------------------- */
 
-static bool is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 static Slice trim(Slice text)
 {
@@ -202,7 +208,10 @@ static bool bytea_hex(Slice text, uint8_t *room, size_t *ret_len)
     return true;
 }
 
-static bool is_octal(uint8_t c) { return c >= '0' && c <= '7'; }
+static bool is_octal(uint8_t c)
+{
+    return c >= '0' && c <= '7';
+}
 
 /* Bytes as they are, backslash doubled, or backslash and three octal digits. */
 static bool bytea_escape(Slice text, uint8_t *room, size_t *ret_len)

@@ -119,7 +119,7 @@ bool time_read_timestamp(Slice text, bool with_zone, int64_t *ret_us)
     if (!date_take(&text, &days) || !(byte_take(&text, ' ') || byte_take(&text, 'T')) ||
         !clock_take(&text, &clock) || (with_zone && !zone_take(&text, &zone)) || text.len)
         return false;
-    *ret_us = days * SECONDS_PER_DAY * US_PER_SECOND + clock - zone;
+    *ret_us = (int64_t)days * SECONDS_PER_DAY * US_PER_SECOND + clock - zone;
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* value_time.h - dates and timestamps of value.c: ISO texts that mean the same in every DateStyle. */
+/* value_time.h - dates and timestamps of value.c: ISO texts that mean the same in every DateStyle.
+ */
 #ifndef SHOAL_WIRE_VALUE_TIME_H
 #define SHOAL_WIRE_VALUE_TIME_H
 
