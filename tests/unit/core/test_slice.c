@@ -52,6 +52,10 @@ static void length_order_and_seed_enter_the_hash(void **state)
             assert_true(slice_hash(slice_of(zeros, a), 1) != slice_hash(slice_of(zeros, b), 1));
     assert_true(slice_hash(SLICE("11111111222222223"), 1) !=
                 slice_hash(SLICE("22222222111111113"), 1));
+    uint64_t words[5] = {1, 0xd6e8feb86659fd93u, 1, 0x9e3779b97f4a7c15u, 5};
+    uint64_t before = slice_hash(slice_of(words, sizeof(words)), 0);
+    words[0] = words[2] = 2; /* beside the hash's own constants they count as everywhere */
+    assert_true(slice_hash(slice_of(words, sizeof(words)), 0) != before);
     assert_true(slice_hash(SLICE("abc"), 1) != slice_hash(SLICE("abc"), 2));
     assert_true(slice_hash(SLICE("abc"), 0) == slice_hash(SLICE("abc"), 0));
     assert_true(slice_hash(SLICE("abc"), 0) != slice_hash(SLICE("abc"), 1));
