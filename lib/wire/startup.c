@@ -372,14 +372,19 @@ bool startup_options_parse(Slice options, Arena *arena, StartupParam **ret, size
     return true;
 }
 
+static void escaped_put(Buf *buf, Slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (is_space(text.data[i]) || text.data[i] == '\\')
+            writer_u8(buf, '\\');
+        writer_u8(buf, text.data[i]);
+    }
+}
+
 void startup_options_put(Buf *buf, Slice name, Slice value)
 {
     writer_bytes(buf, SLICE(" -c "));
-    writer_bytes(buf, name);
+    escaped_put(buf, name);
     writer_u8(buf, '=');
-    for (size_t i = 0; i < value.len; i++) {
-        if (is_space(value.data[i]) || value.data[i] == '\\')
-            writer_u8(buf, '\\');
-        writer_u8(buf, value.data[i]);
-    }
+    escaped_put(buf, value);
 }

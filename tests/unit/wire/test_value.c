@@ -143,7 +143,7 @@ static void dates_are_understood_only_when_nobody_can_differ(void **state)
     /* Lost otherwise: 02/03/2024 is in February for one client and in March for another. */
     same(WIRE_OID_DATE, "2000-01-01", SLICE("\0\0\0\0"));
     same(WIRE_OID_DATE, "1999-12-31", SLICE("\xff\xff\xff\xff"));
-    same(WIRE_OID_DATE, "2024-02-29", SLICE("\0\0\x22\x7b"));
+    same(WIRE_OID_DATE, "2024-02-29", SLICE("\0\0\x22\x79"));
     same(WIRE_OID_DATE, "0001-01-01", SLICE("\xff\xf4\xdb\xf9"));
     same(WIRE_OID_TIMESTAMP, "2000-01-01 00:00:01.5", SLICE("\0\0\0\0\0\x16\xe3\x60"));
     same(WIRE_OID_TIMESTAMP, "1999-12-31T23:59:59.999999",
