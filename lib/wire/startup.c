@@ -317,13 +317,13 @@ static bool setting_split(uint8_t *text, size_t len, StartupParam *ret, const ch
 {
     uint8_t *equals = len ? memchr(text, '=', len) : NULL;
     size_t name_len = equals ? (size_t)(equals - text) : len;
-    for (size_t i = 0; i < name_len; i++)
-        if (text[i] == '-')
-            text[i] = '_';
     if (!equals || name_len == 0) {
         error_set(err, SQLSTATE_SYNTAX_ERROR, "%s%.*s requires a value", dash, (int)name_len, text);
         return false;
     }
+    for (size_t i = 0; i < name_len; i++)
+        if (text[i] == '-')
+            text[i] = '_';
     ret->name = slice_of(text, name_len);
     ret->value = slice_of(equals + 1, len - name_len - 1);
     return true;

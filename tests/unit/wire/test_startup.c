@@ -250,7 +250,7 @@ static void options_without_value_or_of_other_kinds_are_refused(void **state)
     struct {
         const char *text, *sqlstate, *message;
     } cases[] = {{"-c a", "42601", "-c a requires a value"},
-                 {"--b-c", "42601", "--b_c requires a value"},
+                 {"--b-c", "42601", "--b-c requires a value"},
                  {"-c", "0A000", "startup option \"-c\" is not supported"},
                  {"-e", "0A000", "startup option \"-e\" is not supported"},
                  {"-c a=b banana", "0A000", "startup option \"banana\" is not supported"}};
