@@ -129,11 +129,13 @@ static bool store_find_or_create(Store *store, uint32_t bucket_count, const Conf
         if (S_ISREG(st.st_mode))
             return st.st_size > 0 || store_corrupt(store, err, "empty");
         error_set(err, SQLSTATE_IO_ERROR, "store %.200s: not a regular file", store->path);
+        error_hint(err, "\"store\" in shards.ini names a file; it is made when it does not exist.");
         return false;
     }
     if (errno == ENOENT)
         return store_no_leftovers(store, err) && store_create(store->path, bucket_count, config, err);
     error_set(err, SQLSTATE_IO_ERROR, "store %.200s: %s", store->path, strerror(errno));
+    error_hint(err, "Look at \"store\" in shards.ini; its directory must exist and be readable.");
     return false;
 }
 
