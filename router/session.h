@@ -40,8 +40,15 @@ typedef enum SessionCopy {
     SESSION_COPY_DRAIN    /* extended protocol: COPY failed; late d c f are dropped up to the Sync */
 } SessionCopy;
 
+/* Who may hold a server connection (task->holder): the first member says which it is. */
+typedef struct Holder {
+    enum { HOLDER_SESSION, HOLDER_BROADCAST } kind;
+} Holder;
+
 typedef struct Session {
-    List link; /* worker.sessions or worker.dead */
+    Holder holder;  /* first member */
+    List link;      /* worker.sessions or worker.dead */
+    List wake_link; /* worker.woken */
     Worker *worker;
     uint64_t id;
     int state; /* SessionState */
@@ -55,7 +62,6 @@ typedef struct Session {
     bool console, admin, monitor;
     bool tls;
     uint32_t cancel_pid, cancel_key;
-    List cancel_link; /* worker's table of cancel keys hangs on cancel_pid */
 
     char tx;           /* I, T or E: what the last ReadyForQuery said */
     bool tx_lost;      /* E without a server connection */
@@ -76,7 +82,10 @@ typedef struct Session {
 
     List requests;     /* in order of arrival; answers leave in this order */
     uint32_t request_count;
-    Request *building; /* not yet complete; not in the list */
+    Request *building; /* not yet complete; not in the list, unless it was flushed */
+    Request *undispatched; /* first of the list that is still QUEUED */
+    uint32_t running;      /* requests in state RUNNING */
+    bool running_alone;    /* the running one changes the session: nothing may overtake or join it */
     bool skip_to_sync; /* the decoder saw a malformed extended message */
     int copy;          /* SessionCopy of the first request */
     bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
@@ -102,7 +111,7 @@ void session_close_gently(Session *session);
 
 /* Sends on what can be sent: dispatches queued requests, goes on decoding. Safe to call any time. */
 void session_run(Session *session);
-/* The first request ended and left the list. */
+/* A request ended: those at the head that are answered leave, the next ones get their turn. */
 void session_on_request_end(Session *session);
 /* A cancel request with this session's key arrived. */
 void session_cancel(Session *session);
