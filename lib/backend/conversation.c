@@ -331,6 +331,7 @@ static void on_frame(Backend *backend, const Frame *frame)
 static void on_unasked(Backend *backend, const Frame *frame)
 {
     Error err;
+    ErrorResponse notice;
     if (backend_check(frame, &err) != WIRE_OK) {
         refuse_bytes(backend, &err);
         return;
@@ -339,6 +340,9 @@ static void on_unasked(Backend *backend, const Frame *frame)
     if (frame->type == BACKEND_PARAMETER_STATUS &&
         backend_read_parameter_status(frame->body, &status, &err) == WIRE_OK)
         backend_learn_parameter(backend, status.name, status.value);
+    if (frame->type == BACKEND_NOTICE && backend_read_error(frame->body, &notice, &err) == WIRE_OK &&
+        memcmp(notice.sqlstate.data, "57P", 3) == 0) /* it warns of its end */
+        error_response_copy(&notice, &backend->last_error);
     const Expect *head = expect_head(&backend->owed);
     bool shown = backend->task && backend->errand == ERRAND_NONE && !(head && head->hidden);
     if (shown && (frame->type != BACKEND_NOTIFICATION || backend->task->holder)) {
