@@ -173,6 +173,16 @@ static bool types_agree(uint32_t value_oid, uint32_t key_oid)
     return false;
 }
 
+/* Text is hashed in the database's encoding; a client that speaks another one can be followed as long
+ * as it stays in ASCII. */
+static bool is_ascii(Slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] & 0x80)
+            return false;
+    return true;
+}
+
 /* The canonical bytes of a value compared with `table`'s key. False: only PostgreSQL can know. */
 static bool value_key(const Planner *p, const ShapeValue *value, const Table *table, Slice *ret)
 {
@@ -223,8 +233,9 @@ static bool value_key(const Planner *p, const ShapeValue *value, const Table *ta
         return false;
     if (value_canonical(oid, format, bytes, arena, ret) != VALUE_OK)
         return false;
-    /* char(n): trailing blanks count in no comparison, and in no hash. */
-    return true;
+    KeyType type = key_type_of(oid);
+    bool text = (type == KEY_TEXT && oid != WIRE_OID_BYTEA) || type == KEY_BPCHAR;
+    return !text || p->in->same_encoding || is_ascii(*ret);
 }
 
 static bool value_shard(const Planner *p, const ShapeValue *value, const Table *table, uint32_t *ret)

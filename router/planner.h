@@ -36,6 +36,7 @@ typedef struct PlanInput {
     Slice user;
     Slice search_path;
     bool in_transaction; /* a transaction block is open (or opened by the same request) */
+    bool same_encoding;  /* client and database encoding agree: text keys may hold any character */
     Arena *arena;        /* scratch */
 } PlanInput;
 

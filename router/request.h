@@ -24,11 +24,6 @@
 
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
-/* What a statement will have done to the session once it has succeeded. */
-typedef struct RequestEffect {
-    const Shape *shape;
-} RequestEffect;
-
 typedef struct Broadcast Broadcast;
 
 struct Request {
@@ -51,17 +46,22 @@ struct Request {
     uint32_t statement_count;
     Statement **created; /* by PARSE, in order; ParseCompletes confirm them one by one */
     uint32_t created_count, confirmed_count;
-    PlanStatement *planned; /* statements that will be executed */
-    uint32_t planned_count;
-    Shape *query_shape; /* of a TASK_QUERY; reference held */
-    ShapeReading reading;
+    PlanStatement *planned; /* statements that will be executed, in order */
+    uint32_t planned_count, planned_room;
+    Shape **shapes; /* of TASK_QUERYs; references held */
+    uint32_t shape_count;
+    uint32_t prepared_count; /* steps looked at so far */
+    BindMessage *bound;      /* the last Bind, and its statement: what an Execute executes */
+    Statement *bound_statement;
+    const ShapeReading *last_reading;
+    int32_t max_rows; /* of the last Execute */
 
     Error *local_error; /* Shoal's own: said when the steps before it are answered, unless they failed */
     bool error_seen;    /* an ErrorResponse went to the client */
     char error_state[6];
-    bool effects_unknown; /* an error in the middle of a multi-statement Query */
-    bool discard_all;
-    bool ddl;
+    bool pins; /* it leaves state on the server session */
+    bool not_batched; /* the batcher has said no already */
+    Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
 
     Task task;
     Sink sink;

@@ -4,7 +4,7 @@
  *   state      list              meaning                                       leaves to
  *   LOGIN      worker.sessions   TLS, startup, authentication (login.c)        ACTIVE, DEAD
  *   ACTIVE     worker.sessions   requests are read and answered                CLOSING, DEAD
- *   CLOSING    worker.sessions   last words are being written, input is ignored DEAD
+ *   CLOSING    worker.closing    last words are being written, input is ignored DEAD
  *   DEAD       worker.dead       gone; reaped at the end of the turn
  *
  * The transaction, as the client knows it:
@@ -40,8 +40,15 @@ typedef enum SessionCopy {
     SESSION_COPY_DRAIN    /* extended protocol: COPY failed; late d c f are dropped up to the Sync */
 } SessionCopy;
 
+/* Who may hold a server connection (task->holder): the first member says which it is. */
+typedef struct Holder {
+    enum { HOLDER_SESSION, HOLDER_BROADCAST } kind;
+} Holder;
+
 typedef struct Session {
-    List link; /* worker.sessions or worker.dead */
+    Holder holder;  /* first member */
+    List link;      /* worker.sessions, worker.closing or worker.dead */
+    List wake_link; /* worker.woken */
     Worker *worker;
     uint64_t id;
     int state; /* SessionState */
@@ -55,7 +62,6 @@ typedef struct Session {
     bool console, admin, monitor;
     bool tls;
     uint32_t cancel_pid, cancel_key;
-    List cancel_link; /* worker's table of cancel keys hangs on cancel_pid */
 
     char tx;           /* I, T or E: what the last ReadyForQuery said */
     bool tx_lost;      /* E without a server connection */
@@ -76,13 +82,18 @@ typedef struct Session {
 
     List requests;     /* in order of arrival; answers leave in this order */
     uint32_t request_count;
-    Request *building; /* not yet complete; not in the list */
+    Request *building; /* not yet complete; not in the list, unless it was flushed */
+    Request *undispatched; /* first of the list that is still QUEUED */
+    uint32_t running;      /* requests in state RUNNING */
+    bool running_alone;    /* the running one changes the session: nothing may overtake or join it */
     bool skip_to_sync; /* the decoder saw a malformed extended message */
     int copy;          /* SessionCopy of the first request */
     bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
     bool terminate;    /* X was read: close when all answers are out */
     uint64_t idle_since_us;
+    uint64_t closing_since_us; /* CLOSING: a client that does not read is not waited for for ever */
     uint64_t connected_us;
+    uint64_t bytes_seen; /* of stream.bytes_in, already in the worker's statistics */
     uint64_t statement_total;
 } Session;
 
@@ -100,9 +111,14 @@ void session_fatal(Session *session, const Error *err);
 /* A clean end: what is in the output buffer is still written. */
 void session_close_gently(Session *session);
 
+/* Shoal stops: 57P01. */
+void session_stop(Session *session);
+/* The connection it held, with nothing in flight, died. */
+void session_on_held_lost(Session *session, Backend *backend);
+
 /* Sends on what can be sent: dispatches queued requests, goes on decoding. Safe to call any time. */
 void session_run(Session *session);
-/* The first request ended and left the list. */
+/* A request ended: those at the head that are answered leave, the next ones get their turn. */
 void session_on_request_end(Session *session);
 /* A cancel request with this session's key arrived. */
 void session_cancel(Session *session);

@@ -424,8 +424,8 @@ void config_write_markdown(FILE *out)
     fputs("# Configuration\n\n"
           "<!-- Written from the settings table (lib/meta/settings.c) by `ninja -C build settings-doc`. -->\n\n"
           "Shoal reads one file, `shards.ini`: sections in brackets, `key = value` below them, comments after\n"
-          "`#` or `;` at the beginning of a line, or after ` ;` behind a value. Paths that do not begin with `/`\n"
-          "start at the directory of the file.\n\n"
+          "`#` or `;` at the beginning of a line, or after ` ;` behind a value (so no value has ` ;` in it).\n"
+          "Paths that do not begin with `/` start at the directory of the file.\n\n"
           "Durations are written with a unit: `us` `ms` `s` `min` `h` `d`. Sizes too: `B` `kB` `MB` `GB`.\n"
           "A wrong line stops the start with `file:line: reason`; RELOAD keeps the old configuration then.\n"
           "The last column but one says how a changed value is taken over: by RELOAD, or by a restart.\n",

@@ -32,6 +32,19 @@ static void a_verifier_is_what_the_rfc_says(void **state)
     arena_finish(&arena);
 }
 
+/* Else: a password typed on another keyboard (RFC 4013: soft hyphen, ligature) is a wrong one. */
+static void passwords_are_prepared_as_clients_do(void **state)
+{
+    Arena arena;
+    arena_init(&arena, 1024);
+    Slice salt = SLICE("0123456789abcdef");
+    const char *plain = scram_verifier_salted("IX", salt, 4096, &arena);
+    assert_string_equal(scram_verifier_salted("I\xC2\xAD" "X", salt, 4096, &arena), plain);
+    assert_string_equal(scram_verifier_salted("\xE2\x85\xA8", salt, 4096, &arena), plain);
+    assert_true(scram_is_verifier(scram_verifier_salted("\xFF not UTF-8", salt, 4096, &arena)));
+    arena_finish(&arena);
+}
+
 /* Else: a damaged verifier is taken for a (very long) password, or a password for a verifier. */
 static void only_whole_verifiers_are_verifiers(void **state)
 {
@@ -127,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_verifier_is_what_the_rfc_says),
+        cmocka_unit_test(passwords_are_prepared_as_clients_do),
         cmocka_unit_test(only_whole_verifiers_are_verifiers),
         cmocka_unit_test(sections_and_list_become_one),
         cmocka_unit_test(secrets_stay_secret),
