@@ -4,7 +4,7 @@
  * `backend_read_x` decodes the body of one Frame (OK or BAD, never MORE), checks all of it and
  * borrows its Slices. BAD (08P01) means that the server lies or is broken: drop that connection
  * and tell the client 08006. `backend_put_x` appends one whole message; trouble is the Buf's
- * sticky `failed`.
+ * sticky `failed`. Decoders fill *ret on the way: after BAD it means nothing.
  */
 #ifndef SHOAL_WIRE_BACKEND_H
 #define SHOAL_WIRE_BACKEND_H

@@ -4,7 +4,7 @@
  * `frontend_read_x` decodes the body of one Frame (OK or BAD, never MORE) and borrows all Slices
  * from it. A BAD carries the SQLSTATE and the words that PostgreSQL 15 would answer; the
  * connection is kept and the session skips to Sync. `frontend_put_x` appends one whole message;
- * trouble is the Buf's sticky `failed`.
+ * trouble is the Buf's sticky `failed`. Decoders fill *ret on the way: after BAD it means nothing.
  */
 #ifndef SHOAL_WIRE_FRONTEND_H
 #define SHOAL_WIRE_FRONTEND_H

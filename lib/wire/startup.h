@@ -18,6 +18,7 @@ typedef enum StartupKind {
     STARTUP_SSL_REQUEST, /* answer one byte 'S' or 'N' */
     STARTUP_GSS_REQUEST, /* answer one byte 'N' */
     STARTUP_CANCEL,      /* no answer, ever: close */
+    STARTUP_CANCEL_BAD,  /* a cancel request of a wrong length: count it, close, no answer */
     STARTUP_MESSAGE,     /* log in */
     STARTUP_TLS_HELLO,   /* a TLS ClientHello without SSLRequest; `whole` is empty: not consumed */
     STARTUP_HTTP         /* somebody speaks HTTP to us; `whole` is empty: close */

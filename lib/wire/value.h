@@ -3,7 +3,8 @@
  *
  * The canonical form is what the type's binary send function gives: int4 '  +7 ' and binary 7
  * both become 00 00 00 07. What cannot be understood here exactly as PostgreSQL would is OPAQUE:
- * the statement goes to PostgreSQL alone and PostgreSQL decides (or complains).
+ * the statement goes to PostgreSQL alone and PostgreSQL decides (or complains). `type_oid` is the
+ * key column's type; one that is not in the table is always OPAQUE.
  *
  * | type                     | text accepted                              | canonical            |
  * | int2 int4 int8           | spaces, sign, digits                       | 2, 4, 8 big-endian   |
@@ -14,7 +15,7 @@
  * | date                     | YYYY-MM-DD                                 | int32 days from 2000 |
  * | timestamp                | YYYY-MM-DD HH:MM:SS[.ffffff], T for space  | int64 microseconds   |
  * | timestamptz              | the same with Z, +HH or +HH:MM             | int64 microseconds   |
- * | text varchar unknown     | any                                        | the bytes            |
+ * | text varchar             | any                                        | the bytes            |
  * | name                     | up to 63 bytes                             | the bytes            |
  * | bpchar                   | any                                        | without last spaces  |
  *
@@ -80,6 +81,9 @@ ValueResult value_canonical(uint32_t type_oid, int format, Slice value, Arena *a
  * text types, and hex (always accepted as input) for bytea. False for other types and wrong
  * lengths; nothing is written then. */
 bool value_text(uint32_t type_oid, Slice canonical, Buf *buf) MUST_USE;
+
+/* PostgreSQL's words for booleans (unique prefixes, no case, no spaces); false when it is none. */
+bool value_bool_text(Slice text, bool *ret) MUST_USE;
 
 /* The array type of a key type, 0 when it is none of those above. */
 uint32_t value_array_oid(uint32_t type_oid);
