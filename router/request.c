@@ -53,6 +53,7 @@ void request_free(Request *request)
         statement_release(&worker->statements, request->statements[i]);
     for (uint32_t i = 0; i < request->shape_count; i++)
         shape_release(&worker->shapes, request->shapes[i]);
+    prepared_release(&worker->prepared, request->probe);
     buf_finish(&request->out);
     list_remove(&request->link);
     if (worker->free_request_count >= FREE_REQUESTS_MAX) {
