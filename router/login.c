@@ -8,9 +8,10 @@
  */
 #include "router/login.h"
 
-#include <openssl/rand.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "router/cancel.h"
 #include "router/scram.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -256,6 +257,11 @@ static Greeting *greeting_make(Login *login)
     free(greeting);
     free(bytes);
     return NULL;
+}
+
+void login_remember(Worker *worker)
+{
+    map_init(&worker->greetings, greeting_equal);
 }
 
 void login_forget(Worker *worker)

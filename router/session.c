@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/log.h"
+#include "router/cancel.h"
 #include "router/decode.h"
 #include "router/dispatch.h"
 #include "router/effect.h"
@@ -200,9 +202,11 @@ void session_close_gently(Session *session)
     if (session->state == SESSION_DEAD || session->state == SESSION_CLOSING)
         return;
     session->state = SESSION_CLOSING;
+    list_remove(&session->link);
+    list_push(&session->worker->closing, &session->link);
     stream_touch(&session->stream);
     session->closing_since_us = session->worker->loop.now_us;
-    worker_wake_session(session->worker, session);
+    loop_again(&session->worker->loop);
 }
 
 void session_fatal(Session *session, const Error *err)
@@ -241,9 +245,6 @@ static void abandon_requests(Session *session)
     List *link;
     while ((link = list_first(&session->requests))) {
         Request *request = list_entry(link, Request, link);
-        /* A task on the held connection takes that connection down with it. */
-        if (request->task_active && request->task.backend == session->held && !request->batched)
-            session->held = NULL;
         request_abandon(request);
         request_free(request);
     }

@@ -4,7 +4,7 @@
  *   state      list              meaning                                       leaves to
  *   LOGIN      worker.sessions   TLS, startup, authentication (login.c)        ACTIVE, DEAD
  *   ACTIVE     worker.sessions   requests are read and answered                CLOSING, DEAD
- *   CLOSING    worker.sessions   last words are being written, input is ignored DEAD
+ *   CLOSING    worker.closing    last words are being written, input is ignored DEAD
  *   DEAD       worker.dead       gone; reaped at the end of the turn
  *
  * The transaction, as the client knows it:
@@ -47,7 +47,7 @@ typedef struct Holder {
 
 typedef struct Session {
     Holder holder;  /* first member */
-    List link;      /* worker.sessions or worker.dead */
+    List link;      /* worker.sessions, worker.closing or worker.dead */
     List wake_link; /* worker.woken */
     Worker *worker;
     uint64_t id;
