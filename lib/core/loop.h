@@ -65,6 +65,7 @@ void timer_init(Timer *timer, Loop *loop, TimerFn on_time, void *ctx);
 /* Arms or re-arms; fires once. Counted from the start of this turn (loop->now_us). */
 void timer_start_ms(Timer *timer, uint64_t after_ms);
 void timer_stop(Timer *timer);
-static inline bool timer_armed(const Timer *timer) { return ev_is_active(&timer->ev); }
+/* Not ev_is_active: its cast drops the const. */
+static inline bool timer_armed(const Timer *timer) { return timer->ev.active != 0; }
 
 #endif

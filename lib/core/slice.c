@@ -32,7 +32,8 @@ bool slice_equal_secret(Slice a, Slice b)
  * The hash: 16 bytes at a time go through one 64x64 -> 128 bit multiplication, whose halves are
  * folded together; a product depends on all bits of both factors. The state enters as a factor, so
  * the order of the words counts. The last 1..16 bytes are read as two overlapping words, and the
- * length closes the sum, so that "a" and "a\0" differ.
+ * length closes the sum, so that "a" and "a\0" differ. Both factors hold a secret made of the seed:
+ * a client that could make one of them zero would choose what the other does not count for.
  */
 #define HASH_K1 0x9e3779b97f4a7c15u /* odd, from the golden ratio */
 #define HASH_K2 0xc2b2ae3d27d4eb4fu
@@ -77,9 +78,11 @@ uint64_t slice_hash(Slice s, uint64_t seed)
 {
     const uint8_t *p = s.data;
     size_t left = s.len;
-    uint64_t state = fold((seed ? seed : process_seed()) ^ HASH_K1, HASH_K2);
+    if (seed == 0)
+        seed = process_seed();
+    uint64_t state = fold(seed ^ HASH_K1, HASH_K2), secret = fold(seed ^ HASH_K3, HASH_K1);
     for (; left > 16; p += 16, left -= 16)
-        state = fold(load8(p) ^ state ^ HASH_K2, load8(p + 8) ^ HASH_K3) + state;
+        state = fold(load8(p) ^ state, load8(p + 8) ^ secret) + state;
 
     uint64_t a = 0, b = 0; /* the last 0..16 bytes */
     if (left >= 8) {
@@ -91,6 +94,6 @@ uint64_t slice_hash(Slice s, uint64_t seed)
     } else if (left > 0) {
         a = (uint64_t)p[0] << 16 | (uint64_t)p[left / 2] << 8 | p[left - 1];
     }
-    state = fold(a ^ state ^ HASH_K3, b ^ HASH_K1 ^ state);
+    state = fold(a ^ state ^ HASH_K3, b ^ secret) + state;
     return fold(state ^ HASH_K2, s.len ^ HASH_K1);
 }

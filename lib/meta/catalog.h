@@ -1,0 +1,108 @@
+/*
+ * catalog.h - what PostgreSQL's catalog says about one database, as far as decisions need it.
+ *
+ * Loaded by the control thread (admin/catalog_loader), published with the Topology, never asked for
+ * on the data path. A name that is not here is unknown: the planner then decides on the safe side.
+ */
+#ifndef SHOAL_META_CATALOG_H
+#define SHOAL_META_CATALOG_H
+
+#include "core/arena.h"
+#include "core/map.h"
+
+typedef struct CatalogColumn {
+    Slice name;
+    uint32_t type_oid;
+    int32_t typmod;
+    int16_t number; /* attnum */
+    bool not_null;
+    /* "Equal means same bytes": the default btree operator class of the type has an equalimage
+     * support function (4) that says yes, and the collation is deterministic. Tier A's condition. */
+    bool equal_image;
+    bool deterministic; /* collation; true for types without one */
+    bool indexed_alone; /* some valid index has it as its only or first column */
+    bool unique_alone;  /* a valid, non-partial, immediate unique index on this column alone */
+    bool plain_type;    /* a base type of pg_catalog (not a domain, enum, extension type, composite) */
+    bool volatile_default;
+} CatalogColumn;
+
+typedef struct CatalogTable {
+    Slice schema, name;
+    uint32_t oid;
+    char kind;        /* pg_class.relkind: r p v m f S ... */
+    char persistence; /* p u t */
+    bool row_security;
+    bool has_rules_or_triggers; /* rules other than a view's own, or triggers that change SELECT/writes */
+    bool has_children;          /* inheritance */
+    CatalogColumn *columns;     /* by attnum, dropped ones left out */
+    uint32_t column_count;
+} CatalogTable;
+
+typedef struct CatalogFunction {
+    Slice schema, name;
+    char volatility; /* worst of all overloads: v > s > i */
+    char kind;       /* worst: f a w p */
+    bool set_returning;
+} CatalogFunction;
+
+/* A role's or database's own search_path, from pg_db_role_setting. */
+typedef struct CatalogRolePath {
+    Slice role;
+    Slice search_path;
+} CatalogRolePath;
+
+typedef struct Catalog {
+    bool loaded;       /* false: nothing is known yet, nothing is batched */
+    uint64_t version;  /* grows with each change that was seen */
+    uint64_t digest;   /* of what the poll looks at; equal digest = unchanged */
+    Map tables;        /* (schema, name) -> CatalogTable */
+    Map functions;     /* (schema, name) -> CatalogFunction; schema "": worst over all schemas */
+    Map types;         /* (schema, name) -> CatalogType */
+    Slice search_path; /* the database's default */
+    CatalogRolePath *role_paths;
+    uint32_t role_path_count;
+    int server_version; /* 150018 */
+    /* default_transaction_isolation is not read committed for the server, this database or some role
+     * in it: a session that did not set the level itself may start in another one. */
+    bool isolation_unusual;
+    Slice encoding;     /* server_encoding */
+    uint32_t refs;      /* topologies that share it; control only */
+    Arena arena;
+} Catalog;
+
+typedef struct CatalogType {
+    Slice schema, name;
+    uint32_t oid;
+    bool plain; /* base type of pg_catalog */
+} CatalogType;
+
+Catalog *catalog_create(void);
+void catalog_free(Catalog *catalog); /* gives back one reference; NULL is fine */
+Catalog *catalog_retain(Catalog *catalog);
+
+/* What is added was allocated from the catalog's arena. False when memory is out. Overloads may be
+ * added one by one: the worst of each fact is kept. */
+bool catalog_add_table(Catalog *catalog, CatalogTable *table) MUST_USE;
+bool catalog_add_function(Catalog *catalog, CatalogFunction *function) MUST_USE;
+bool catalog_add_type(Catalog *catalog, CatalogType *type) MUST_USE;
+
+const CatalogTable *catalog_table(const Catalog *catalog, Slice schema, Slice name);
+const CatalogFunction *catalog_function(const Catalog *catalog, Slice schema, Slice name);
+const CatalogType *catalog_type(const Catalog *catalog, Slice schema, Slice name);
+const CatalogColumn *catalog_column(const CatalogTable *table, Slice name);
+
+/*
+ * Resolves names as PostgreSQL does. `path` is a search_path setting's text ("$user", public);
+ * pg_catalog is searched first unless it is named. A given schema is taken as it is.
+ * NULL when no schema of the path has it. A function found in several of them is answered with the
+ * worst over all schemas, because PostgreSQL would choose by arguments. Temporary tables are not known here: sessions that made
+ * some are pinned and never ask.
+ */
+const CatalogTable *catalog_resolve_table(const Catalog *catalog, Slice schema, Slice name,
+                                          Slice path, Slice user);
+const CatalogFunction *catalog_resolve_function(const Catalog *catalog, Slice schema, Slice name,
+                                                Slice path, Slice user);
+/* The search_path a session of this user starts with. */
+Slice catalog_default_path(const Catalog *catalog, Slice user);
+
+#endif

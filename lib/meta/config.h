@@ -1,0 +1,160 @@
+/*
+ * config.h - shards.ini as a value: what the operator wrote, checked, with defaults filled in.
+ *
+ * Everything an operator may set stands once, as a row of the settings table (config_settings):
+ * section, key, type, range, unit, default, whether RELOAD applies it, help. The parser, the errors
+ * (file:line: reason, nearest key), SHOW CONFIG and docs/configuration.md grow from those rows.
+ * A Config is immutable once loaded and freed as a whole; it is part of a Topology.
+ */
+#ifndef SHOAL_META_CONFIG_H
+#define SHOAL_META_CONFIG_H
+
+#include <stdio.h>
+
+#include "core/arena.h"
+#include "core/error.h"
+
+typedef enum ServerRole { SERVER_PRIMARY, SERVER_REPLICA } ServerRole;
+
+/* One PostgreSQL server. `index` counts servers through all shards: it numbers pools and stats. */
+typedef struct ServerConfig {
+    const char *name; /* "s0/primary", "s0/replica1" */
+    const char *conninfo; /* libpq keywords as written: host=... port=... sslmode=...; no user, dbname */
+    const char *host;
+    int port;
+    ServerRole role;
+    uint32_t shard; /* index in shards */
+    uint32_t index;
+} ServerConfig;
+
+/* [shard NAME]  primary = host=... port=...   replica = ... (repeatable) */
+typedef struct ShardConfig {
+    const char *name;
+    ServerConfig *primary;
+    ServerConfig **replicas;
+    uint32_t replica_count;
+} ShardConfig;
+
+/* [database NAME] */
+typedef struct DatabaseConfig {
+    const char *name;   /* what clients ask for */
+    const char *dbname; /* its name on the servers; default: name */
+    uint32_t *shards;   /* indexes in shards; the first is the home shard (local tables, catalog) */
+    uint32_t shard_count;
+    const char *server_user;     /* NULL: the client's user name */
+    const char *server_password; /* secret; NULL: the user's own, or none */
+    bool batch;                  /* batching on */
+    uint32_t pool_size;          /* server connections per server and user, all workers together */
+    uint32_t index;
+} DatabaseConfig;
+
+typedef enum AuthMethod { AUTH_TRUST, AUTH_SCRAM } AuthMethod;
+
+/* [user NAME] or a line of the user list file ("name" "password or SCRAM verifier"). */
+typedef struct UserConfig {
+    const char *name;
+    const char *password; /* secret, plain; NULL when only a verifier is known */
+    /* SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>; derived at load time when a plain
+     * password was given, so that no worker ever runs a key derivation (H29). NULL: cannot log in
+     * by SCRAM. */
+    const char *verifier;
+    bool admin; /* may use the console's commands that change something */
+    bool monitor; /* may use the console's SHOW */
+} UserConfig;
+
+/* [table NAME] of a database: tables to begin with; the store knows those added at run time. */
+typedef struct TableConfig {
+    const char *database, *schema, *name; /* schema default public */
+    const char *key;
+    int line;
+} TableConfig;
+
+typedef struct Config {
+    const char *path;
+    /* [shoal] */
+    const char *listen;   /* address; "*" for all */
+    int port;
+    int workers;          /* 0: one per two cores, at least one */
+    const char *store;    /* path of the SQLite file */
+    const char *log_level;
+    uint32_t buckets;     /* only for a new store: 64..16384, power of two */
+    AuthMethod auth;
+    const char *user_list; /* path or NULL */
+    const char *tls_cert, *tls_key; /* paths or NULL: SSLRequest answered N */
+    bool tls_required;
+    uint32_t client_max;            /* sessions, all workers together */
+    uint32_t login_timeout_ms;
+    uint32_t query_wait_timeout_ms; /* a statement may wait that long for a server connection; 0: for ever */
+    uint32_t server_connect_timeout_ms;
+    uint32_t server_idle_timeout_ms;
+    uint32_t server_lifetime_ms;
+    uint32_t server_statements_max; /* prepared statements kept per server connection */
+    uint32_t client_statements_max; /* per session */
+    uint32_t idle_in_transaction_timeout_ms; /* 0: never */
+    uint32_t tcp_user_timeout_ms;
+    uint32_t shutdown_timeout_ms;
+    uint64_t message_max;     /* bytes of one client message */
+    uint64_t server_message_max; /* bytes of one server message */
+    uint64_t output_high;     /* bytes waiting for a slow client before its server is paused */
+    uint32_t shape_cache_max; /* statements per worker */
+    uint64_t shape_cache_bytes;
+    uint32_t pipeline_max;    /* requests of one client read ahead */
+    /* [batch] */
+    bool batch;
+    uint32_t batch_max;          /* members */
+    uint32_t batch_inflight_max; /* batches of one group in flight on one server: c */
+    uint64_t batch_bytes_max;    /* result bytes buffered per batch */
+    uint32_t batch_rows_max;
+    uint32_t catalog_poll_ms;
+
+    ShardConfig *shards;
+    uint32_t shard_count;
+    ServerConfig **servers; /* by index */
+    uint32_t server_count;
+    DatabaseConfig *databases;
+    uint32_t database_count;
+    UserConfig *users;
+    uint32_t user_count;
+    TableConfig *tables;
+    uint32_t table_count;
+    Arena arena;
+} Config;
+
+typedef enum SettingType {
+    SETTING_BOOL,
+    SETTING_INT,
+    SETTING_DURATION, /* us ms s min h d; stored in ms */
+    SETTING_SIZE,     /* B kB MB GB; stored in bytes */
+    SETTING_TEXT,
+    SETTING_ENUM
+} SettingType;
+
+typedef struct Setting {
+    const char *section, *key;
+    SettingType type;
+    size_t offset; /* of the field in Config (or in the section's struct) */
+    size_t width;  /* bytes of the field */
+    int64_t min, max;
+    const char *const *choices; /* SETTING_ENUM: NULL-terminated */
+    const char *def;            /* default as text; NULL: required or none */
+    bool reload;                /* RELOAD applies it */
+    bool secret;                /* never shown (H89) */
+    const char *help;
+} Setting;
+
+const Setting *config_settings(size_t *ret_count);
+/* docs/configuration.md. */
+void config_write_markdown(FILE *out);
+
+/* NULL and err ("path:line: reason", F0000, HINT with the nearest key) for a wrong file. */
+Config *config_load(const char *path, Error *err) MUST_USE;
+void config_free(Config *config);
+/* The value in force of a [shoal]/[batch] setting as text; "********" for secrets. */
+const char *config_show(const Config *config, const Setting *setting, Arena *arena);
+/* Settings that differ but need a restart, for the RELOAD answer: their names joined, or NULL. */
+const char *config_restart_needed(const Config *old, const Config *new, Arena *arena);
+
+const DatabaseConfig *config_database(const Config *config, Slice name);
+const UserConfig *config_user(const Config *config, Slice name);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * topology.h - everything the data path must know about the cluster, immutable, one pointer.
+ *
+ *     Topology ── Config        shards.ini
+ *              ── ShardMap      bucket -> shard, with a version
+ *              ── Table[]       distributed tables, per database
+ *              ── Catalog[]     per database
+ *              ── server facts  ParameterStatus values, alive or not, as probes saw them
+ *
+ * Control builds a new one and publishes it (core/published.h); workers adopt it at the end of a
+ * turn; a running Request finishes on its own version. Parts that did not change are shared by
+ * reference count (control's).
+ */
+#ifndef SHOAL_META_TOPOLOGY_H
+#define SHOAL_META_TOPOLOGY_H
+
+#include "core/published.h"
+#include "meta/catalog.h"
+#include "meta/config.h"
+#include "meta/hash.h"
+
+/* bucket -> shard index, read from the store. */
+typedef struct ShardMap {
+    uint64_t version;
+    uint32_t bucket_count;
+    uint16_t *shard_of; /* [bucket_count]: index in Config.shards */
+    uint32_t refs;
+} ShardMap;
+
+typedef enum TableKind { TABLE_HASH } TableKind;
+
+/* A distributed table of one database. */
+typedef struct Table {
+    uint32_t database; /* index in Config.databases */
+    Slice schema, name;
+    TableKind kind;
+    Slice key;        /* column */
+    uint32_t key_oid; /* its type, 0 while the catalog has not been seen or has no such column */
+    KeyType key_type; /* KEY_NONE: cannot be routed by its key (yet) */
+    Slice colocation; /* name of the group; tables of one group share the map */
+} Table;
+
+typedef struct Topology {
+    PublishedValue published; /* first member */
+    Config *config;
+    uint32_t *config_refs;
+    ShardMap *map;
+    Table *tables; /* sorted by database, schema, name */
+    uint32_t table_count;
+    Map table_index;
+    Catalog **catalogs;  /* by database index; never NULL, maybe not loaded */
+    Arena arena;
+} Topology;
+
+/*
+ * Assembles a Topology that shares `config`, `map` and `catalogs` (takes a reference on each; the
+ * caller's own references stay the caller's). `tables` is copied; key_oid and key_type are filled
+ * in from the catalogs that are loaded. `config_refs` was malloc'ed by whoever loaded the Config,
+ * starting at 1 for itself; who gives back the last reference frees the Config and the counter.
+ */
+Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, const Table *tables,
+                          uint32_t table_count, Catalog **catalogs, Error *err) MUST_USE;
+/* For Published: gives back its references. */
+void topology_destroy(PublishedValue *value);
+/* Gives back one reference on a Config: the loader's own, or a topology's. */
+void topology_release_config(Config *config, uint32_t *config_refs);
+
+const Table *topology_table(const Topology *topology, uint32_t database, Slice schema, Slice name);
+/* True when the database has any distributed table. */
+bool topology_database_sharded(const Topology *topology, uint32_t database);
+
+static inline uint32_t shard_map_bucket(const ShardMap *map, uint64_t row_hash)
+{
+    return (uint32_t)(row_hash & (map->bucket_count - 1));
+}
+
+ShardMap *shard_map_create(uint32_t bucket_count);
+ShardMap *shard_map_retain(ShardMap *map);
+void shard_map_free(ShardMap *map);
+/* First placement: buckets spread over `shard_count` shards in contiguous, even runs. */
+void shard_map_spread(ShardMap *map, uint32_t shard_count);
+
+#endif
