@@ -47,7 +47,7 @@ def guarded(workspace, clusters, certificate):
                   databases={'solo': {'shards': 's0', 'server_user': 'app'}},
                   users={'admin': {'password': 'admin', 'admin': 'on'}, 'app': {'password': PASSWORD},
                          'empty': {'password': 'x'}},
-                  settings={'auth': 'scram', 'tls_cert': cert, 'tls_key': key, 'user_list': users,
+                  settings={'auth': 'scram-sha-256', 'tls_cert': cert, 'tls_key': key, 'user_list': users,
                             'login_timeout': f'{LOGIN_TIMEOUT_S}s'}, name='guarded')
     shoal.start(wait=False)
     try:
