@@ -37,7 +37,7 @@ typedef struct Call {
     bool failed; /* the answer is an error */
     Inbox *reply; /* the worker's */
     void (*on_reply)(Mail *mail, void *owner);
-    void *session; /* NULL: died meanwhile; worker only */
+    void *session; /* the Request that waits; NULL: it was abandoned. Worker only */
 } Call;
 
 Call *call_create(CallKind kind) MUST_USE;

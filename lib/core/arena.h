@@ -22,15 +22,16 @@ void arena_finish(Arena *arena);
 /* Forgets everything, keeps one ordinary block. */
 void arena_reset(Arena *arena);
 
-/* NULL only when memory is out. `arena_zalloc` clears. */
+/* NULL only when memory is out (or n * size does not fit a size_t). The z ones clear. */
 void *arena_alloc(Arena *arena, size_t size) MUST_USE;
 void *arena_zalloc(Arena *arena, size_t size) MUST_USE;
+void *arena_zalloc_n(Arena *arena, size_t n, size_t size) MUST_USE;
 /* A copy that lives as long as the arena; arena_text adds a NUL behind it. */
 Slice arena_dup(Arena *arena, Slice bytes) MUST_USE;
 char *arena_text(Arena *arena, Slice bytes) MUST_USE;
 char *arena_printf(Arena *arena, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_USE;
 
 #define arena_new(arena, type) ((type *)arena_zalloc((arena), sizeof(type)))
-#define arena_array(arena, type, n) ((type *)arena_zalloc((arena), sizeof(type) * (size_t)(n)))
+#define arena_array(arena, type, n) ((type *)arena_zalloc_n((arena), (size_t)(n), sizeof(type)))
 
 #endif

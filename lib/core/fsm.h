@@ -14,11 +14,19 @@
 
 typedef struct FsmTable {
     const char *type;
-    const char *const *names;
+    const char *const *names; /* one per state, as many as there are */
     uint32_t to[FSM_STATES_MAX]; /* bit set of states reachable from state i */
 } FsmTable;
 
-/* A forbidden move is a bug: logged with both names, then asserted. */
-void fsm_move(const FsmTable *table, int *state, int to, const char *who);
+/* A forbidden move is a bug: logged with both names, then asserted. `state` points to an int or to
+ * an enum of that size. */
+#define fsm_move(table, state, to, who)                                                            \
+    do {                                                                                           \
+        _Static_assert(sizeof(*(state)) == sizeof(int), "a state is an int or an enum");           \
+        fsm_move_((table), (int *)(void *)(state), (int)(to), (who));                              \
+    } while (0)
+void fsm_move_(const FsmTable *table, int *state, int to, const char *who);
+/* For SHOW and assertions: the state's name, "?" when out of range. */
+const char *fsm_name(const FsmTable *table, int state);
 
 #endif

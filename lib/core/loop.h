@@ -29,9 +29,10 @@ struct Timer {
 };
 
 #define LOOP_HOOKS_MAX 16
+#define LOOP_SCRATCH_SIZE ((size_t)64 * 1024)
 
 struct Loop {
-    struct ev_loop *ev;
+    struct ev_loop *ev; /* owned */
     uint64_t now_us; /* clock at the start of this turn's events; cheap to read */
     ev_prepare prepare;
     ev_check check;
@@ -42,22 +43,29 @@ struct Loop {
     } hooks[LOOP_HOOKS_MAX];
     int hook_count;
     bool stopping;
-    List dirty; /* streams with output; flushed by stream_flush_all, see stream.h */
+    bool in_hooks; /* the turn's end: what becomes ready now needs another turn */
+    List dirty;    /* streams with output; flushed by stream_flush_all, see stream.h */
+    uint8_t *scratch; /* owned, LOOP_SCRATCH_SIZE bytes: where streams read to; see stream.c */
 };
 
+/* False when memory or descriptors are out. Also makes the process ignore SIGPIPE: OpenSSL writes
+ * with plain write(2). */
 bool loop_init(Loop *loop) MUST_USE;
 void loop_finish(Loop *loop);
 /* Runs until loop_stop; the hooks run once more before it returns. */
 void loop_run(Loop *loop);
 void loop_stop(Loop *loop);
+/* One turn, for tests and for draining: waits for an event at most when `wait`. */
+void loop_turn(Loop *loop, bool wait);
 void loop_on_turn_end(Loop *loop, LoopHook hook, void *ctx);
 /* Do not sleep before the next turn. */
 void loop_again(Loop *loop);
 
 void timer_init(Timer *timer, Loop *loop, TimerFn on_time, void *ctx);
-/* Arms or re-arms; fires once. */
+/* Arms or re-arms; fires once. Counted from the start of this turn (loop->now_us). */
 void timer_start_ms(Timer *timer, uint64_t after_ms);
 void timer_stop(Timer *timer);
-static inline bool timer_armed(const Timer *timer) { return ev_is_active(&timer->ev); }
+/* Not ev_is_active: its cast drops the const. */
+static inline bool timer_armed(const Timer *timer) { return timer->ev.active != 0; }
 
 #endif

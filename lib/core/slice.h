@@ -38,7 +38,9 @@ static inline Slice slice_from(Slice s, size_t from)
 }
 
 bool slice_equal_nocase(Slice a, Slice b); /* ASCII only */
-/* A good 64-bit hash for tables in memory; differs from process to process unless seeded alike. */
+/* A good 64-bit hash for tables in memory, never for anything stored. Seed 0 stands for a random
+ * seed of this process, so that no client can choose colliding keys; any other seed gives the same
+ * answer everywhere (on machines of one byte order). */
 uint64_t slice_hash(Slice s, uint64_t seed);
 /* Constant time in the contents (not in the length): for secrets. */
 bool slice_equal_secret(Slice a, Slice b);

@@ -22,7 +22,9 @@
 typedef struct Stream Stream;
 
 typedef struct StreamEvents {
-    /* New bytes are in `in`. The owner consumes what it can; what it leaves stays. */
+    /* New bytes are in `in`. The owner consumes what it can; what it leaves stays and is offered
+     * again with the bytes that follow. Pointers into `in` are valid until on_bytes returns: the
+     * bytes lie in the loop's scratch memory, and what is left over is moved (see stream.c). */
     void (*on_bytes)(Stream *stream);
     /* `out` fell below out_high / 2 after having been above out_high. May be NULL. */
     void (*on_drained)(Stream *stream);
@@ -48,9 +50,11 @@ struct Stream {
     bool choked;       /* out passed out_high and has not yet fallen below half of it */
     bool write_blocked; /* the kernel (or TLS) took less than we had; the write watcher is on */
     bool ssl_wants_write; /* TLS needs to write before it can read */
+    bool calling;    /* inside on_bytes: a close leaves `in` alone until it returns */
+    int write_errno; /* writing failed; what the peer said before is still read, then on_gone */
     Buf in, out;
     size_t out_high; /* bytes */
-    size_t read_size; /* bytes asked per read */
+    size_t read_size; /* bytes asked per read; STREAM_READ_SIZE unless the owner changes it */
     Loop *loop;
     ev_io reader, writer;
     List dirty_link; /* in loop->dirty while out has bytes to flush */
@@ -59,8 +63,10 @@ struct Stream {
     uint64_t bytes_in, bytes_out;
 };
 
+#define STREAM_READ_SIZE ((size_t)32 * 1024)
+
 typedef struct StreamLimits {
-    size_t in_max;   /* bytes that may wait unread by the owner */
+    size_t in_max;   /* bytes that may wait unread by the owner; when full, the stream pauses */
     size_t out_max;  /* bytes; above it the peer is gone with 54000 */
     size_t out_high; /* bytes; above it the stream is choked */
 } StreamLimits;
@@ -72,9 +78,11 @@ void stream_init(Stream *stream, Loop *loop, const StreamEvents *events, void *c
 void stream_open(Stream *stream, int fd, bool fd_owned);
 /* Speaks TLS from now on with an established SSL object (borrowed, libpq's). */
 void stream_adopt_tls(Stream *stream, SSL *ssl);
-/* Server side handshake on an open stream; `in` must be empty (H83). on_bytes or on_gone follow.
- * Records are capped at 8 KiB (H13). */
+/* Server side handshake on an open stream; fails when `in` is not empty (H83). What waits in `out`
+ * (the 'S') is sent in the clear first. on_bytes or on_gone follow. Records are capped at 8 KiB
+ * (H13). */
 bool stream_accept_tls(Stream *stream, SSL_CTX *ctx, Error *err) MUST_USE;
+/* Safe in every callback and twice. What `out` still holds is dropped. */
 void stream_close(Stream *stream);
 
 /* Bytes were appended to `out`: flush at the end of the turn. */

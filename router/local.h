@@ -1,0 +1,28 @@
+/*
+ * local.h - answers that Shoal gives itself, in the frames that the client's messages ask for.
+ *
+ * An answer is what PostgreSQL would send for a simple Query: T D* C, or C alone, or E. For an
+ * extended request it is dealt out over its steps: ParseComplete, BindComplete, descriptions, rows.
+ */
+#ifndef SHOAL_ROUTER_LOCAL_H
+#define SHOAL_ROUTER_LOCAL_H
+
+#include "router/request.h"
+
+/* Each ends the request, whose state is RUNNING and which has no task. */
+void local_answer(Request *request, Slice frames, char tx_status);
+void local_tag(Request *request, const char *tag, char tx_status);
+void local_error(Request *request, const Error *err, char tx_status);
+
+/* Like local_answer, outside a transaction; with `changed`, only after the catalog was read again. */
+void local_answer_catalog(Request *request, Slice frames, bool changed);
+
+/* SELECT shoal.name(...), and every statement of the console database: asks the control thread; the
+ * request ends when the answer is back. */
+void local_function(Request *request);
+void local_console(Request *request);
+/* DDL went through: the answer waits until its catalog is known to all. False: it could not be
+ * asked (memory); nothing waits. */
+bool local_read_catalog(Request *request) MUST_USE;
+
+#endif

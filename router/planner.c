@@ -1,0 +1,597 @@
+/*
+ * planner.c - proves that one shard can answer, or says why not.
+ *
+ *   1  every table reference is looked up: distributed, local to the home shard, or the system's
+ *   2  every distributed reference must be fixed: some term `key = value` of its level gives the
+ *      shard, or a join term hands on the value of a reference that is fixed already
+ *   3  all of them, and the home shard if local tables take part, must be the same shard
+ *
+ *      SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = 7
+ *               users.id = 7          -> bucket 610 -> s1
+ *               orders.user_id = u.id -> the same value -> s1            DIRECT s1
+ *
+ * Nothing is guessed: an opaque value, a column that cannot be told apart, a view: REJECT.
+ */
+#include "router/planner.h"
+
+#include <stdio.h>
+
+#include "wire/value.h"
+
+#define SHARD_NONE    UINT32_MAX
+#define TABLES_MAX    64 /* references in one statement that are looked at; more: REJECT */
+
+typedef enum RefKind {
+    REF_SYSTEM,      /* pg_catalog, information_schema: alike on every shard */
+    REF_LOCAL,       /* not distributed: lives on the home shard */
+    REF_DISTRIBUTED, /* by hash of its key */
+    REF_VIEW         /* may name anything: only where nothing is distributed */
+} RefKind;
+
+typedef struct Ref {
+    RefKind kind;
+    const Table *table;          /* REF_DISTRIBUTED */
+    const CatalogTable *catalog; /* NULL when the catalog does not know it */
+    uint32_t shard;              /* SHARD_NONE while not fixed */
+} Ref;
+
+typedef struct Planner {
+    const PlanInput *in;
+    const PlanStatement *statement;
+    const Shape *shape;
+    const DatabaseConfig *database;
+    const Catalog *catalog;
+    Ref refs[TABLES_MAX];
+    uint32_t distributed_count, local_count;
+    Plan plan;
+} Planner;
+
+static Plan direct(uint32_t shard, bool any)
+{
+    return (Plan){.kind = PLAN_DIRECT, .shard = shard, .any_shard = any};
+}
+
+static Plan reject(const char *sqlstate, const char *message, const char *detail, const char *hint)
+{
+    Plan plan = {.kind = PLAN_REJECT};
+    error_set(&plan.error, sqlstate, "%s", message);
+    if (detail)
+        error_detail(&plan.error, "%s", detail);
+    if (hint)
+        error_hint(&plan.error, "%s", hint);
+    return plan;
+}
+
+static Plan reject_shards(const char *detail)
+{
+    return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "this statement needs more than one shard, which is not supported yet", detail,
+                  "Fix the shard key of every distributed table with key = value.");
+}
+
+/* ---- step 1: what the names mean ---------------------------------------------------------- */
+
+static bool is_system_schema(Slice schema)
+{
+    return slice_is(schema, "pg_catalog") || slice_is(schema, "information_schema") ||
+           slice_is(schema, "pg_toast");
+}
+
+/* A name the catalog does not know (yet): the table may have been created a moment ago on a shard.
+ * If any distributed table has that name, in the schema given or in any, it is taken for that one. */
+static const Table *table_by_bare_name(const Planner *p, const ShapeName *name)
+{
+    const Topology *t = p->in->topology;
+    for (uint32_t i = 0; i < t->table_count; i++) {
+        const Table *table = &t->tables[i];
+        if (table->database == p->in->database && slice_equal(table->name, name->name) &&
+            (name->schema.len == 0 || slice_equal(table->schema, name->schema)))
+            return table;
+    }
+    return NULL;
+}
+
+static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
+{
+    *ret = (Ref){.kind = REF_LOCAL, .shard = SHARD_NONE};
+    if (is_system_schema(from->name.schema)) {
+        ret->kind = REF_SYSTEM;
+        return;
+    }
+    ret->catalog = catalog_resolve_table(p->catalog, from->name.schema, from->name.name,
+                                         p->in->search_path, p->in->user);
+    if (ret->catalog && is_system_schema(ret->catalog->schema)) {
+        ret->kind = REF_SYSTEM;
+        return;
+    }
+    ret->table = ret->catalog ? topology_table(p->in->topology, p->in->database,
+                                               ret->catalog->schema, ret->catalog->name)
+                              : table_by_bare_name(p, &from->name);
+    if (ret->table)
+        ret->kind = REF_DISTRIBUTED;
+    else if (ret->catalog && ret->catalog->kind == 'v')
+        ret->kind = REF_VIEW;
+}
+
+static bool resolve_all(Planner *p)
+{
+    if (p->shape->table_count > TABLES_MAX) {
+        p->plan = reject(SQLSTATE_STATEMENT_TOO_COMPLEX, "the statement names too many tables",
+                         "At most 64 table references are looked at in a sharded database.", NULL);
+        return false;
+    }
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        ref_resolve(p, &p->shape->tables[i], &p->refs[i]);
+        p->distributed_count += p->refs[i].kind == REF_DISTRIBUTED;
+        p->local_count += p->refs[i].kind == REF_LOCAL || p->refs[i].kind == REF_VIEW;
+    }
+    return true;
+}
+
+/* ---- step 2: which shard each reference is fixed to ----------------------------------------- */
+
+/* The type that a value has by itself: of its cast, of its parameter, or the column's (unknown
+ * literals and untyped parameters take the column's type, as PostgreSQL resolves `col = unknown`). */
+static uint32_t value_type(const Planner *p, const ShapeValue *value, const Table *table)
+{
+    if (value->cast.name.len)
+        return 0; /* casts are told apart in value_key */
+    if (value->kind == SHAPE_VALUE_PARAM && value->index <= p->statement->param_oid_count &&
+        p->statement->param_oids[value->index - 1] != 0)
+        return p->statement->param_oids[value->index - 1];
+    return table->key_oid;
+}
+
+static const struct {
+    const char *name;
+    uint32_t oid;
+} CAST_TYPES[] = {
+    {"int2", WIRE_OID_INT2},       {"int4", WIRE_OID_INT4}, {"int8", WIRE_OID_INT8},
+    {"text", WIRE_OID_TEXT},       {"uuid", WIRE_OID_UUID}, {"bool", WIRE_OID_BOOL},
+    {"date", WIRE_OID_DATE},       {"timestamp", WIRE_OID_TIMESTAMP},
+    {"timestamptz", WIRE_OID_TIMESTAMPTZ},
+};
+
+static uint32_t cast_type(const ShapeName *cast)
+{
+    if (cast->schema.len && !slice_is(cast->schema, "pg_catalog"))
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(CAST_TYPES); i++)
+        if (slice_is(cast->name, CAST_TYPES[i].name))
+            return CAST_TYPES[i].oid;
+    return 0;
+}
+
+/* Values of one KeyType compare and hash alike whatever their width: int2, int4, int8; text, varchar. */
+static bool types_agree(uint32_t value_oid, uint32_t key_oid)
+{
+    if (value_oid == key_oid)
+        return true;
+    KeyType key = key_type_of(key_oid), value = key_type_of(value_oid);
+    if (key == KEY_INT || key == KEY_TEXT)
+        return value == key && (value_oid == WIRE_OID_BYTEA) == (key_oid == WIRE_OID_BYTEA);
+    return false;
+}
+
+/* Text is hashed in the database's encoding; a client that speaks another one can be followed as long
+ * as it stays in ASCII. */
+static bool is_ascii(Slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] & 0x80)
+            return false;
+    return true;
+}
+
+/* The canonical bytes of a value compared with `table`'s key. False: only PostgreSQL can know. */
+static bool value_key(const Planner *p, const ShapeValue *value, const Table *table, Slice *ret)
+{
+    uint32_t oid = value->cast.name.len ? cast_type(&value->cast) : value_type(p, value, table);
+    Slice bytes;
+    int format = FORMAT_TEXT;
+    Arena *arena = p->in->arena;
+
+    if (value->kind == SHAPE_VALUE_LITERAL) {
+        const ShapeLiteral *literal = &p->statement->literals[value->index];
+        bool integer = literal->class != SHAPE_LITERAL_STRING;
+        bytes = shape_literal_value(p->statement->text, literal, arena);
+        if (integer) {
+            /* An integer literal compared with text is an error, with numeric types something else. */
+            if (oid != table->key_oid && !types_agree(oid, table->key_oid))
+                return false;
+            if (key_type_of(table->key_oid) != KEY_INT)
+                return false;
+            oid = WIRE_OID_INT8; /* may pass the column's range: then no row has it, on any shard */
+            if (value->negative) {
+                char *text = arena_printf(arena, "-%.*s", SLICE_FMT(bytes));
+                if (!text)
+                    return false;
+                bytes = slice_str(text);
+            }
+        } else if (value->negative) {
+            return false;
+        }
+    } else if (value->kind == SHAPE_VALUE_PARAM && p->statement->bind && !value->negative) {
+        const BindMessage *bind = p->statement->bind;
+        if (value->index == 0 || value->index > bind->param_count)
+            return false;
+        BindParam param = bind_param_at(bind, value->index - 1);
+        if (param.is_null)
+            return false;
+        format = bind_param_format(bind, value->index - 1);
+        bytes = param.value;
+        /* `$1::int8` makes the parameter itself an int8 when nothing else was declared. */
+        uint32_t declared = value->index <= p->statement->param_oid_count
+                                ? p->statement->param_oids[value->index - 1]
+                                : 0;
+        if (value->cast.name.len && declared && declared != oid)
+            return false;
+    } else {
+        return false;
+    }
+    if (!oid || !types_agree(oid, table->key_oid))
+        return false;
+    if (value_canonical(oid, format, bytes, arena, ret) != VALUE_OK)
+        return false;
+    KeyType type = key_type_of(oid);
+    bool text = (type == KEY_TEXT && oid != WIRE_OID_BYTEA) || type == KEY_BPCHAR;
+    return !text || p->in->same_encoding || is_ascii(*ret);
+}
+
+static bool value_shard(const Planner *p, const ShapeValue *value, const Table *table, uint32_t *ret)
+{
+    Slice key;
+    if (table->key_type == KEY_NONE || !value_key(p, value, table, &key))
+        return false;
+    const ShardMap *map = p->in->topology->map;
+    *ret = map->shard_of[shard_map_bucket(map, hash_key(table->key_type, key))];
+    return true;
+}
+
+/* Which reference an unqualified column belongs to: the only one of its level that has it. */
+static int column_owner(const Planner *p, int16_t table, uint16_t level, Slice column)
+{
+    if (table >= 0)
+        return table;
+    int owner = -1;
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        if (p->shape->tables[i].level != level)
+            continue;
+        if (!p->refs[i].catalog)
+            return -1; /* it might have the column: cannot be told */
+        if (catalog_column(p->refs[i].catalog, column)) {
+            if (owner >= 0)
+                return -1;
+            owner = (int)i;
+        }
+    }
+    return owner;
+}
+
+static void fix_by_values(Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->equal_count; i++) {
+        const ShapeEqual *equal = &p->shape->equals[i];
+        int owner = column_owner(p, equal->table, equal->level, equal->column);
+        if (owner < 0)
+            continue;
+        Ref *ref = &p->refs[owner];
+        if (ref->kind == REF_DISTRIBUTED && ref->shard == SHARD_NONE &&
+            slice_equal(equal->column, ref->table->key))
+            value_shard(p, &equal->value, ref->table, &ref->shard);
+    }
+}
+
+/* `a.key = b.key` hands b's shard on to a, when both hash alike. */
+static bool fix_by_join(Planner *p, const ShapeJoin *join)
+{
+    int a = column_owner(p, join->table, join->level, join->column);
+    int b = column_owner(p, join->other, join->other_level, join->other_column);
+    if (a < 0 || b < 0)
+        return false;
+    Ref *to = &p->refs[a], *from = &p->refs[b];
+    if (to->kind != REF_DISTRIBUTED || from->kind != REF_DISTRIBUTED || to->shard != SHARD_NONE ||
+        from->shard == SHARD_NONE)
+        return false;
+    if (!slice_equal(join->column, to->table->key) ||
+        !slice_equal(join->other_column, from->table->key) ||
+        !types_agree(from->table->key_oid, to->table->key_oid))
+        return false;
+    to->shard = from->shard;
+    return true;
+}
+
+static void fix_by_joins(Planner *p)
+{
+    bool again = true;
+    while (again) {
+        again = false;
+        for (uint32_t i = 0; i < p->shape->join_count; i++)
+            again |= fix_by_join(p, &p->shape->joins[i]);
+    }
+}
+
+/* ---- step 3: one shard for all --------------------------------------------------------------- */
+
+static uint32_t home_shard(const Planner *p)
+{
+    return p->database->shards[0];
+}
+
+static const char *shard_name(const Planner *p, uint32_t shard)
+{
+    return p->in->topology->config->shards[shard].name;
+}
+
+static Plan not_fixed(const Planner *p, const Ref *ref)
+{
+    char detail[256];
+    snprintf(detail, sizeof detail,
+             "Table \"%.*s\" is distributed by \"%.*s\", and the statement does not fix that key to one value.",
+             SLICE_FMT(ref->table->name), SLICE_FMT(ref->table->key));
+    return reject_shards(detail);
+}
+
+static Plan agree(const Planner *p)
+{
+    uint32_t shard = SHARD_NONE;
+    char detail[256];
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        const Ref *ref = &p->refs[i];
+        uint32_t here = ref->kind == REF_DISTRIBUTED ? ref->shard
+                        : ref->kind == REF_LOCAL     ? home_shard(p)
+                                                     : SHARD_NONE;
+        if (ref->kind == REF_DISTRIBUTED && here == SHARD_NONE)
+            return not_fixed(p, ref);
+        if (ref->kind == REF_VIEW)
+            return reject_shards("The statement reads a view together with distributed tables.");
+        if (here == SHARD_NONE)
+            continue;
+        if (shard != SHARD_NONE && shard != here) {
+            snprintf(detail, sizeof detail, "It reads rows of shard %s and of shard %s (\"%.*s\").",
+                     shard_name(p, shard), shard_name(p, here),
+                     SLICE_FMT(p->shape->tables[i].name.name));
+            return reject_shards(detail);
+        }
+        shard = here;
+    }
+    return shard == SHARD_NONE ? direct(home_shard(p), true) : direct(shard, false);
+}
+
+/* ---- statements that write the key ----------------------------------------------------------- */
+
+static int insert_key_position(const Planner *p, const Ref *ref)
+{
+    const ShapeInsert *insert = &p->shape->insert;
+    if (insert->columns) {
+        for (uint32_t i = 0; i < insert->column_count; i++)
+            if (slice_equal(insert->columns[i], ref->table->key))
+                return (int)i;
+        return -1;
+    }
+    for (uint32_t i = 0; ref->catalog && i < ref->catalog->column_count; i++)
+        if (slice_equal(ref->catalog->columns[i].name, ref->table->key))
+            return i < insert->column_count ? (int)i : -1;
+    return -1;
+}
+
+static Plan plan_insert_values(Planner *p, Ref *target)
+{
+    const ShapeInsert *insert = &p->shape->insert;
+    int at = insert_key_position(p, target);
+    char detail[256];
+    if (at < 0) {
+        snprintf(detail, sizeof detail, "Table \"%.*s\" is distributed by \"%.*s\".",
+                 SLICE_FMT(target->table->name), SLICE_FMT(target->table->key));
+        return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "INSERT does not say the shard key", detail,
+                      "Name the key column and give its value in the statement.");
+    }
+    for (uint32_t row = 0; row < insert->rows; row++) {
+        const ShapeValue *value = &insert->values[row * insert->column_count + (uint32_t)at];
+        uint32_t shard;
+        if (!value_shard(p, value, target->table, &shard)) {
+            snprintf(detail, sizeof detail,
+                     "The value for key \"%.*s\" of table \"%.*s\" is NULL, a default or an expression.",
+                     SLICE_FMT(target->table->key), SLICE_FMT(target->table->name));
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "the shard of the new row cannot be known", detail,
+                          "Give the key as a constant or a parameter.");
+        }
+        if (row && shard != target->shard)
+            return reject_shards("The rows of this INSERT belong to different shards.");
+        target->shard = shard;
+    }
+    return agree(p);
+}
+
+static Ref *target_ref(Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->shape->tables[i].target)
+            return &p->refs[i];
+    return NULL;
+}
+
+static Plan plan_insert(Planner *p)
+{
+    Ref *target = target_ref(p);
+    if (!target || target->kind != REF_DISTRIBUTED)
+        return agree(p);
+    if (p->shape->insert.rows == 0)
+        return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                      "INSERT ... SELECT into a distributed table is not supported yet", NULL,
+                      "Insert the rows with VALUES.");
+    return plan_insert_values(p, target);
+}
+
+static bool assigns_key(const Planner *p, const Ref *target)
+{
+    for (uint32_t i = 0; i < p->shape->assigned_count; i++)
+        if (slice_equal(p->shape->assigned[i], target->table->key))
+            return true;
+    return false;
+}
+
+/* A row whose key changes would be on a shard where nobody looks for it (H51). */
+static bool moves_rows(Planner *p)
+{
+    Ref *target = target_ref(p);
+    if (!target || target->kind != REF_DISTRIBUTED || !assigns_key(p, target))
+        return false;
+    p->plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                     "a statement may not change the shard key of a row", NULL,
+                     "Delete the row and insert it with its new key.");
+    return true;
+}
+
+/* ---- all kinds ------------------------------------------------------------------------------- */
+
+static Plan plan_rows(Planner *p)
+{
+    if (moves_rows(p))
+        return p->plan;
+    if (p->distributed_count == 0) {
+        /* Views may hide distributed tables: only where there are none. */
+        for (uint32_t i = 0; i < p->shape->table_count; i++)
+            if (p->refs[i].kind == REF_VIEW &&
+                topology_database_sharded(p->in->topology, p->in->database))
+                return reject_shards(
+                    "The statement reads a view, which may read distributed tables.");
+        return direct(home_shard(p), p->local_count == 0);
+    }
+    fix_by_values(p);
+    if (p->shape->kind == SHAPE_INSERT) {
+        Plan plan = plan_insert(p);
+        return plan;
+    }
+    fix_by_joins(p);
+    return agree(p);
+}
+
+static Plan plan_unparsed(const Planner *p)
+{
+    if (p->shape->too_complex)
+        return reject(SQLSTATE_STATEMENT_TOO_COMPLEX, "statement is too complex to be routed",
+                      p->shape->reason, "Split the statement, or send it to one shard directly.");
+    return (Plan){.kind = PLAN_PROBE, .shard = home_shard(p)};
+}
+
+static Plan plan_sharded(Planner *p)
+{
+    char message[128];
+    switch (p->shape->kind) {
+    case SHAPE_UNPARSED:
+        return plan_unparsed(p);
+    case SHAPE_SELECT:
+    case SHAPE_INSERT:
+    case SHAPE_UPDATE:
+    case SHAPE_DELETE:
+    case SHAPE_EXPLAIN:
+    case SHAPE_DECLARE:
+        if (p->shape->traits & SHAPE_HAS_INTO)
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "creating a table from a query is not supported on a sharded database yet",
+                          NULL, "Create the table first, then insert its rows.");
+        return plan_rows(p);
+    case SHAPE_MERGE:
+    case SHAPE_COPY_IN:
+    case SHAPE_COPY_OUT:
+    case SHAPE_COPY_SERVER:
+    case SHAPE_LOCK:
+        if (p->distributed_count)
+            return reject_shards("COPY, MERGE and LOCK work on whole distributed tables.");
+        return plan_rows(p);
+    case SHAPE_DDL:
+    case SHAPE_DDL_ALONE:
+    case SHAPE_MAINTENANCE:
+        if (p->shape->traits & SHAPE_HAS_TEMP)
+            return direct(home_shard(p), false);
+        if (p->shape->traits & SHAPE_HAS_INTO)
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "creating a table from a query is not supported on a sharded database yet",
+                          NULL, "Create the table first, then insert its rows.");
+        if (p->in->in_transaction)
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "DDL inside a transaction block is not supported on a sharded database yet",
+                          "It has to run on every shard.", "Run it outside the transaction block.");
+        return (Plan){.kind = PLAN_BROADCAST, .alone = p->shape->kind != SHAPE_DDL};
+    case SHAPE_PREPARE_TRANSACTION:
+    case SHAPE_COMMIT_PREPARED:
+    case SHAPE_CALL:
+    case SHAPE_DO:
+    case SHAPE_PREPARE:
+    case SHAPE_EXECUTE:
+        snprintf(message, sizeof message, "%s is not supported on a sharded database yet",
+                 shape_kind_name(p->shape->kind));
+        return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, message, "Its shard cannot be known.",
+                      "Send the statements themselves, with the shard key fixed.");
+    default:
+        return direct(home_shard(p), true);
+    }
+}
+
+static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
+{
+    const Shape *shape = statement->shape;
+    Plan *plans = arena_array(input->arena, Plan, shape->part_count);
+    if (!plans)
+        return reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
+    PlanInput inside = *input;
+    for (uint32_t i = 0; i < shape->part_count; i++) {
+        PlanStatement part = *statement;
+        part.shape = shape->parts[i];
+        inside.in_transaction = true; /* several statements in one Query are one transaction */
+        plans[i] = plan_make(&inside, &part);
+        if (plans[i].kind == PLAN_LOCAL)
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "shoal functions cannot be called among other statements", NULL,
+                          "Send the call alone.");
+    }
+    return plan_merge(input, plans, shape->part_count);
+}
+
+Plan plan_make(const PlanInput *input, const PlanStatement *statement)
+{
+    const Shape *shape = statement->shape;
+    Planner planner = {
+        .in = input,
+        .statement = statement,
+        .shape = shape,
+        .database = &input->topology->config->databases[input->database],
+        .catalog = input->topology->catalogs[input->database],
+    };
+    if (shape->shoal_call)
+        return (Plan){.kind = PLAN_LOCAL};
+    if (planner.database->shard_count == 1)
+        return direct(planner.database->shards[0], true);
+    if (shape->kind == SHAPE_MULTI)
+        return plan_parts(input, statement);
+    if (!resolve_all(&planner))
+        return planner.plan;
+    return plan_sharded(&planner);
+}
+
+Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+{
+    const Config *config = input->topology->config;
+    Plan merged = direct(config->databases[input->database].shards[0], true);
+    for (uint32_t i = 0; i < count; i++) {
+        const Plan *plan = &plans[i];
+        if (plan->kind != PLAN_DIRECT)
+            return count == 1 || plan->kind == PLAN_REJECT || plan->kind == PLAN_PROBE
+                       ? *plan
+                       : reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                                "DDL on a sharded database cannot travel with other statements yet",
+                                "It has to run on every shard.", "Send it alone.");
+        if (plan->any_shard)
+            continue;
+        if (!merged.any_shard && merged.shard != plan->shard) {
+            char detail[160];
+            snprintf(detail, sizeof detail, "Its statements need shard %s and shard %s.",
+                     config->shards[merged.shard].name, config->shards[plan->shard].name);
+            return reject_shards(detail);
+        }
+        merged = *plan;
+    }
+    return merged;
+}

@@ -1,0 +1,55 @@
+/*
+ * planner.h - where a statement goes. Pure: decides from Shape, values and Topology alone.
+ *
+ *   DIRECT     one shard answers for the whole database
+ *   BROADCAST  every shard of the database runs it (DDL), answered once
+ *   LOCAL      Shoal answers: SELECT shoal.name(...)
+ *   PROBE      not in our grammar: PostgreSQL may tell its own error, but may not run it (H94)
+ *   REJECT     cannot be answered rightly: error, with DETAIL and HINT
+ *
+ * A statement goes to one shard when every distributed table that it names, at every level, is
+ * restricted by `key = value` to rows of that shard, directly or through a join on the key. Whatever
+ * is not proven is refused: never answered from one shard (H46-H53, bad-input 119-121).
+ */
+#ifndef SHOAL_ROUTER_PLANNER_H
+#define SHOAL_ROUTER_PLANNER_H
+
+#include "meta/topology.h"
+#include "query/shape.h"
+#include "wire/frontend.h"
+
+typedef enum PlanKind { PLAN_DIRECT, PLAN_BROADCAST, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
+
+/* A statement about to be executed, with its values. */
+typedef struct PlanStatement {
+    const Shape *shape;
+    Slice text;
+    const ShapeLiteral *literals;
+    const BindMessage *bind;    /* NULL in the simple protocol */
+    const uint32_t *param_oids; /* declared types of parameters; 0: inferred by PostgreSQL */
+    uint32_t param_oid_count;
+} PlanStatement;
+
+typedef struct PlanInput {
+    const Topology *topology;
+    uint32_t database;
+    Slice user;
+    Slice search_path;
+    bool in_transaction; /* a transaction block is open (or opened by the same request) */
+    bool same_encoding;  /* client and database encoding agree: text keys may hold any character */
+    Arena *arena;        /* scratch */
+} PlanInput;
+
+typedef struct Plan {
+    PlanKind kind;
+    uint32_t shard;   /* DIRECT: index in config->shards */
+    bool any_shard;   /* DIRECT: names no table of the user: every shard would answer alike */
+    bool alone;       /* BROADCAST: may not run inside a transaction block */
+    Error error;      /* REJECT */
+} Plan;
+
+Plan plan_make(const PlanInput *input, const PlanStatement *statement);
+/* Several statements of one request: all must agree on one shard. */
+Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * request.h - one question of a client, from its first byte to its last answer.
+ *
+ *     Query                                  one Request
+ *     Parse Bind Describe Execute ... Sync   one Request
+ *     Parse Flush                            one Request that is still open: goes out, goes on
+ *
+ *   state      where                       meaning                        leaves to
+ *   BUILDING   session.building            the decoder adds steps         QUEUED
+ *   QUEUED     session.requests            waits for its turn             RUNNING, ENDED
+ *   RUNNING    session.requests            a task, a call or a broadcast  ENDED
+ *   ENDED      session.requests until it   answered; `out` may hold what  (freed)
+ *              is the first                must wait for those before it
+ *
+ * It lives until the session lets go of it and its last Task has ended.
+ */
+#ifndef SHOAL_ROUTER_REQUEST_H
+#define SHOAL_ROUTER_REQUEST_H
+
+#include "router/call.h"
+#include "router/planner.h"
+#include "router/session.h"
+#include "wire/frontend.h"
+
+typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
+
+typedef struct Broadcast Broadcast;
+
+struct Request {
+    List link; /* session.requests, or worker's free list */
+    Session *session;
+    int state; /* RequestState */
+    Arena arena;
+    uint64_t arrived_us;
+
+    /* The client's messages, copied here: they must outlive the read buffer, for retries. */
+    TaskStep *steps;
+    uint32_t step_count, step_room;
+    bool extended; /* built from extended messages (a Query may follow them) */
+    bool complete; /* its Sync or its only Query is there */
+    bool flushed;  /* Flush without Sync: what is there has been sent */
+    uint32_t steps_fed; /* of an open request: steps handed to the backend */
+
+    /* Found when the request is dispatched, in step order. Shapes and statements hold references. */
+    Statement **statements; /* referred to by PARSE, BIND, DESCRIBE; references held */
+    uint32_t statement_count;
+    Statement **created; /* by PARSE, in order; ParseCompletes confirm them one by one */
+    uint32_t created_count, confirmed_count;
+    PlanStatement *planned; /* statements that will be executed, in order */
+    uint32_t planned_count, planned_room;
+    Shape **shapes; /* of TASK_QUERYs; references held */
+    uint32_t shape_count;
+    uint32_t prepared_count; /* steps looked at so far */
+    BindMessage *bound;      /* the last Bind, and its statement: what an Execute executes */
+    Statement *bound_statement;
+    const ShapeReading *last_reading;
+    Slice last_text;
+    int32_t max_rows; /* of the last Execute */
+
+    Error *local_error; /* Shoal's own: said when the steps before it are answered, unless they failed */
+    bool error_seen;    /* an ErrorResponse went to the client */
+    char error_state[6];
+    bool pins; /* it leaves state on the server session */
+    bool alone; /* local: not to be batched or sent (see dispatch.c) */
+
+    Task task;
+    Sink sink;
+    bool task_active; /* the task is with the batcher, a pool or a backend */
+    bool batched;
+    uint32_t shard;
+    char tx_status; /* of the last ReadyForQuery of its task */
+    Call *call;     /* under way; NULL otherwise */
+    Broadcast *broadcast;
+
+    Buf out; /* answers while requests before this one are not answered; empty otherwise */
+};
+
+Request *request_create(Session *session);
+/* Gives back everything; its task is not active any more. */
+void request_free(Request *request);
+/* Nobody will read the answers: ends the task wherever it is. The request may be freed afterwards. */
+void request_abandon(Request *request);
+
+/* Adds a step; the frame is copied into the arena. False when memory is out. */
+bool request_add(Request *request, TaskOp op, const Frame *frame) MUST_USE;
+
+/* Where its answer bytes go now: the client's stream, or `out` while others are before it. */
+Buf *request_out(Request *request);
+/* Answers were appended to request_out. */
+void request_touch(Request *request);
+/* The answer is complete: ReadyForQuery is written, the session's transaction state is set, the
+ * request leaves the list as soon as it is the first. */
+void request_end(Request *request, char tx_status);
+
+#endif

@@ -1,0 +1,130 @@
+/*
+ * session.h - one client: its connection, what it has set and prepared, its Requests in order.
+ *
+ *   state      list              meaning                                       leaves to
+ *   LOGIN      worker.sessions   TLS, startup, authentication (login.c)        ACTIVE, DEAD
+ *   ACTIVE     worker.sessions   requests are read and answered                CLOSING, DEAD
+ *   CLOSING    worker.sessions   last words are being written, input is ignored DEAD
+ *   DEAD       worker.dead       gone; reaped at the end of the turn
+ *
+ * The transaction, as the client knows it:
+ *
+ *   I          none
+ *   T, lazy    BEGIN was answered by Shoal; no server connection yet (sharded databases: the first
+ *              statement with a key decides which shard). `deferred` holds what must be said there
+ *              first: BEGIN, SAVEPOINTs
+ *   T          `held` is the server connection
+ *   E          failed; on `held`, or without one when the connection died (`tx_lost`): only COMMIT
+ *              or ROLLBACK leave it
+ *
+ * Owner: one worker. Small on purpose: ten thousand idle sessions are ten thousand of these.
+ */
+#ifndef SHOAL_ROUTER_SESSION_H
+#define SHOAL_ROUTER_SESSION_H
+
+#include "backend/pool.h"
+#include "core/stream.h"
+#include "router/statement.h"
+
+typedef struct Worker Worker;
+typedef struct Request Request;
+typedef struct Login Login;
+
+typedef enum SessionState { SESSION_LOGIN, SESSION_ACTIVE, SESSION_CLOSING, SESSION_DEAD } SessionState;
+
+/* COPY ... FROM STDIN, as the client's bytes must be understood (bad-input 97-102). */
+typedef enum SessionCopy {
+    SESSION_COPY_NONE,
+    SESSION_COPY_IN,      /* d c f (and S H, which PostgreSQL ignores) go to the server as they come */
+    SESSION_COPY_IN_SYNC, /* extended protocol: data ended; the Sync that follows goes along too */
+    SESSION_COPY_DRAIN    /* extended protocol: COPY failed; late d c f are dropped up to the Sync */
+} SessionCopy;
+
+/* Who may hold a server connection (task->holder): the first member says which it is. */
+typedef struct Holder {
+    enum { HOLDER_SESSION, HOLDER_BROADCAST } kind;
+} Holder;
+
+typedef struct Session {
+    Holder holder;  /* first member */
+    List link;      /* worker.sessions or worker.dead */
+    List wake_link; /* worker.woken */
+    Worker *worker;
+    uint64_t id;
+    int state; /* SessionState */
+    Stream stream;
+    Login *login; /* while LOGIN; owned */
+    char who[32]; /* prefix of log lines: "client 17" */
+    char peer[48]; /* address, for SHOW CLIENTS */
+
+    char user[64], database[64]; /* as the client gave them, after login */
+    uint32_t database_index;     /* in config->databases; of the topology in force */
+    bool console, admin, monitor;
+    bool tls;
+    uint32_t cancel_pid, cancel_key;
+
+    char tx;           /* I, T or E: what the last ReadyForQuery said */
+    bool tx_lost;      /* E without a server connection */
+    bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
+    bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */
+    bool lazy;         /* T, but no server knows yet */
+    Slice deferred;    /* owned: SQL to say first on the shard that the transaction goes to */
+    Backend *held;     /* of an open transaction, or because session state is on it */
+    uint32_t held_shard;
+    bool pinned; /* session state was left on `held`: it stays until the session ends (or DISCARD ALL) */
+
+    GucVector *gucs;      /* in force outside the transaction */
+    GucVector *gucs_tx;   /* while tx != I: what a COMMIT makes `gucs` */
+    GucVector *gucs_base; /* from the startup message: what RESET goes back to */
+
+    Map statements; /* name -> Statement */
+    Statement *unnamed;
+
+    List requests;     /* in order of arrival; answers leave in this order */
+    uint32_t request_count;
+    Request *building; /* not yet complete; not in the list, unless it was flushed */
+    Request *undispatched; /* first of the list that is still QUEUED */
+    uint32_t running;      /* requests in state RUNNING */
+    bool running_alone;    /* the running one changes the session: nothing may overtake or join it */
+    bool skip_to_sync; /* the decoder saw a malformed extended message */
+    int copy;          /* SessionCopy of the first request */
+    bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
+    bool terminate;    /* X was read: close when all answers are out */
+    uint64_t idle_since_us;
+    uint64_t connected_us;
+    uint64_t statement_total;
+} Session;
+
+/* A connection was accepted; the session owns the descriptor from now on. NULL: closed already. */
+Session *session_create(Worker *worker, int fd, const char *peer);
+/* Login is done: greets with the given ParameterStatus messages (raw), key and ReadyForQuery. */
+void session_activate(Session *session, Slice parameter_status);
+/* Frees it; its requests have been abandoned. Only from the reaper. */
+void session_destroy(Session *session);
+
+/* Ends the session now: requests are abandoned, the held connection goes back, DEAD. Idempotent. */
+void session_kill(Session *session);
+/* Says a last FATAL, writes what is waiting, then ends. */
+void session_fatal(Session *session, const Error *err);
+/* A clean end: what is in the output buffer is still written. */
+void session_close_gently(Session *session);
+
+/* Sends on what can be sent: dispatches queued requests, goes on decoding. Safe to call any time. */
+void session_run(Session *session);
+/* A request ended: those at the head that are answered leave, the next ones get their turn. */
+void session_on_request_end(Session *session);
+/* A cancel request with this session's key arrived. */
+void session_cancel(Session *session);
+
+/* The GUC vector that a statement sent now must find. */
+static inline GucVector *session_gucs(const Session *session)
+{
+    return session->tx == 'I' ? session->gucs : session->gucs_tx;
+}
+Slice session_search_path(const Session *session, const Topology *topology);
+/* standard_conforming_strings is on; the client encoding is safe for cutting literals out (H44). */
+bool session_standard_strings(const Session *session);
+bool session_values_may_vary(const Session *session);
+const DatabaseConfig *session_database(const Session *session, const Topology *topology);
+
+#endif

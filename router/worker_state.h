@@ -1,0 +1,77 @@
+/*
+ * worker_state.h - the worker's struct, for the files of this folder that run inside its thread.
+ *
+ *   sessions ──run──> requests ──> batcher / pools ──> PostgreSQL
+ *      ^                                  |
+ *      └──── woken (turn end) <── sinks ──┘
+ */
+#ifndef SHOAL_ROUTER_WORKER_STATE_H
+#define SHOAL_ROUTER_WORKER_STATE_H
+
+#include <openssl/ssl.h>
+
+#include "core/inbox.h"
+#include "router/request.h"
+#include "router/session.h"
+#include "router/worker.h"
+
+#define GREETINGS_MAX 1024 /* startup settings remembered per worker */
+
+struct Worker {
+    WorkerOptions options;
+    Loop loop;
+    Inbox inbox;
+    pthread_t thread;
+    bool started;
+    int reader; /* number among the topologies' readers */
+    Topology *topology; /* adopted; valid until the next turn's end */
+
+    int listen_fd;
+    ev_io acceptor;
+
+    List sessions, dead; /* Session.link */
+    List woken;          /* Session.wake_link: run them at the end of the turn */
+    Map cancel_keys;     /* cancel_pid -> Session */
+    uint32_t next_cancel_pid;
+    uint64_t next_session_id;
+    uint32_t session_count;
+
+    List free_requests; /* Request.link; kept with their arenas' first block */
+    uint32_t free_request_count;
+    Map greetings; /* (pool, startup settings) -> Greeting: login.c */
+    Arena scratch; /* of one dispatch */
+
+    PreparedSet prepared;
+    GucSet gucs;
+    ShapeCache shapes;
+    PoolSet *pools;
+    Batcher *batcher;
+    StatementContext statements;
+
+    Timer sweep; /* timeouts that need no precision */
+    bool stopping;
+    uint64_t stop_at_us; /* sessions left by then are closed */
+    WorkerStats stats;
+    char who[16];
+};
+
+static inline const Config *worker_config(const Worker *worker)
+{
+    return worker->topology->config;
+}
+/* Runs the session at the end of this turn. */
+void worker_wake_session(Worker *worker, Session *session);
+
+/* login.c: forgets what it remembered of pools and settings. */
+void login_forget(Worker *worker);
+/* listener.c */
+bool listener_open(Worker *worker, Error *err) MUST_USE;
+void listener_close(Worker *worker);
+/* cancel.c: a CancelRequest arrived here; it may be for another worker. */
+void cancel_route(Worker *worker, uint32_t pid, uint32_t key);
+void cancel_register(Worker *worker, Session *session);
+void cancel_unregister(Worker *worker, Session *session);
+/* call.c's mail back */
+void call_on_reply(Mail *mail, void *owner);
+
+#endif
