@@ -19,7 +19,7 @@ typedef struct Canceller Canceller;
 
 /* What the pools tell the layer above. Any may be NULL. */
 typedef struct PoolEvents {
-    /* The server took enough of a COPY IN: the holder may go on feeding. */
+    /* The server took enough of a COPY IN: the task's holder may go on feeding. */
     void (*on_drained)(void *holder, Backend *backend);
     /* A held connection with nothing in flight died, or sent a message nobody asked for
      * (NotificationResponse, ParameterStatus, notice): frame is NULL when it died. */
@@ -41,7 +41,8 @@ typedef struct PoolStats {
 /* One per worker. `workers` divides the pool sizes. */
 PoolSet *pool_set_create(Loop *loop, Inbox *inbox, Canceller *canceller, uint32_t workers,
                          PreparedSet *prepared, GucSet *gucs, const PoolEvents *events) MUST_USE;
-/* Closes all connections; tasks in flight are lost. */
+/* Closes all connections; tasks in flight are lost. The canceller and the inbox are gone already:
+ * first canceller_destroy, then inbox_close, then this. */
 void pool_set_destroy(PoolSet *set);
 /* The topology in force: limits, servers. Pools of servers or databases that are gone drain. */
 void pool_set_adopt(PoolSet *set, const Topology *topology);
@@ -55,10 +56,11 @@ Pool *pool_set_next(PoolSet *set, size_t *cursor);
 
 /* The task's sink hears on_ready(last) or on_lost, never before this function returned.
  * With task->holder set, the connection is HELD for the holder whenever the task ends in a
- * transaction, and on request (pool_task_hold). */
+ * transaction, and on request (task_hold). */
 void pool_submit(Pool *pool, Task *task);
-/* Called by a sink inside on_ready(last): keep this backend for the task's holder although no
- * transaction is open (session state was left on the server). */
+/* Called by a sink inside on_ready(last): keep task->backend for the task's holder although no
+ * transaction is open (session state was left on the server). For this once: to be repeated by
+ * each task that ends outside a transaction. */
 void task_hold(Task *task);
 
 const char *pool_name(const Pool *pool); /* "s0/primary app/alice" */

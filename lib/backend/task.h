@@ -31,14 +31,20 @@ typedef struct Backend Backend;
 
 typedef struct SinkOps {
     /* A server message for this task, in the order the client must see them: 1 2 3 t T n D C I s E
-     * N S G H W d c ... The bytes are valid during the call only. Messages of hidden steps do not
-     * come. An E is followed by on_ready (or on_lost), never by rows. */
+     * N S A G H V d c. The bytes are valid during the call only. Messages of hidden steps do not
+     * come, except E. An E is followed by on_ready (or on_lost), never by rows. FATAL errors do not
+     * come: on_lost tells of them. */
     void (*on_frame)(Sink *sink, Task *task, const Frame *frame);
-    /* ReadyForQuery with the server's transaction status I, T or E. `last`: the task is DONE, and
-     * the backend has left it: it is held by task->hold's session or back in its pool. */
+    /* ReadyForQuery with the server's transaction status I, T or E. `last`: the task is DONE, in no
+     * list, and may be freed or used again right here. Inside this call, and only there,
+     * task->backend still names the connection: it is held for task->holder when the status is T or
+     * E, or from task_hold on, and then the sink may backend_run the next task at once (it starts
+     * when this call has returned). Otherwise it goes back to its pool when this call has returned.
+     * The ReadyForQuery of a hidden step comes only when it is the last. */
     void (*on_ready)(Sink *sink, Task *task, char tx_status, bool last);
-    /* The task ends without an answer: no connection could be had, the connection died, the wait
-     * timed out. `maybe_executed`: bytes had been sent, the outcome is unknown to us (P6, P10). */
+    /* The task ends without its last ReadyForQuery: no connection could be had, the connection
+     * died, the wait timed out. It is DONE, as above. `maybe_executed`: bytes had been sent, the
+     * outcome is unknown to us (P6, P10). A connection held for the task's holder is gone. */
     void (*on_lost)(Sink *sink, Task *task, const Error *err, bool maybe_executed);
 } SinkOps;
 
@@ -78,7 +84,7 @@ struct Task {
     TaskStep *steps; /* borrowed: the request's arena */
     uint32_t step_count;
     GucVector *gucs;  /* what the server session must look like; borrowed from the session */
-    Backend *backend; /* while INFLIGHT */
+    Backend *backend; /* while INFLIGHT, and inside on_ready(last) */
     void *holder;     /* the session that may keep the backend when the transaction goes on; NULL never */
     bool open;        /* more steps will be fed (Flush without Sync, COPY IN) */
     bool sent;        /* some byte of it was written */
@@ -86,10 +92,16 @@ struct Task {
     bool cancelled;   /* a cancel was asked for */
     bool read_only;   /* may be run again elsewhere when the connection dies before an answer */
     uint64_t queued_us, sent_us, done_us; /* loop clock */
+
+    /* This folder's own. */
+    struct Pool *pool;  /* while WAITING */
+    TaskStep *fed;      /* steps fed before it was at work; owned, freed when DONE */
+    uint32_t fed_count;
+    bool feed_failed;   /* no memory for them */
 };
 
 void task_init(Task *task, Sink *sink, TaskStep *steps, uint32_t step_count);
-/* The one way a task's state moves; asserts the table above. */
+/* The one way a task's state moves; asserts the table above. A DONE task may go round again. */
 void task_move(Task *task, TaskState to);
 
 #endif

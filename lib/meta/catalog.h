@@ -56,7 +56,7 @@ typedef struct Catalog {
     uint64_t version;  /* grows with each change that was seen */
     uint64_t digest;   /* of what the poll looks at; equal digest = unchanged */
     Map tables;        /* (schema, name) -> CatalogTable */
-    Map functions;     /* (schema, name) -> CatalogFunction */
+    Map functions;     /* (schema, name) -> CatalogFunction; schema "": worst over all schemas */
     Map types;         /* (schema, name) -> CatalogType */
     Slice search_path; /* the database's default */
     CatalogRolePath *role_paths;
@@ -77,9 +77,11 @@ Catalog *catalog_create(void);
 void catalog_free(Catalog *catalog); /* gives back one reference; NULL is fine */
 Catalog *catalog_retain(Catalog *catalog);
 
-bool catalog_add_table(Catalog *catalog, CatalogTable *table);       /* allocated from its arena */
-bool catalog_add_function(Catalog *catalog, CatalogFunction *function);
-bool catalog_add_type(Catalog *catalog, CatalogType *type);
+/* What is added was allocated from the catalog's arena. False when memory is out. Overloads may be
+ * added one by one: the worst of each fact is kept. */
+bool catalog_add_table(Catalog *catalog, CatalogTable *table) MUST_USE;
+bool catalog_add_function(Catalog *catalog, CatalogFunction *function) MUST_USE;
+bool catalog_add_type(Catalog *catalog, CatalogType *type) MUST_USE;
 
 const CatalogTable *catalog_table(const Catalog *catalog, Slice schema, Slice name);
 const CatalogFunction *catalog_function(const Catalog *catalog, Slice schema, Slice name);
@@ -89,7 +91,8 @@ const CatalogColumn *catalog_column(const CatalogTable *table, Slice name);
 /*
  * Resolves names as PostgreSQL does. `path` is a search_path setting's text ("$user", public);
  * pg_catalog is searched first unless it is named. A given schema is taken as it is.
- * NULL when no schema of the path has it. Temporary tables are not known here: sessions that made
+ * NULL when no schema of the path has it. A function found in several of them is answered with the
+ * worst over all schemas, because PostgreSQL would choose by arguments. Temporary tables are not known here: sessions that made
  * some are pinned and never ask.
  */
 const CatalogTable *catalog_resolve_table(const Catalog *catalog, Slice schema, Slice name,

@@ -9,6 +9,8 @@
 #ifndef SHOAL_META_CONFIG_H
 #define SHOAL_META_CONFIG_H
 
+#include <stdio.h>
+
 #include "core/arena.h"
 #include "core/error.h"
 
@@ -141,6 +143,8 @@ typedef struct Setting {
 } Setting;
 
 const Setting *config_settings(size_t *ret_count);
+/* docs/configuration.md. */
+void config_write_markdown(FILE *out);
 
 /* NULL and err ("path:line: reason", F0000, HINT with the nearest key) for a wrong file. */
 Config *config_load(const char *path, Error *err) MUST_USE;

@@ -4,7 +4,7 @@
  * rowHash as in hash partitioning (partbounds.c compute_partition_hash_value, common/hashfn.c
  * hash_bytes_extended): for each non-null key column
  *     rowHash = hash_combine64(rowHash, hash_extended(value, HASH_PARTITION_SEED))
- * bucket = rowHash mod bucket_count. Verified against ../shared vectors and PostgreSQL itself.
+ * bucket = rowHash mod bucket_count. Verified against tests/unit/meta/hash.tsv and PostgreSQL itself.
  * Values arrive in canonical binary form (wire/value.h): what the type's send function gives.
  */
 #ifndef SHOAL_META_HASH_H

@@ -35,8 +35,8 @@ typedef struct Table {
     Slice schema, name;
     TableKind kind;
     Slice key;        /* column */
-    uint32_t key_oid; /* its type, 0 while the catalog has not been seen */
-    KeyType key_type;
+    uint32_t key_oid; /* its type, 0 while the catalog has not been seen or has no such column */
+    KeyType key_type; /* KEY_NONE: cannot be routed by its key (yet) */
     Slice colocation; /* name of the group; tables of one group share the map */
 } Table;
 
@@ -52,14 +52,21 @@ typedef struct Topology {
     Arena arena;
 } Topology;
 
-/* Assembles a Topology that shares `config`, `map` and `catalogs` (takes a reference on each). */
+/*
+ * Assembles a Topology that shares `config`, `map` and `catalogs` (takes a reference on each; the
+ * caller's own references stay the caller's). `tables` is copied; key_oid and key_type are filled
+ * in from the catalogs that are loaded. `config_refs` was malloc'ed by whoever loaded the Config,
+ * starting at 1 for itself; who gives back the last reference frees the Config and the counter.
+ */
 Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, const Table *tables,
                           uint32_t table_count, Catalog **catalogs, Error *err) MUST_USE;
 /* For Published: gives back its references. */
 void topology_destroy(PublishedValue *value);
+/* Gives back one reference on a Config: the loader's own, or a topology's. */
+void topology_release_config(Config *config, uint32_t *config_refs);
 
 const Table *topology_table(const Topology *topology, uint32_t database, Slice schema, Slice name);
-/* True when the database has any distributed table of this name, in whatever schema. */
+/* True when the database has any distributed table. */
 bool topology_database_sharded(const Topology *topology, uint32_t database);
 
 static inline uint32_t shard_map_bucket(const ShardMap *map, uint64_t row_hash)

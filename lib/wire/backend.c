@@ -33,11 +33,6 @@ static Column value_read(WireReader *r)
     return (Column){.value = reader_bytes(r, (size_t)len)};
 }
 
-static Slice between(const uint8_t *start, const WireReader *r)
-{
-    return slice_of(start, (size_t)(r->at - start));
-}
-
 /* ---- login ----------------------------------------------------------------------------------- */
 
 static bool mechanisms_ok(Slice data)

@@ -317,13 +317,13 @@ static bool setting_split(uint8_t *text, size_t len, StartupParam *ret, const ch
 {
     uint8_t *equals = len ? memchr(text, '=', len) : NULL;
     size_t name_len = equals ? (size_t)(equals - text) : len;
-    for (size_t i = 0; i < name_len; i++)
-        if (text[i] == '-')
-            text[i] = '_';
     if (!equals || name_len == 0) {
         error_set(err, SQLSTATE_SYNTAX_ERROR, "%s%.*s requires a value", dash, (int)name_len, text);
         return false;
     }
+    for (size_t i = 0; i < name_len; i++)
+        if (text[i] == '-')
+            text[i] = '_';
     ret->name = slice_of(text, name_len);
     ret->value = slice_of(equals + 1, len - name_len - 1);
     return true;
@@ -372,14 +372,19 @@ bool startup_options_parse(Slice options, Arena *arena, StartupParam **ret, size
     return true;
 }
 
+static void escaped_put(Buf *buf, Slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (is_space(text.data[i]) || text.data[i] == '\\')
+            writer_u8(buf, '\\');
+        writer_u8(buf, text.data[i]);
+    }
+}
+
 void startup_options_put(Buf *buf, Slice name, Slice value)
 {
     writer_bytes(buf, SLICE(" -c "));
-    writer_bytes(buf, name);
+    escaped_put(buf, name);
     writer_u8(buf, '=');
-    for (size_t i = 0; i < value.len; i++) {
-        if (is_space(value.data[i]) || value.data[i] == '\\')
-            writer_u8(buf, '\\');
-        writer_u8(buf, value.data[i]);
-    }
+    escaped_put(buf, value);
 }

@@ -1,0 +1,652 @@
+/*
+ * conversation.c - what is said on a server connection: steps become bytes, answers find their step.
+ *
+ *     task's steps ── write_step ──> out (one write at the turn's end)
+ *                          └───────> owed  [1 hide][2][T][..C][Z]
+ *                                       │
+ *     in ── frame ── expect_match ──────┘──> sink->on_frame / on_ready, or hidden
+ *
+ * One task is at work at a time; more of the same holder wait behind it. Everything of a task is
+ * written at once, with the statements that the server lacks parsed in front of their first use.
+ * While the server session still has to be brought to the task's settings, the steps are written
+ * into `behind` and follow when that has succeeded: a statement never runs under wrong settings.
+ *
+ * An ErrorResponse settles its step and, of an extended series, all steps up to the next Sync. What
+ * no step allows means that the server is broken: the connection is lost, nobody else notices.
+ */
+#include "backend/backend_internal.h"
+#include "core/log.h"
+#include "wire/backend.h"
+#include "wire/frontend.h"
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+static void write_step(Backend *backend, Task *task, const TaskStep *step, const TaskStep *before);
+static void write_parse(Backend *backend, const TaskStep *step);
+static void write_bind(Backend *backend, const TaskStep *step);
+static void write_sync(Backend *backend, Task *task, const TaskStep *step);
+static void write_raw(Backend *backend, Slice frames);
+static void write_closes(Backend *backend);
+static void write_settings(Backend *backend, GucVector *gucs);
+static void inject_parse(Backend *backend, Prepared *prepared, bool unnamed);
+static void owe(Backend *backend, Expect expect);
+static void owe_answer(Backend *backend, const TaskStep *step, uint8_t answer);
+static void conversation_break(Backend *backend);
+static Slice statement_name(const TaskStep *step);
+static bool same_portal(const TaskStep *describe, const TaskStep *execute);
+
+void conversation_begin(Backend *backend)
+{
+    Task *task = list_entry(list_first(&backend->inflight), Task, link);
+    assert(!backend->task && backend->errand == ERRAND_NONE && !expect_head(&backend->owed));
+    assert(task->state == TASK_INFLIGHT && backend->state == BACKEND_BUSY);
+    Error err;
+    if (task->cancelled || task->feed_failed) {
+        error_set(&err, task->cancelled ? SQLSTATE_QUERY_CANCELED : SQLSTATE_OUT_OF_MEMORY,
+                  task->cancelled ? "canceling statement due to user request" : "out of memory");
+        conversation_refuse(backend, &err, false);
+        backend_settle(backend);
+        return;
+    }
+    backend->task = task;
+    backend->out = &backend->stream.out;
+    write_closes(backend);
+    if (task->gucs != backend->gucs && backend->tx_status == TX_IDLE)
+        write_settings(backend, task->gucs);
+    backend->sent_mark = backend->stream.bytes_out + buf_len(&backend->stream.out);
+    task->sent = backend->errand == ERRAND_NONE;
+    task->sent_us = backend->pool->set->loop->now_us;
+    conversation_write(backend, task, task->steps, task->step_count);
+    if (task->fed_count)
+        conversation_write(backend, task, task->fed, task->fed_count);
+}
+
+void conversation_write(Backend *backend, Task *task, const TaskStep *steps, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        write_step(backend, task, &steps[i], i ? &steps[i - 1] : NULL);
+    if (backend->out->failed)
+        conversation_break(backend);
+    stream_touch(&backend->stream);
+}
+
+static void write_step(Backend *backend, Task *task, const TaskStep *step, const TaskStep *before)
+{
+    Buf *out = backend->out;
+    PoolStats *stats = &backend->pool->stats;
+    if (step->op == TASK_SYNC) {
+        write_sync(backend, task, step);
+        return;
+    }
+    if (backend->owed.skipping) /* the server would skip it until Sync */
+        return;
+    switch (step->op) {
+    case TASK_PARSE: write_parse(backend, step); break;
+    case TASK_BIND: write_bind(backend, step); break;
+    case TASK_DESCRIBE_STATEMENT:
+        inject_parse(backend, step->prepared, step->unnamed);
+        frontend_put_describe(out, TARGET_STATEMENT, statement_name(step));
+        owe(backend, (Expect){.kind = EXPECT_DESCRIBE_STATEMENT, .hidden = step->hidden,
+                              .unnamed = step->unnamed, .prepared = step->prepared});
+        break;
+    case TASK_DESCRIBE_PORTAL:
+        buf_append(out, step->frame);
+        owe(backend, (Expect){.kind = EXPECT_DESCRIBE_PORTAL, .hidden = step->hidden});
+        break;
+    case TASK_EXECUTE:
+        buf_append(out, step->frame);
+        owe(backend, (Expect){.kind = EXPECT_EXECUTE, .hidden = step->hidden,
+                              .described = before && same_portal(before, step)});
+        break;
+    case TASK_CLOSE_PORTAL:
+        buf_append(out, step->frame);
+        owe(backend, (Expect){.kind = EXPECT_CLOSE, .hidden = step->hidden});
+        break;
+    case TASK_CLOSE_STATEMENT: owe_answer(backend, step, BACKEND_CLOSE_COMPLETE); break;
+    case TASK_FUNCTION:
+        buf_append(out, step->frame);
+        owe(backend, (Expect){.kind = EXPECT_FUNCTION, .hidden = step->hidden});
+        break;
+    case TASK_QUERY:
+        known_set_unnamed(&backend->known, NULL); /* the server drops it (H07) */
+        buf_append(out, step->frame);
+        owe(backend, (Expect){.kind = EXPECT_QUERY, .hidden = step->hidden});
+        counter_add(&stats->queries, 1);
+        break;
+    case TASK_FLUSH: frontend_put_flush(out); break;
+    case TASK_RAW: write_raw(backend, step->frame); break;
+    case TASK_SYNC: break;
+    }
+}
+
+/* A statement that the server has is not parsed again: the answer is ours, in its turn. */
+static void write_parse(Backend *backend, const TaskStep *step)
+{
+    if (!step->unnamed && known_touch(&backend->known, step->prepared)) {
+        owe_answer(backend, step, BACKEND_PARSE_COMPLETE);
+        return;
+    }
+    Prepared *prepared = step->prepared;
+    frontend_put_parse(backend->out, statement_name(step), prepared->text, prepared->oids,
+                       prepared->oid_count);
+    owe(backend, (Expect){.kind = EXPECT_PARSE, .hidden = step->hidden, .unnamed = step->unnamed,
+                          .prepared = prepared});
+    if (step->unnamed)
+        known_set_unnamed(&backend->known, prepared);
+    else if (!known_add(&backend->known, prepared))
+        conversation_break(backend);
+}
+
+/* Parses what the server lacks in front of its first use; the answer is hidden. */
+static void inject_parse(Backend *backend, Prepared *prepared, bool unnamed)
+{
+    if (!prepared)
+        return;
+    if (unnamed ? backend->known.unnamed == prepared : known_touch(&backend->known, prepared))
+        return;
+    TaskStep parse = {.op = TASK_PARSE, .unnamed = unnamed, .hidden = true, .prepared = prepared};
+    write_parse(backend, &parse);
+}
+
+static void write_bind(Backend *backend, const TaskStep *step)
+{
+    BindMessage bind;
+    Error err;
+    inject_parse(backend, step->prepared, step->unnamed);
+    if (step->prepared && frontend_read_bind(slice_from(step->frame, 5), &bind, &err) == WIRE_OK)
+        frontend_put_bind_renamed(backend->out, &bind, statement_name(step));
+    else
+        buf_append(backend->out, step->frame); /* let the server say what is wrong with it */
+    owe(backend, (Expect){.kind = EXPECT_BIND, .hidden = step->hidden, .unnamed = step->unnamed,
+                          .prepared = step->prepared});
+}
+
+static void write_sync(Backend *backend, Task *task, const TaskStep *step)
+{
+    if (expect_ignores_sync(&backend->owed)) {
+        task->open = true; /* its ReadyForQuery will not come (bad-input 99) */
+        return;
+    }
+    frontend_put_sync(backend->out);
+    owe(backend, (Expect){.kind = EXPECT_SYNC, .hidden = step->hidden});
+    counter_add(&backend->pool->stats.syncs, 1);
+}
+
+/* d, c, f. Behind an error the server ignores them, so they are not sent at all (H09). */
+static void write_raw(Backend *backend, Slice frames)
+{
+    Frame frame;
+    Error err;
+    if (backend->owed.skipping || backend->owed.phase == PHASE_FAILED)
+        return;
+    buf_append(backend->out, frames);
+    while (frame_next_frontend(frames, LARGE_BODY_MAX, &frame, &err) == WIRE_OK) {
+        if (frame.type == FRONTEND_COPY_DONE || frame.type == FRONTEND_COPY_FAIL)
+            owe(backend, (Expect){.kind = EXPECT_COPY_END});
+        frames = slice_from(frames, frame.whole.len);
+    }
+}
+
+/* At the head of a task nothing can be in the way of a Close, and nothing behind it is hurt (H17). */
+static void write_closes(Backend *backend)
+{
+    uint32_t max = backend->pool->set->limits.statements_max;
+    KnownSet *known = &backend->known;
+    for (Prepared *old = known_take_closing(known, max); old; old = known_take_closing(known, max)) {
+        frontend_put_close(backend->out, TARGET_STATEMENT, slice_str(old->name));
+        owe(backend, (Expect){.kind = EXPECT_CLOSE, .hidden = true, .errand = true});
+        prepared_release(known->prepared, old);
+    }
+}
+
+/* What follows is written behind the settings, and goes out when they are made. */
+static void write_settings(Backend *backend, GucVector *gucs)
+{
+    Buf sql;
+    buf_init(&sql, LARGE_BODY_MAX / 2);
+    if (guc_transition(backend->gucs, gucs, &sql) && buf_append(&sql, slice_of("", 1))) {
+        backend->gucs_next = guc_retain(gucs);
+        conversation_errand(backend, ERRAND_SETTINGS, (const char *)buf_bytes(&sql).data);
+        backend->out = &backend->behind;
+    } else {
+        conversation_break(backend);
+    }
+    buf_finish(&sql);
+}
+
+void conversation_errand(Backend *backend, Errand errand, const char *sql)
+{
+    Buf *out = &backend->stream.out;
+    assert(backend->errand == ERRAND_NONE);
+    backend->errand = errand;
+    backend->errand_failed = false;
+    if (sql) {
+        known_set_unnamed(&backend->known, NULL);
+        frontend_put_query(out, slice_str(sql));
+    } else {
+        frontend_put_sync(out);
+    }
+    owe(backend, (Expect){.kind = sql ? EXPECT_QUERY : EXPECT_SYNC, .hidden = true, .errand = true});
+    stream_touch(&backend->stream);
+}
+
+static void owe(Backend *backend, Expect expect)
+{
+    if (!expect_push(&backend->owed, expect))
+        conversation_break(backend);
+}
+
+static void owe_answer(Backend *backend, const TaskStep *step, uint8_t answer)
+{
+    owe(backend, (Expect){.kind = EXPECT_SYNTHETIC, .answer = answer, .hidden = step->hidden});
+    if (!list_linked(&backend->attention))
+        list_push(&backend->pool->set->attention, &backend->attention);
+    pool_touch(backend->pool);
+}
+
+/* Out of memory or beyond out_max in the middle of a task: nothing half-said may go out. The stream
+ * reports itself gone at the turn's end, and that loses the task; a caller is never called back. */
+static void conversation_break(Backend *backend)
+{
+    backend->stream.out.failed = true;
+    stream_touch(&backend->stream);
+}
+
+static Slice statement_name(const TaskStep *step)
+{
+    return step->unnamed || !step->prepared ? SLICE("") : slice_str(step->prepared->name);
+}
+
+/* Describe: D len 'P' name NUL.  Execute: E len name NUL max_rows. */
+static bool same_portal(const TaskStep *describe, const TaskStep *execute)
+{
+    if (describe->op != TASK_DESCRIBE_PORTAL || describe->frame.len < 7 || execute->frame.len < 10)
+        return false;
+    return slice_equal(slice_from(describe->frame, 6),
+                       slice_of(execute->frame.data + 5, execute->frame.len - 9));
+}
+
+/* ---- reading ----------------------------------------------------------------------------------- */
+
+static void conversation_on_bytes(Stream *stream);
+static void conversation_on_drained(Stream *stream);
+static void conversation_on_gone(Stream *stream, const Error *err);
+static void on_frame(Backend *backend, const Frame *frame);
+static void on_unasked(Backend *backend, const Frame *frame);
+static void on_answer(Backend *backend, const Frame *frame);
+static void on_error(Backend *backend, const Frame *frame);
+static void on_ready(Backend *backend, const Frame *frame);
+static void on_fatal(Backend *backend, const ErrorResponse *response);
+static void task_over(Backend *backend);
+static void after_copy_in(Backend *backend);
+static void after_tag(Backend *backend, Slice tag);
+static void unlearn(Backend *backend, const Expect *skipped);
+static void learn_stale_plan(Backend *backend, const Expect *failed, const ErrorResponse *response);
+static void deliver(Backend *backend, const Frame *frame);
+static bool decode(const Frame *frame, int *ret_columns, Error *err);
+static void refuse_frame(Backend *backend, uint8_t type);
+static void refuse_bytes(Backend *backend, const Error *err);
+
+const StreamEvents CONVERSATION_EVENTS = {
+    .on_bytes = conversation_on_bytes,
+    .on_drained = conversation_on_drained,
+    .on_gone = conversation_on_gone,
+};
+
+static void conversation_on_bytes(Stream *stream)
+{
+    Backend *backend = stream->ctx;
+    uint64_t message_max = backend->pool->set->limits.server_message_max;
+    while (stream->state == STREAM_OPEN && !stream->paused) {
+        Frame frame;
+        Error err;
+        WireResult result = frame_next_backend(buf_bytes(&stream->in), message_max, &frame, &err);
+        if (result == WIRE_MORE)
+            return;
+        if (result == WIRE_BAD) {
+            refuse_bytes(backend, &err);
+            return;
+        }
+        on_frame(backend, &frame);
+        if (backend->state == BACKEND_DEAD)
+            return;
+        buf_consume(&stream->in, frame.whole.len);
+    }
+}
+
+static void on_frame(Backend *backend, const Frame *frame)
+{
+    conversation_answer(backend);
+    switch (frame->type) {
+    case BACKEND_NOTICE:
+    case BACKEND_PARAMETER_STATUS:
+    case BACKEND_NOTIFICATION: on_unasked(backend, frame); break;
+    case BACKEND_ERROR: on_error(backend, frame); break;
+    case BACKEND_READY: on_ready(backend, frame); break;
+    default: on_answer(backend, frame); break;
+    }
+}
+
+/* N, S and A may come at any time. They belong to whoever is being answered. */
+static void on_unasked(Backend *backend, const Frame *frame)
+{
+    Error err;
+    if (backend_check(frame, &err) != WIRE_OK) {
+        refuse_bytes(backend, &err);
+        return;
+    }
+    ParameterStatus status;
+    if (frame->type == BACKEND_PARAMETER_STATUS &&
+        backend_read_parameter_status(frame->body, &status, &err) == WIRE_OK)
+        backend_learn_parameter(backend, status.name, status.value);
+    const Expect *head = expect_head(&backend->owed);
+    bool shown = backend->task && backend->errand == ERRAND_NONE && !(head && head->hidden);
+    if (shown && (frame->type != BACKEND_NOTIFICATION || backend->task->holder)) {
+        deliver(backend, frame);
+    } else if (backend->state == BACKEND_HELD) {
+        const PoolEvents *events = &backend->pool->set->events;
+        if (events->on_held_message)
+            events->on_held_message(backend->holder, backend, frame);
+    }
+}
+
+static void on_answer(Backend *backend, const Frame *frame)
+{
+    Expect expect;
+    Error err;
+    int columns = -1;
+    if (!decode(frame, &columns, &err)) {
+        refuse_bytes(backend, &err);
+        return;
+    }
+    ExpectVerdict verdict = expect_match(&backend->owed, frame->type, columns, &expect);
+    if (verdict != EXPECT_GOES_ON && verdict != EXPECT_ANSWERED) {
+        refuse_frame(backend, frame->type);
+        return;
+    }
+    if (frame->type == BACKEND_PARSE_COMPLETE)
+        counter_add(&backend->pool->stats.parses, 1);
+    else if (frame->type == BACKEND_COMMAND_COMPLETE)
+        after_tag(backend, frame->body);
+    else if (frame->type == BACKEND_COPY_IN)
+        after_copy_in(backend);
+    if (!expect.hidden && !expect.errand)
+        deliver(backend, frame);
+    if (backend->state != BACKEND_DEAD)
+        conversation_answer(backend);
+}
+
+static void on_error(Backend *backend, const Frame *frame)
+{
+    ErrorResponse response;
+    Expect failed, skipped;
+    Error err;
+    if (backend_read_error(frame->body, &response, &err) != WIRE_OK) {
+        refuse_bytes(backend, &err);
+        return;
+    }
+    if (slice_is(response.severity, SEVERITY_FATAL) || slice_is(response.severity, "PANIC")) {
+        on_fatal(backend, &response);
+        return;
+    }
+    if (expect_match(&backend->owed, BACKEND_ERROR, -1, &failed) != EXPECT_FAILED ||
+        (failed.errand && failed.kind == EXPECT_CLOSE)) { /* which PostgreSQL cannot refuse */
+        refuse_frame(backend, frame->type);
+        return;
+    }
+    unlearn(backend, &failed);
+    learn_stale_plan(backend, &failed, &response);
+    while (expect_skip(&backend->owed, &skipped))
+        unlearn(backend, &skipped);
+    if (failed.errand) {
+        backend->errand_failed = true;
+        error_response_copy(&response, &backend->last_error);
+        return;
+    }
+    const PoolEvents *events = &backend->pool->set->events;
+    if (events->on_error_seen) {
+        char sqlstate[6] = {0};
+        memcpy(sqlstate, response.sqlstate.data, 5);
+        events->on_error_seen(events->ctx, backend->pool, sqlstate);
+    }
+    deliver(backend, frame); /* a hidden step's error is the client's too */
+}
+
+/* The server ends this session: after shutdown, a crash of its neighbour, idle_in_transaction ... */
+static void on_fatal(Backend *backend, const ErrorResponse *response)
+{
+    error_response_copy(response, &backend->last_error);
+    backend_lose(backend, NULL);
+}
+
+static void on_ready(Backend *backend, const Frame *frame)
+{
+    Expect expect;
+    Error err;
+    char tx_status;
+    if (backend_read_ready(frame->body, &tx_status, &err) != WIRE_OK) {
+        refuse_bytes(backend, &err);
+        return;
+    }
+    if (expect_match(&backend->owed, BACKEND_READY, -1, &expect) != EXPECT_READY) {
+        refuse_frame(backend, frame->type);
+        return;
+    }
+    backend->tx_status = tx_status;
+    if (tx_status == TX_IDLE)
+        backend->gucs_touched = false;
+    if (expect.errand) {
+        backend_errand_done(backend);
+        return;
+    }
+    Task *task = backend->task;
+    if (task && !task->open && backend->owed.readies == 0) {
+        task_over(backend);
+    } else if (task) {
+        if (!expect.hidden)
+            task->sink->ops->on_ready(task->sink, task, tx_status, false);
+    } else if (backend->owed.readies == 0) {
+        backend->draining = false;
+        backend_settle(backend);
+    }
+    if (backend->state != BACKEND_DEAD)
+        conversation_answer(backend);
+}
+
+/* The task leaves before its sink hears of it, so that the sink may run the next one right there. */
+static void task_over(Backend *backend)
+{
+    Task *task = backend->task;
+    Sink *sink = task->sink;
+    backend->task = NULL;
+    list_remove(&task->link);
+    task->done_us = backend->pool->set->loop->now_us;
+    task_move(task, TASK_DONE);
+    counter_add(&backend->pool->stats.tasks, 1);
+    backend_count_bytes(backend);
+    backend->holder = NULL;
+    if (task->holder && (backend->tx_status != TX_IDLE || !list_empty(&backend->inflight)))
+        task_hold(task);
+    sink->ops->on_ready(sink, task, backend->tx_status, true); /* `task` may be gone now */
+    backend_settle(backend);
+}
+
+void conversation_refuse(Backend *backend, const Error *err, bool maybe_executed)
+{
+    Task *task = list_entry(list_first(&backend->inflight), Task, link);
+    if (backend->task == task)
+        backend->task = NULL;
+    list_remove(&task->link);
+    task->done_us = backend->pool->set->loop->now_us;
+    task_move(task, TASK_DONE);
+    task->sink->ops->on_lost(task->sink, task, err, maybe_executed);
+}
+
+void conversation_forget_behind(Backend *backend)
+{
+    Expect expect;
+    while (expect_drop(&backend->owed, &expect))
+        unlearn(backend, &expect);
+    backend->owed.skipping = false;
+    backend->owed.phase = PHASE_START;
+    list_remove(&backend->attention);
+    buf_reset(&backend->behind);
+    buf_trim(&backend->behind);
+    backend->out = &backend->stream.out;
+}
+
+void conversation_answer(Backend *backend)
+{
+    static const uint8_t BYTES[2][5] = {{BACKEND_PARSE_COMPLETE, 0, 0, 0, 4},
+                                        {BACKEND_CLOSE_COMPLETE, 0, 0, 0, 4}};
+    Expect expect;
+    list_remove(&backend->attention);
+    while (backend->state != BACKEND_DEAD && expect_take_synthetic(&backend->owed, &expect)) {
+        const uint8_t *bytes = BYTES[expect.answer == BACKEND_CLOSE_COMPLETE];
+        Frame frame = {.type = expect.answer, .body = slice_of(bytes + 5, 0),
+                       .whole = slice_of(bytes, 5)};
+        if (!expect.hidden)
+            deliver(backend, &frame);
+    }
+}
+
+/* ---- what an answer teaches -------------------------------------------------------------------- */
+
+/* The server now reads COPY data. Nobody is left to send some, or Syncs were read as part of it. */
+static void after_copy_in(Backend *backend)
+{
+    bool swallowed = backend->owed.swallowed > 0;
+    if (backend->task) {
+        if (swallowed && backend->owed.readies == 0)
+            backend->task->open = true;
+        return;
+    }
+    if (!expect_ignores_sync(&backend->owed))
+        return;
+    frontend_put_copy_fail(&backend->stream.out, SLICE("the client has gone"));
+    owe(backend, (Expect){.kind = EXPECT_COPY_END});
+    if (backend->owed.readies == 0) {
+        frontend_put_sync(&backend->stream.out);
+        owe(backend, (Expect){.kind = EXPECT_SYNC});
+    }
+    stream_touch(&backend->stream);
+}
+
+/* Commands that drop every prepared statement of the session (H18). */
+static void after_tag(Backend *backend, Slice tag)
+{
+    static const char *const FORGETFUL[] = {"DISCARD ALL", "DEALLOCATE ALL"};
+    bool forgets = false;
+    for (size_t i = 0; i < ARRAY_LEN(FORGETFUL); i++)
+        forgets |= tag.len > 0 && slice_is(slice_of(tag.data, tag.len - 1), FORGETFUL[i]);
+    if (!forgets)
+        return;
+    LIST_EACH_SAFE (link, &backend->known.used) {
+        Known *known = list_entry(link, Known, link);
+        if (!expect_awaits_parse(&backend->owed, known->prepared))
+            known_remove(&backend->known, known->prepared);
+    }
+    if (!backend->known.unnamed || !expect_awaits_parse(&backend->owed, backend->known.unnamed))
+        known_set_unnamed(&backend->known, NULL);
+}
+
+/* A Parse that failed or was skipped leaves nothing on the server (H16). */
+static void unlearn(Backend *backend, const Expect *skipped)
+{
+    if (skipped->kind != EXPECT_PARSE)
+        return;
+    if (skipped->unnamed)
+        known_set_unnamed(&backend->known, NULL);
+    else
+        known_remove(&backend->known, skipped->prepared);
+}
+
+/* "cached plan must not change result type": this connection parses it anew next time (H19). */
+static void learn_stale_plan(Backend *backend, const Expect *failed, const ErrorResponse *response)
+{
+    Slice routine;
+    if (!failed->prepared || failed->kind == EXPECT_PARSE ||
+        !slice_is(response->sqlstate, SQLSTATE_FEATURE_NOT_SUPPORTED) ||
+        !error_response_field(response, FIELD_ROUTINE, &routine) ||
+        !slice_is(routine, "RevalidateCachedQuery"))
+        return;
+    if (failed->unnamed)
+        known_set_unnamed(&backend->known, NULL);
+    else
+        known_close_later(&backend->known, failed->prepared);
+}
+
+/* ---- small helpers ----------------------------------------------------------------------------- */
+
+static void deliver(Backend *backend, const Frame *frame)
+{
+    Task *task = backend->task;
+    if (!task)
+        return;
+    task->answered = true;
+    task->sink->ops->on_frame(task->sink, task, frame);
+}
+
+/* Every message is read as what it says it is, before anybody believes it (bad-input 138). */
+static bool decode(const Frame *frame, int *ret_columns, Error *err)
+{
+    DataRow row;
+    RowDescription description;
+    switch (frame->type) {
+    case BACKEND_DATA_ROW:
+        if (backend_read_data_row(frame->body, -1, &row, err) != WIRE_OK)
+            return false;
+        *ret_columns = row.count;
+        return true;
+    case BACKEND_ROW_DESCRIPTION:
+        if (backend_read_row_description(frame->body, &description, err) != WIRE_OK)
+            return false;
+        *ret_columns = description.count;
+        return true;
+    default: return backend_check(frame, err) == WIRE_OK;
+    }
+}
+
+static void refuse_frame(Backend *backend, uint8_t type)
+{
+    const Expect *head = expect_head(&backend->owed);
+    Error err;
+    error_set(&err, SQLSTATE_PROTOCOL_VIOLATION, "the server sent a message of type '%c' %s",
+              type >= ' ' && type < 127 ? type : '?',
+              head ? "that answers nothing it was asked" : "without being asked");
+    refuse_bytes(backend, &err);
+}
+
+/* Also a message longer than we are willing to buffer, which is no fault of the server. */
+static void refuse_bytes(Backend *backend, const Error *err)
+{
+    Slice in = buf_bytes(&backend->stream.in);
+    uint64_t max = backend->pool->set->limits.server_message_max;
+    Error told = *err;
+    if (in.len >= 5 && frame_type_known_backend(in.data[0])) {
+        uint32_t length = (uint32_t)in.data[1] << 24 | (uint32_t)in.data[2] << 16 |
+                          (uint32_t)in.data[3] << 8 | in.data[4];
+        size_t most = frame_body_max_backend(in.data[0], LARGE_BODY_MAX);
+        if (length >= 4 && length - 4 > max && length - 4 <= most) {
+            error_set(&told, SQLSTATE_LIMIT_EXCEEDED, "server message of %u bytes is too long",
+                      length);
+            error_hint(&told, "The limit is server_message_max = %llu bytes.",
+                       (unsigned long long)max);
+        }
+    }
+    backend_lose(backend, &told);
+}
+
+static void conversation_on_drained(Stream *stream)
+{
+    Backend *backend = stream->ctx;
+    const PoolEvents *events = &backend->pool->set->events;
+    void *holder = backend->task ? backend->task->holder : NULL;
+    if (events->on_drained && holder)
+        events->on_drained(holder, backend);
+}
+
+static void conversation_on_gone(Stream *stream, const Error *err)
+{
+    backend_lose(stream->ctx, err);
+}

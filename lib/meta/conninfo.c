@@ -1,0 +1,134 @@
+/*
+ * conninfo.c - `key = value key='va\'lue'`, by libpq's rules, with the keys that make sense here.
+ */
+#include "meta/conninfo.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "meta/nearest.h"
+
+static const char *const KEYWORDS[] = {
+    "host", "hostaddr", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir",
+    "sslsni", "sslcompression", "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "channel_binding", "gssencmode", "krbsrvname", "gsslib", "requirepeer", "passfile", "options",
+    "connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval",
+    "keepalives_count",
+};
+
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The value at *at, unescaped; NULL when a quote is not closed or memory is out. */
+static char *take_value(const char **at, Arena *arena)
+{
+    const char *p = *at;
+    char *value = arena_alloc(arena, strlen(p) + 1);
+    if (!value)
+        return NULL;
+    char *out = value;
+    bool quoted = *p == '\'';
+    p += quoted;
+    for (; *p && (quoted ? *p != '\'' : !is_blank(*p)); p++) {
+        if (*p == '\\' && p[1])
+            p++;
+        *out++ = *p;
+    }
+    *out = 0;
+    if (quoted && *p != '\'')
+        return NULL;
+    *at = p + quoted;
+    return value;
+}
+
+static bool key_allowed(const char *key, Error *err)
+{
+    Nearest nearest = nearest_init(key);
+    for (size_t i = 0; i < ARRAY_LEN(KEYWORDS); i++) {
+        if (strcmp(KEYWORDS[i], key) == 0)
+            return true;
+        nearest_offer(&nearest, KEYWORDS[i]);
+    }
+    if (strcmp(key, "user") == 0 || strcmp(key, "password") == 0 || strcmp(key, "dbname") == 0) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "a server's line must not have \"%s\"", key);
+        error_hint(err, "It comes from the client, or from dbname, server_user and server_password "
+                        "in [database NAME].");
+        return false;
+    }
+    error_set(err, SQLSTATE_CONFIG_FILE, "unknown connection keyword \"%.60s\"", key);
+    nearest_hint(&nearest, err);
+    return false;
+}
+
+static bool port_read(const char *text, int *ret_port, Error *err)
+{
+    char *end;
+    long port = strtol(text, &end, 10);
+    if (end == text || *end || port < 1 || port > 65535) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "port must be between 1 and 65535, not \"%.60s\"", text);
+        return false;
+    }
+    *ret_port = (int)port;
+    return true;
+}
+
+static bool pair_read(const char **at, Arena *arena, Conninfo *info, const char **hostaddr,
+                      Error *err)
+{
+    size_t len = strcspn(*at, "= \t");
+    const char *key = arena_text(arena, slice_of(*at, len));
+    *at += len;
+    while (is_blank(**at))
+        ++*at;
+    if (!key || len == 0 || **at != '=') {
+        error_set(err, SQLSTATE_CONFIG_FILE, "expected host=... port=...");
+        return false;
+    }
+    ++*at;
+    while (is_blank(**at))
+        ++*at;
+    if (!key_allowed(key, err))
+        return false;
+    const char *value = take_value(at, arena);
+    if (!value) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "the value of \"%s\" has no closing quote", key);
+        return false;
+    }
+    if (strcmp(key, "host") == 0)
+        info->host = value;
+    else if (strcmp(key, "hostaddr") == 0)
+        *hostaddr = value;
+    else if (strcmp(key, "port") == 0)
+        return port_read(value, &info->port, err);
+    return true;
+}
+
+bool conninfo_read(const char *text, Arena *arena, Conninfo *ret_conninfo, Error *err)
+{
+    Conninfo info = {.port = 5432};
+    const char *hostaddr = NULL;
+    for (const char *at = text;;) {
+        while (is_blank(*at))
+            at++;
+        if (!*at)
+            break;
+        if (!pair_read(&at, arena, &info, &hostaddr, err))
+            return false;
+    }
+    if (!info.host || !*info.host)
+        info.host = hostaddr;
+    if (!info.host || !*info.host) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "a server needs a host");
+        error_hint(err, "Write host=... port=...");
+        return false;
+    }
+    if (strchr(info.host, ',')) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "one server has one host, not a list");
+        error_hint(err, "Give each replica a line of its own: replica = host=...");
+        return false;
+    }
+    *ret_conninfo = info;
+    return true;
+}

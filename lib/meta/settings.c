@@ -1,0 +1,441 @@
+/*
+ * settings.c - everything an operator may write into shards.ini, one row each.
+ *
+ * The parser, its errors, SHOW CONFIG, RELOAD's report and docs/configuration.md grow from these
+ * rows. A row of width 0 is read by config.c itself, because its value refers to other sections.
+ * Rows of [shoal] and [batch] point into Config, the others into the struct of their section.
+ */
+#include "meta/settings.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const LOG_LEVELS[] = {"debug", "info", "warning", "error", NULL};
+static const char *const AUTH_METHODS[] = {[AUTH_TRUST] = "trust", [AUTH_SCRAM] = "scram-sha-256", NULL};
+
+#define MS INT64_C(1)
+#define SECOND (1000 * MS)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+#define KB INT64_C(1024)
+#define MB (1024 * KB)
+#define GB (1024 * MB)
+
+#define AT(type, field) offsetof(type, field), sizeof(((type *)NULL)->field)
+#define SHOAL(field) AT(Config, field)
+#define RELOADS true
+#define RESTARTS false
+
+static const Setting SETTINGS[] = {
+    {"shoal", "listen", SETTING_TEXT, SHOAL(listen), 1, 255, NULL, "127.0.0.1", RESTARTS, false,
+     "Address clients connect to; `*` for all addresses of this machine."},
+    {"shoal", "port", SETTING_INT, SHOAL(port), 1, 65535, NULL, "6432", RESTARTS, false,
+     "TCP port clients connect to."},
+    {"shoal", "workers", SETTING_INT, SHOAL(workers), 0, 60, NULL, "0", RESTARTS, false,
+     "Threads that carry queries. 0: one per two cores, at least one."},
+    {"shoal", "store", SETTING_TEXT, SHOAL(store), 1, 4000, NULL, "shoal.db", RESTARTS, false,
+     "File of the metadata store (SQLite). Made when it does not exist; back it up."},
+    {"shoal", "buckets", SETTING_INT, SHOAL(buckets), 64, 16384, NULL, "1024", RESTARTS, false,
+     "Buckets that rows are hashed into, a power of two. Used only when the store is made."},
+    {"shoal", "log_level", SETTING_ENUM, SHOAL(log_level), 0, 0, LOG_LEVELS, "info", RELOADS, false,
+     "Least important lines that are logged."},
+    {"shoal", "auth", SETTING_ENUM, SHOAL(auth), 0, 0, AUTH_METHODS, "scram-sha-256", RELOADS, false,
+     "How clients prove who they are. `trust` asks for nothing: only for addresses nobody else can reach."},
+    {"shoal", "user_list", SETTING_TEXT, SHOAL(user_list), 1, 4000, NULL, NULL, RELOADS, false,
+     "File with one `\"user\" \"password or SCRAM verifier\"` per line, besides the [user NAME] sections."},
+    {"shoal", "tls_cert", SETTING_TEXT, SHOAL(tls_cert), 1, 4000, NULL, NULL, RESTARTS, false,
+     "Certificate chain (PEM) shown to clients. Without it clients connect unencrypted."},
+    {"shoal", "tls_key", SETTING_TEXT, SHOAL(tls_key), 1, 4000, NULL, NULL, RESTARTS, false,
+     "Private key (PEM) of tls_cert."},
+    {"shoal", "tls_required", SETTING_BOOL, SHOAL(tls_required), 0, 1, NULL, "off", RELOADS, false,
+     "Turn away clients that do not encrypt."},
+    {"shoal", "client_max", SETTING_INT, SHOAL(client_max), 1, 1000000, NULL, "10000", RELOADS, false,
+     "Client connections, all workers together."},
+    {"shoal", "login_timeout", SETTING_DURATION, SHOAL(login_timeout_ms), SECOND, HOUR, NULL, "15s",
+     RELOADS, false, "A client must have logged in after this time."},
+    {"shoal", "query_wait_timeout", SETTING_DURATION, SHOAL(query_wait_timeout_ms), 0, DAY, NULL,
+     "2min", RELOADS, false, "How long a statement may wait for a server connection. 0: for ever."},
+    {"shoal", "server_connect_timeout", SETTING_DURATION, SHOAL(server_connect_timeout_ms),
+     100 * MS, HOUR, NULL, "5s", RELOADS, false, "How long connecting and logging in to a server may take."},
+    {"shoal", "server_idle_timeout", SETTING_DURATION, SHOAL(server_idle_timeout_ms), SECOND,
+     20 * DAY, NULL, "10min", RELOADS, false, "A server connection nobody used for so long is closed."},
+    {"shoal", "server_lifetime", SETTING_DURATION, SHOAL(server_lifetime_ms), SECOND, 20 * DAY,
+     NULL, "1h", RELOADS, false, "A server connection older than this is closed once it is free."},
+    {"shoal", "server_statements_max", SETTING_INT, SHOAL(server_statements_max), 1, 100000, NULL,
+     "500", RELOADS, false, "Prepared statements kept on each server connection."},
+    {"shoal", "client_statements_max", SETTING_INT, SHOAL(client_statements_max), 1, 1000000, NULL,
+     "10000", RELOADS, false, "Prepared statements one client may hold."},
+    {"shoal", "idle_in_transaction_timeout", SETTING_DURATION, SHOAL(idle_in_transaction_timeout_ms),
+     0, 20 * DAY, NULL, "0", RELOADS, false,
+     "A client that leaves a transaction open and silent for so long is disconnected. 0: never."},
+    {"shoal", "tcp_user_timeout", SETTING_DURATION, SHOAL(tcp_user_timeout_ms), 0, HOUR, NULL,
+     "3s", RELOADS, false,
+     "A connection whose bytes were not acknowledged for so long is broken. 0: the kernel's default."},
+    {"shoal", "shutdown_timeout", SETTING_DURATION, SHOAL(shutdown_timeout_ms), 0, DAY, NULL,
+     "30s", RELOADS, false, "How long a shutdown waits for running transactions."},
+    {"shoal", "message_max", SETTING_SIZE, SHOAL(message_max), 64 * KB, GB, NULL, "256MB", RELOADS,
+     false, "Bytes of one message from a client."},
+    {"shoal", "server_message_max", SETTING_SIZE, SHOAL(server_message_max), 64 * KB, 2 * GB - 1,
+     NULL, "1GB", RELOADS, false, "Bytes of one message from a server."},
+    {"shoal", "output_high", SETTING_SIZE, SHOAL(output_high), 16 * KB, GB, NULL, "1MB", RELOADS,
+     false, "Bytes that may wait for a slow client before its servers are slowed down."},
+    {"shoal", "shape_cache_max", SETTING_INT, SHOAL(shape_cache_max), 16, 1000000, NULL, "4096",
+     RESTARTS, false, "Parsed statements kept per worker."},
+    {"shoal", "shape_cache_bytes", SETTING_SIZE, SHOAL(shape_cache_bytes), MB, 16 * GB, NULL,
+     "64MB", RESTARTS, false, "Memory for parsed statements per worker."},
+    {"shoal", "pipeline_max", SETTING_INT, SHOAL(pipeline_max), 1, 100000, NULL, "1024", RELOADS,
+     false, "Requests of one client that are read ahead."},
+    {"shoal", "catalog_poll", SETTING_DURATION, SHOAL(catalog_poll_ms), 100 * MS, HOUR, NULL, "1s",
+     RELOADS, false, "How often the servers' catalogs are looked at for changes made without the router."},
+
+    {"batch", "batch", SETTING_BOOL, SHOAL(batch), 0, 1, NULL, "on", RELOADS, false,
+     "Answer equal small queries of many clients by one statement."},
+    {"batch", "batch_max", SETTING_INT, SHOAL(batch_max), 2, 10000, NULL, "100", RELOADS, false,
+     "Queries in one batch."},
+    {"batch", "batch_inflight_max", SETTING_INT, SHOAL(batch_inflight_max), 1, 1000, NULL, "1",
+     RELOADS, false,
+     "Batches of the same statement under way on one server; the next one collects meanwhile."},
+    {"batch", "batch_bytes_max", SETTING_SIZE, SHOAL(batch_bytes_max), 64 * KB, GB, NULL, "16MB",
+     RELOADS, false, "Result bytes held for one batch; past it the queries are run one by one."},
+    {"batch", "batch_rows_max", SETTING_INT, SHOAL(batch_rows_max), 1, 100000000, NULL, "100000",
+     RELOADS, false, "Result rows held for one batch; past it the queries are run one by one."},
+
+    {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
+     "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
+    {"shard", "replica", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
+     "A streaming replica of the primary. May be repeated."},
+
+    {"database", "dbname", SETTING_TEXT, AT(DatabaseConfig, dbname), 1, 63, NULL, NULL, RESTARTS,
+     false, "Its name on the servers. Default: the name of the section."},
+    {"database", "shards", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
+     "Shards it lies on, separated by commas; the first one holds the tables that are not distributed. "
+     "Default: all shards."},
+    {"database", "server_user", SETTING_TEXT, AT(DatabaseConfig, server_user), 1, 63, NULL, NULL,
+     RELOADS, false, "User for connections to the servers. Default: the client's."},
+    {"database", "server_password", SETTING_TEXT, AT(DatabaseConfig, server_password), 1, 1000,
+     NULL, NULL, RELOADS, true, "Password of server_user. Default: the user's own, or none."},
+    {"database", "batch", SETTING_BOOL, AT(DatabaseConfig, batch), 0, 1, NULL, "on", RELOADS, false,
+     "Batching for this database."},
+    {"database", "pool_size", SETTING_INT, AT(DatabaseConfig, pool_size), 1, 10000, NULL, "20",
+     RELOADS, false, "Connections per server and user, all workers together."},
+
+    {"user", "password", SETTING_TEXT, AT(UserConfig, password), 1, 1000, NULL, NULL, RELOADS, true,
+     "Plain, or a verifier (`SCRAM-SHA-256$...`) as in pg_authid.rolpassword."},
+    {"user", "admin", SETTING_BOOL, AT(UserConfig, admin), 0, 1, NULL, "off", RELOADS, false,
+     "May use every command of the console."},
+    {"user", "monitor", SETTING_BOOL, AT(UserConfig, monitor), 0, 1, NULL, "off", RELOADS, false,
+     "May use SHOW in the console."},
+
+    {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
+     "Database of the table. Needed when there is more than one."},
+    {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 200, NULL, NULL, RELOADS, false,
+     "Column that decides on which shard a row lies. Required."},
+};
+
+const Setting *config_settings(size_t *ret_count)
+{
+    *ret_count = ARRAY_LEN(SETTINGS);
+    return SETTINGS;
+}
+
+const Setting *setting_find(const char *section, const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(SETTINGS); i++) {
+        if (strcmp(SETTINGS[i].section, section) == 0 && strcmp(SETTINGS[i].key, key) == 0)
+            return &SETTINGS[i];
+    }
+    return NULL;
+}
+
+/* ---- text -> field ---- */
+
+typedef struct Unit {
+    const char *name;
+    int64_t factor;
+} Unit;
+
+/* Largest first, so that a value is shown in the largest unit that fits exactly. */
+static const Unit DURATION_UNITS[] = {{"d", DAY},   {"h", HOUR}, {"min", MINUTE},
+                                      {"s", SECOND}, {"ms", MS},  {NULL, 0}};
+static const Unit SIZE_UNITS[] = {{"GB", GB}, {"MB", MB}, {"kB", KB}, {"B", 1}, {NULL, 0}};
+
+static const Unit *setting_units(const Setting *setting)
+{
+    return setting->type == SETTING_DURATION ? DURATION_UNITS
+           : setting->type == SETTING_SIZE   ? SIZE_UNITS
+                                             : NULL;
+}
+
+/* "5s" for 5000 ms. */
+static void number_text(const Unit *units, int64_t value, char *text, size_t size)
+{
+    while (units && value != 0 && value % units->factor != 0)
+        units++;
+    if (!units || value == 0)
+        snprintf(text, size, "%" PRId64, value);
+    else
+        snprintf(text, size, "%" PRId64 "%s", value / units->factor, units->name);
+}
+
+/* A whole number and, where the row has units, one of them. Too big ones saturate: the range check
+ * that follows names the limits. False when it is no such thing. */
+static bool number_read(const Unit *units, const char *text, int64_t *ret_value)
+{
+    char *end;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (end == text || isspace((unsigned char)*text))
+        return false;
+    while (*end == ' ')
+        end++;
+    int64_t factor = 1;
+    if (units && units == DURATION_UNITS && strcmp(end, "us") == 0) {
+        number = number / 1000 + (number % 1000 > 0); /* never rounds down to "never" */
+    } else if (units && *end) {
+        while (units->name && strcmp(units->name, end) != 0 &&
+               !(strcmp(units->name, "kB") == 0 && strcmp(end, "KB") == 0))
+            units++;
+        if (!units->name)
+            return false;
+        factor = units->factor;
+    } else if (*end || (units == DURATION_UNITS && number != 0)) {
+        return false;
+    }
+    if (errno == ERANGE || __builtin_mul_overflow(number, factor, &number))
+        number = *text == '-' ? INT64_MIN : INT64_MAX;
+    *ret_value = number;
+    return true;
+}
+
+static bool bool_read(const char *text, int64_t *ret_value)
+{
+    static const char *const WORDS[] = {"off", "on", "false", "true", "no", "yes", "0", "1"};
+    for (size_t i = 0; i < ARRAY_LEN(WORDS); i++) {
+        if (slice_equal_nocase(slice_str(text), slice_str(WORDS[i]))) {
+            *ret_value = i % 2;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void field_put(const Setting *setting, void *base, int64_t value)
+{
+    void *field = (char *)base + setting->offset;
+    switch (setting->width) {
+    case 1:
+        *(bool *)field = value != 0;
+        break;
+    case 4:
+        *(uint32_t *)field = (uint32_t)value;
+        break;
+    default:
+        assert(setting->width == 8);
+        *(uint64_t *)field = (uint64_t)value;
+    }
+}
+
+static int64_t field_get(const Setting *setting, const void *base)
+{
+    const void *field = (const char *)base + setting->offset;
+    switch (setting->width) {
+    case 1:
+        return *(const bool *)field;
+    case 4:
+        return *(const uint32_t *)field; /* no row allows negative numbers */
+    default:
+        assert(setting->width == 8);
+        return (int64_t) * (const uint64_t *)field;
+    }
+}
+
+static bool number_store(const Setting *setting, void *base, const char *text,
+                         char ret_reason[static 256])
+{
+    static const char *const EXPECTED[] = {
+        [SETTING_INT] = "a whole number",
+        [SETTING_DURATION] = "a duration such as 500ms, 5s, 10min, 1h or 1d",
+        [SETTING_SIZE] = "a size such as 64kB, 16MB or 1GB",
+    };
+    const Unit *units = setting_units(setting);
+    int64_t value;
+    if (!number_read(units, text, &value)) {
+        snprintf(ret_reason, 256, "%s must be %s, not \"%.60s\"", setting->key,
+                 EXPECTED[setting->type], text);
+        return false;
+    }
+    if (value < setting->min || value > setting->max) {
+        char min[32], max[32];
+        number_text(units, setting->min, min, sizeof min);
+        number_text(units, setting->max, max, sizeof max);
+        snprintf(ret_reason, 256, "%s must be between %s and %s, not \"%.60s\"", setting->key, min,
+                 max, text);
+        return false;
+    }
+    field_put(setting, base, value);
+    return true;
+}
+
+static bool enum_store(const Setting *setting, void *base, const char *text,
+                       char ret_reason[static 256])
+{
+    const char *const *choices = setting->choices;
+    for (int i = 0; choices[i]; i++) {
+        if (strcmp(choices[i], text) != 0)
+            continue;
+        if (setting->width == sizeof(char *))
+            *(const char **)(void *)((char *)base + setting->offset) = choices[i];
+        else
+            field_put(setting, base, i);
+        return true;
+    }
+    int n = snprintf(ret_reason, 256, "%s must be one of", setting->key);
+    for (int i = 0; choices[i]; i++)
+        n += snprintf(ret_reason + n, 256 - (size_t)n, "%s %s", i ? "," : "", choices[i]);
+    snprintf(ret_reason + n, 256 - (size_t)n, "; not \"%.60s\"", text);
+    return false;
+}
+
+static bool text_store(const Setting *setting, void *base, const char *text, Arena *arena,
+                       char ret_reason[static 256])
+{
+    size_t len = strlen(text);
+    if ((int64_t)len < setting->min || (int64_t)len > setting->max) {
+        snprintf(ret_reason, 256, "%s must have between %" PRId64 " and %" PRId64 " bytes",
+                 setting->key, setting->min, setting->max);
+        return false;
+    }
+    if (setting->width == 0)
+        return true;
+    const char *copy = arena_text(arena, slice_str(text));
+    if (!copy)
+        snprintf(ret_reason, 256, "out of memory");
+    else
+        *(const char **)(void *)((char *)base + setting->offset) = copy;
+    return copy != NULL;
+}
+
+bool setting_store(const Setting *setting, void *base, const char *text, Arena *arena,
+                   char ret_reason[static 256])
+{
+    int64_t value;
+    switch (setting->type) {
+    case SETTING_BOOL:
+        if (bool_read(text, &value)) {
+            field_put(setting, base, value);
+            return true;
+        }
+        snprintf(ret_reason, 256, "%s must be on or off, not \"%.60s\"", setting->key, text);
+        return false;
+    case SETTING_ENUM:
+        return enum_store(setting, base, text, ret_reason);
+    case SETTING_TEXT:
+        return text_store(setting, base, text, arena, ret_reason);
+    case SETTING_INT:
+    case SETTING_DURATION:
+    case SETTING_SIZE:
+        return number_store(setting, base, text, ret_reason);
+    }
+    return false;
+}
+
+bool settings_default(const char *section, void *base, Arena *arena)
+{
+    char reason[256];
+    for (size_t i = 0; i < ARRAY_LEN(SETTINGS); i++) {
+        const Setting *s = &SETTINGS[i];
+        if (s->def && strcmp(s->section, section) == 0 &&
+            !setting_store(s, base, s->def, arena, reason))
+            return false;
+    }
+    return true;
+}
+
+/* ---- field -> text ---- */
+
+const char *setting_show(const Setting *setting, const void *base, Arena *arena)
+{
+    assert(setting->width > 0);
+    if (setting->secret)
+        return "********";
+    char text[32];
+    switch (setting->type) {
+    case SETTING_BOOL:
+        return field_get(setting, base) ? "on" : "off";
+    case SETTING_ENUM:
+        if (setting->width != sizeof(char *))
+            return setting->choices[field_get(setting, base)];
+        /* fall through */
+    case SETTING_TEXT: {
+        const char *value = *(const char *const *)(const void *)((const char *)base + setting->offset);
+        return value ? value : "";
+    }
+    case SETTING_INT:
+    case SETTING_DURATION:
+    case SETTING_SIZE:
+        number_text(setting_units(setting), field_get(setting, base), text, sizeof text);
+        return arena_text(arena, slice_str(text));
+    }
+    return "";
+}
+
+/* ---- docs/configuration.md ---- */
+
+static void write_row(const Setting *s, FILE *out)
+{
+    char range[300] = "", min[32], max[32];
+    if (s->type == SETTING_BOOL) {
+        snprintf(range, sizeof range, "on, off");
+    } else if (s->type == SETTING_ENUM) {
+        for (int i = 0, n = 0; s->choices[i]; i++)
+            n += snprintf(range + n, sizeof range - (size_t)n, "%s%s", i ? ", " : "", s->choices[i]);
+    } else if (s->type != SETTING_TEXT) {
+        number_text(setting_units(s), s->min, min, sizeof min);
+        number_text(setting_units(s), s->max, max, sizeof max);
+        snprintf(range, sizeof range, "%s to %s", min, max);
+    }
+    fprintf(out, "| `%s` | %s | %s | %s | %s |\n", s->key, s->def ? s->def : "", range,
+            s->reload ? "RELOAD" : "restart", s->help);
+}
+
+void config_write_markdown(FILE *out)
+{
+    static const struct {
+        const char *section, *title, *text;
+    } SECTIONS[] = {
+        {"shoal", "[shoal]", "The router itself: where it listens, whom it lets in, what it allows them."},
+        {"batch", "[batch]", "Many small queries as one."},
+        {"shard", "[shard NAME]",
+         "One primary with any number of replicas. A server's user and database are not written here: "
+         "they come from the client or the [database NAME] section. At least one shard is needed."},
+        {"database", "[database NAME]",
+         "A database that clients may ask for. At least one is needed."},
+        {"user", "[user NAME]",
+         "Somebody who may log in. A file with a password in it must not be readable by everybody."},
+        {"table", "[table SCHEMA.NAME]",
+         "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
+         "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
+         "distributed from the console need no section here."},
+    };
+    fputs("# Configuration\n\n"
+          "<!-- Written from the settings table (lib/meta/settings.c) by `ninja -C build settings-doc`. -->\n\n"
+          "Shoal reads one file, `shards.ini`: sections in brackets, `key = value` below them, comments after\n"
+          "`#` or `;` at the beginning of a line, or after ` ;` behind a value (so no value has ` ;` in it).\n"
+          "Paths that do not begin with `/` start at the directory of the file.\n\n"
+          "Durations are written with a unit: `us` `ms` `s` `min` `h` `d`. Sizes too: `B` `kB` `MB` `GB`.\n"
+          "A wrong line stops the start with `file:line: reason`; RELOAD keeps the old configuration then.\n"
+          "The last column but one says how a changed value is taken over: by RELOAD, or by a restart.\n",
+          out);
+    for (size_t i = 0; i < ARRAY_LEN(SECTIONS); i++) {
+        fprintf(out, "\n## %s\n\n%s\n\n| Key | Default | Range | Applied by | Meaning |\n|---|---|---|---|---|\n",
+                SECTIONS[i].title, SECTIONS[i].text);
+        for (size_t k = 0; k < ARRAY_LEN(SETTINGS); k++) {
+            if (strcmp(SETTINGS[k].section, SECTIONS[i].section) == 0)
+                write_row(&SETTINGS[k], out);
+        }
+    }
+}

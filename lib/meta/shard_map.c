@@ -1,0 +1,47 @@
+/*
+ * shard_map.c - bucket -> shard, as an array.
+ *
+ * Maps are shared between topologies by a reference count that only the control thread touches;
+ * workers read the array through the Topology they have adopted.
+ */
+#include <stdlib.h>
+
+#include "meta/topology.h"
+
+ShardMap *shard_map_create(uint32_t bucket_count)
+{
+    assert(bucket_count > 0 && (bucket_count & (bucket_count - 1)) == 0);
+    ShardMap *map = calloc(1, sizeof *map);
+    if (!map)
+        return NULL;
+    map->shard_of = calloc(bucket_count, sizeof *map->shard_of);
+    if (!map->shard_of) {
+        free(map);
+        return NULL;
+    }
+    map->bucket_count = bucket_count;
+    map->refs = 1;
+    return map;
+}
+
+ShardMap *shard_map_retain(ShardMap *map)
+{
+    assert(map->refs > 0);
+    map->refs++;
+    return map;
+}
+
+void shard_map_free(ShardMap *map)
+{
+    if (!map || --map->refs > 0)
+        return;
+    free(map->shard_of);
+    free(map);
+}
+
+void shard_map_spread(ShardMap *map, uint32_t shard_count)
+{
+    assert(shard_count > 0 && shard_count <= UINT16_MAX);
+    for (uint32_t b = 0; b < map->bucket_count; b++)
+        map->shard_of[b] = (uint16_t)((uint64_t)b * shard_count / map->bucket_count);
+}

@@ -1,0 +1,11 @@
+/*
+ * sql.h - the .sql files of this folder as texts, embedded at build time by embed.py.
+ *
+ * sql/store_schema.sql is sql_store_schema, and so on. A new file is named in meson.build and here.
+ */
+#ifndef SHOAL_SQL_SQL_H
+#define SHOAL_SQL_SQL_H
+
+extern const char sql_store_schema[];
+
+#endif

@@ -1,0 +1,326 @@
+/* The store: what it took it keeps, and what it cannot trust it refuses to open. */
+#include "story.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "meta/store.h"
+
+static Config *config;
+
+/* A fresh path per test: "a.db", "b.db" ... */
+static const char *fresh_path(void)
+{
+    static char name[16] = "`.db", path[160];
+    name[0]++;
+    snprintf(path, sizeof path, "%s", story_path(name));
+    return path;
+}
+
+static Store *open_store(const char *path)
+{
+    Error err = {0};
+    Store *store = store_open(path, 256, config, &err);
+    if (!store)
+        fail_msg("%s: %s", err.sqlstate, err.message);
+    return store;
+}
+
+static const char *made_store(void)
+{
+    const char *path = fresh_path();
+    store_close(open_store(path));
+    return path;
+}
+
+static void refused(const char *path, const char *sqlstate, const char *reason)
+{
+    Error err = {0};
+    Store *store = store_open(path, 256, config, &err);
+    if (store)
+        fail_msg("opened, not refused with: %s", reason);
+    if (strcmp(err.sqlstate, sqlstate) != 0 || !strstr(err.message, reason) || !strstr(err.message, path))
+        fail_msg("got %s: %s", err.sqlstate, err.message);
+    assert_true(err.hint[0] != 0);
+}
+
+static void tamper(const char *path, const char *sql)
+{
+    sqlite3 *db;
+    char *message = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_exec(db, sql, NULL, NULL, &message);
+    if (message)
+        fail_msg("%s", message);
+    sqlite3_close(db);
+}
+
+/* Else: after a restart queries go to other shards than before. */
+static void a_new_store_keeps_its_map_and_identity(void **state)
+{
+    Error err = {0};
+    const char *path = fresh_path();
+    Store *store = open_store(path);
+    char id[64];
+    snprintf(id, sizeof id, "%s", store_cluster_id(store));
+    assert_int_equal(strlen(id), 16);
+    store_close(store);
+    store = store_open(path, 1024, config, &err); /* the file's own count stays */
+    assert_string_equal(store_cluster_id(store), id);
+    ShardMap *map = store_load_map(store, config, &err);
+    assert_int_equal(map->bucket_count, 256);
+    assert_int_equal(map->version, 1);
+    assert_int_equal(map->shard_of[0], 0);
+    assert_int_equal(map->shard_of[127], 0);
+    assert_int_equal(map->shard_of[128], 1);
+    shard_map_free(map);
+    store_close(store);
+}
+
+/* Else: sections in another order, or a shard less, silently send rows elsewhere. */
+static void the_map_follows_names_not_positions(void **state)
+{
+    Error err = {0};
+    Store *store = open_store(made_store());
+    Config *turned = story_config(TRUST "[shard s1]\nprimary=host=b\n[shard s0]\nprimary=host=a\n[database app]\n");
+    ShardMap *map = store_load_map(store, turned, &err);
+    assert_int_equal(map->shard_of[0], 1);
+    assert_int_equal(map->shard_of[255], 0);
+    shard_map_free(map);
+    config_free(turned);
+    Config *less = story_config(TRUST "[shard s0]\nprimary=host=a\n[database app]\n");
+    assert_null(store_load_map(store, less, &err));
+    assert_string_equal(err.sqlstate, SQLSTATE_CONFIG_FILE);
+    assert_non_null(strstr(err.message, "shard \"s1\" is missing"));
+    assert_non_null(strstr(err.hint, "Put [shard s1] back"));
+    config_free(less);
+    store_close(store);
+}
+
+/* Else: a table distributed yesterday is local today. */
+static void tables_survive_and_do_not_change_their_key(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreTable *tables;
+    uint32_t count;
+    const char *path = made_store();
+    StoreTable orders = {"app", "public", "orders", "id", "g"}, items = {"app", "public", "Items", "id", "g"};
+    StoreTable other = {"app", "public", "orders", "customer", "g"};
+    Store *store = open_store(path);
+    assert_true(store_add_table(store, &orders, &err) && store_add_table(store, &items, &err));
+    assert_true(store_add_table(store, &orders, &err));
+    assert_false(store_add_table(store, &other, &err));
+    assert_string_equal(err.sqlstate, "42P07");
+    store_close(store);
+    store = open_store(path);
+    arena_init(&arena, 1024);
+    assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+    assert_int_equal(count, 2);
+    assert_string_equal(tables[1].name, "orders");
+    assert_string_equal(tables[1].key, "id");
+    assert_true(store_remove_table(store, &orders, &err));
+    assert_false(store_remove_table(store, &orders, &err));
+    assert_string_equal(err.sqlstate, SQLSTATE_UNDEFINED_OBJECT);
+    assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+    assert_int_equal(count, 1);
+    arena_finish(&arena);
+    store_close(store);
+    store_close(open_store(path));
+}
+
+/* Else: the diary of the cluster is in the wrong order or endless. */
+static void events_are_kept_newest_first(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreEvent *events;
+    uint32_t count;
+    Store *store = open_store(made_store());
+    assert_true(store_add_event(store, "start", "one", &err) && store_add_event(store, "move", "two", &err));
+    arena_init(&arena, 1024);
+    assert_true(store_load_events(store, &arena, 1, &events, &count, &err));
+    assert_int_equal(count, 1);
+    assert_string_equal(events[0].text, "two");
+    assert_true(events[0].at_wall_us > 1600000000ULL * 1000000);
+    assert_true(store_load_events(store, &arena, 100, &events, &count, &err));
+    assert_int_equal(count, 2);
+    arena_finish(&arena);
+    store_close(store);
+}
+
+/* Else: a wrong path, an empty or a foreign file becomes a guessed map, or is overwritten. */
+static void files_that_are_no_store_are_refused(void **state)
+{
+    refused(story_file("empty.db", ""), SQLSTATE_DATA_CORRUPTED, "empty");
+    refused(story_path(""), SQLSTATE_IO_ERROR, "not a regular file");
+    refused("/nowhere/shoal.db", SQLSTATE_IO_ERROR, "unable to open");
+    refused(story_file("text.db", "this is a text, and a long one, but not a database of any kind......"
+                                  "......................................................."),
+            SQLSTATE_DATA_CORRUPTED, "not a store");
+    const char *path = fresh_path();
+    tamper(path, "CREATE TABLE photos (id INTEGER)");
+    refused(path, SQLSTATE_DATA_CORRUPTED, "another program");
+    tamper(path, "INSERT INTO photos VALUES (1)");
+    path = fresh_path();
+    char wal[200];
+    snprintf(wal, sizeof wal, "%s-wal", path);
+    assert_int_equal(close(open(wal, O_CREAT | O_WRONLY, 0600)), 0);
+    refused(path, SQLSTATE_DATA_CORRUPTED, "journal (-wal) is there");
+}
+
+/* Else: an older program writes into a newer store. */
+static void a_newer_store_is_refused(void **state)
+{
+    const char *path = made_store();
+    tamper(path, "PRAGMA user_version=2");
+    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 2");
+}
+
+/* Else: whatever changed a row behind our back decides where queries go. */
+static void rows_changed_by_others_are_seen(void **state)
+{
+    static const char *const CHANGES[][2] = {
+        {"UPDATE bucket SET shard='s1' WHERE bucket=17", "row \"17\" of bucket does not match"},
+        {"DELETE FROM bucket WHERE bucket=17", "bucket 17 of 256 is missing"},
+        {"DELETE FROM bucket WHERE bucket=255", "rows of bucket are not those"},
+        {"UPDATE fact SET value='512' WHERE name='bucket_count'", "row \"bucket_count\" of fact"},
+        {"DELETE FROM fact WHERE name='cluster_id'", "fact \"cluster_id\" is missing"},
+        {"DELETE FROM distributed_table", "rows of distributed_table are not those"},
+        {"UPDATE distributed_table SET key_column='x'", "of distributed_table does not match"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(CHANGES); i++) {
+        Error err = {0};
+        const char *path = fresh_path();
+        Store *store = open_store(path);
+        StoreTable orders = {"app", "public", "orders", "id", ""};
+        assert_true(store_add_table(store, &orders, &err));
+        store_close(store);
+        tamper(path, CHANGES[i][0]);
+        refused(path, SQLSTATE_DATA_CORRUPTED, CHANGES[i][1]);
+    }
+}
+
+/* Flips one bit of one byte; false behind the end of the file. */
+static bool flip_bit(const char *path, long offset)
+{
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    bool inside = fseek(file, offset, SEEK_SET) == 0;
+    int byte = inside ? fgetc(file) : EOF;
+    if (byte != EOF) {
+        assert_int_equal(fseek(file, offset, SEEK_SET), 0);
+        fputc(byte ^ 1, file);
+    }
+    fclose(file);
+    return byte != EOF;
+}
+
+/* Else: a flipped bit on the disk gives another map than the one that was written (H68). */
+static void flipped_bits_never_change_the_map(void **state)
+{
+    Error err = {0};
+    const char *path = made_store();
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    int found = 0, tried = 0;
+    for (long at = 100; at < st.st_size; at += 37, tried++) {
+        assert_true(flip_bit(path, at));
+        Store *store = store_open(path, 256, config, &err);
+        found += store == NULL;
+        if (store) {
+            ShardMap *map = store_load_map(store, config, &err);
+            assert_non_null(map);
+            for (uint32_t b = 0; b < 256; b++)
+                assert_int_equal(map->shard_of[b], b / 128);
+            shard_map_free(map);
+            store_close(store);
+        }
+        assert_true(flip_bit(path, at));
+    }
+    assert_true(found > tried / 10);
+    store_close(open_store(path));
+}
+
+/* Else: two routers write one store. */
+static void a_store_belongs_to_one_router(void **state)
+{
+    const char *path = made_store();
+    Store *store = open_store(path);
+    refused(path, SQLSTATE_OBJECT_IN_USE, "in use by another router");
+    pid_t child = fork(); /* another process: POSIX locks hold between those */
+    if (child == 0) {
+        Error err = {0};
+        Store *second = store_open(path, 256, config, &err);
+        _exit(!second && strcmp(err.sqlstate, SQLSTATE_OBJECT_IN_USE) == 0 ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    store_close(store);
+    store_close(open_store(path));
+}
+
+/* Else: after a failed commit the router goes on as if it knew what the disk holds (H67). */
+static void after_a_failed_commit_nothing_is_written(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreTable orders = {"app", "public", "orders", "id", ""}, *tables;
+    uint32_t count;
+    const char *path = made_store();
+    Store *store = open_store(path);
+    struct rlimit old, full = {1, 1};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    full.rlim_max = old.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    bool added = store_add_table(store, &orders, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_false(added);
+    assert_non_null(strstr(err.detail, "unknown whether"));
+    assert_false(store_add_event(store, "a", "b", &err));
+    assert_string_equal(err.sqlstate, SQLSTATE_IO_ERROR);
+    assert_non_null(strstr(err.message, "read-only since a failed commit"));
+    store_close(store);
+    store = open_store(path);
+    arena_init(&arena, 1024);
+    assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+    assert_true(store_add_table(store, &orders, &err));
+    arena_finish(&arena);
+    store_close(store);
+}
+
+static int start(void **state)
+{
+    config = story_config(TRUST CLUSTER);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    config_free(config);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_store_keeps_its_map_and_identity),
+        cmocka_unit_test(the_map_follows_names_not_positions),
+        cmocka_unit_test(tables_survive_and_do_not_change_their_key),
+        cmocka_unit_test(events_are_kept_newest_first),
+        cmocka_unit_test(files_that_are_no_store_are_refused),
+        cmocka_unit_test(a_newer_store_is_refused),
+        cmocka_unit_test(rows_changed_by_others_are_seen),
+        cmocka_unit_test(flipped_bits_never_change_the_map),
+        cmocka_unit_test(a_store_belongs_to_one_router),
+        cmocka_unit_test(after_a_failed_commit_nothing_is_written),
+    };
+    int failed = cmocka_run_group_tests(tests, start, stop);
+    story_clean();
+    return failed;
+}
