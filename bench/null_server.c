@@ -35,7 +35,7 @@
 #define COMPLETE "C\0\0\0\15SELECT 1\0"
 /* abalance int4, as pgbench -S asks for it */
 #define COLUMNS "T\0\0\0\41\0\1abalance\0\0\0\0\0\0\0\0\0\0\27\0\4\377\377\377\377\0\0"
-#define WELCOME "R\0\0\0\10\0\0\0\0" "S\0\0\0\31server_version\00015.0\0" \
+#define WELCOME "R\0\0\0\10\0\0\0\0" "S\0\0\0\30server_version\00015.0\0" \
                 "S\0\0\0\31client_encoding\0UTF8\0" "S\0\0\0\43standard_conforming_strings\0on\0" \
                 "K\0\0\0\14\0\0\0\1\0\0\0\2" READY
 
