@@ -488,6 +488,8 @@ static inline void assert_heard_as_direct(Client *c)
     direct->gucs = c->gucs;
     go_direct(direct);
     finish(direct);
+    if (direct->lost)
+        fail_msg("%s: direct one lost: %s %s", c->sql, direct->err.sqlstate, direct->err.message);
     Slice a = buf_bytes(&c->heard), b = buf_bytes(&direct->heard);
     if (!slice_equal(a, b)) {
         fprintf(stderr, "%s\n  batched %s", c->sql, heard_types(c));
