@@ -9,6 +9,7 @@
 #include "router/dispatch.h"
 #include "router/request.h"
 #include "router/worker_state.h"
+#include "wire/backend.h"
 
 static void out_of_memory(Session *session)
 {
@@ -132,19 +133,42 @@ static bool is_copy_frame(uint8_t type)
     return type == FRONTEND_COPY_DATA || type == FRONTEND_COPY_DONE || type == FRONTEND_COPY_FAIL;
 }
 
+/* Anything else in the middle of the data: nobody can say where it ends (bad-input 98). */
+static void copy_violated(Session *session, uint8_t type)
+{
+    Error err;
+    error_set(&err, SQLSTATE_PROTOCOL_VIOLATION, "unexpected message type 0x%02X during COPY from stdin",
+              type);
+    backend_put_error(&session->stream.out, SEVERITY_ERROR, &err);
+    error_set(&err, SQLSTATE_PROTOCOL_VIOLATION,
+              "terminating connection because protocol synchronization was lost");
+    session_fatal(session, &err);
+}
+
 /* In the extended protocol the server has read and ignored the Sync that was sent before it said
  * CopyInResponse; the one that follows the data ends the series. */
 static void decode_copy(Session *session, const Frame *frame)
 {
+    static const TaskStep SYNC = {.op = TASK_SYNC};
     Request *request = list_entry(session->requests.next, Request, link);
-    if (session->copy == SESSION_COPY_DRAIN && is_copy_frame(frame->type))
+    if (is_copy_frame(frame->type)) {
+        if (session->copy == SESSION_COPY_IN && !backend_feed_copy(&request->task, frame->whole))
+            session->input_blocked = true; /* until the server has taken some: on_drained */
+        if (session->copy == SESSION_COPY_IN && frame->type != FRONTEND_COPY_DATA)
+            session->copy = request->extended ? SESSION_COPY_IN_SYNC : SESSION_COPY_NONE;
         return;
-    if (!backend_feed_copy(&request->task, frame->whole))
-        session->input_blocked = true; /* until the server has taken some: session_run goes on */
-    if (frame->type == FRONTEND_COPY_DONE || frame->type == FRONTEND_COPY_FAIL)
-        session->copy = request->extended ? SESSION_COPY_IN_SYNC : SESSION_COPY_NONE;
-    else if (frame->type == FRONTEND_SYNC && session->copy != SESSION_COPY_IN)
+    }
+    if (frame->type == FRONTEND_SYNC || frame->type == FRONTEND_FLUSH) {
+        if (session->copy == SESSION_COPY_IN || frame->type == FRONTEND_FLUSH)
+            return; /* PostgreSQL passes over them among the data */
         session->copy = SESSION_COPY_NONE;
+        session->building = NULL;
+        request->complete = true;
+        if (request->task_active && request->task.open)
+            backend_feed(&request->task, &SYNC, 1);
+        return;
+    }
+    copy_violated(session, frame->type);
 }
 
 /* Copy data of a request whose CopyInResponse has not come yet must wait for it. */

@@ -76,6 +76,7 @@ static void answer_error(Request *request, const Error *err)
     request->local_error = copy;
     request->task_active = true;
     request->shard = session->held_shard;
+    request->on_held = true;
     task_init(&request->task, &request->sink, steps, n);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
@@ -231,6 +232,7 @@ static void run_direct(Request *request, uint32_t shard)
         return;
     }
     request->shard = shard;
+    request->on_held = on_held;
     request->task_active = true;
     request->steps_fed = request->step_count;
     task_init(&request->task, &request->sink, request->steps, request->step_count);
@@ -266,7 +268,7 @@ static void run_probe(Request *request, uint32_t shard)
     error_hint(err, "Use PostgreSQL 15's grammar, or connect to a shard directly.");
     request->probe = prepared;
     request->local_error = err;
-    steps[0] = (TaskStep){.op = TASK_PARSE, .unnamed = true, .prepared = prepared, .hidden = false};
+    steps[0] = (TaskStep){.op = TASK_PARSE, .unnamed = true, .prepared = prepared, .hidden = true};
     steps[1] = (TaskStep){.op = TASK_SYNC};
     request->steps = steps;
     request->step_count = 2;

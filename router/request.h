@@ -66,6 +66,7 @@ struct Request {
     Task task;
     Sink sink;
     bool task_active; /* the task is with the batcher, a pool or a backend */
+    bool on_held; /* it runs on session->held */
     bool batched;
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */

@@ -245,9 +245,6 @@ static void abandon_requests(Session *session)
     List *link;
     while ((link = list_first(&session->requests))) {
         Request *request = list_entry(link, Request, link);
-        /* A task on the held connection takes that connection down with it. */
-        if (request->task_active && request->task.backend == session->held && !request->batched)
-            session->held = NULL;
         request_abandon(request);
         request_free(request);
     }
