@@ -142,15 +142,16 @@ static uint32_t worker_count_of(const Config *config)
     return MIN(count, PUBLISHED_READERS_MAX);
 }
 
-/* Blocked before the first thread: all inherit it. libev unblocks what the control loop watches. */
-static void signals_block(void)
+/* Blocked before the first thread: all inherit it. Only the main thread unblocks them, once it watches
+ * (libev does so itself only for loops made with EVFLAG_NOSIGMASK). */
+static void signals_mask(int how)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(how, &set, NULL);
 }
 
 static void on_stop_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
@@ -187,6 +188,7 @@ static void signals_watch(Shoald *shoald)
         watchers[i]->data = shoald;
         ev_signal_start(ev, watchers[i]);
     }
+    signals_mask(SIG_UNBLOCK);
 }
 
 static bool workers_create(Shoald *shoald, Error *err)
@@ -263,7 +265,7 @@ static int shoald_run(Shoald *shoald, Config *config)
     Error err;
     bool ok = false;
     descriptors_raise();
-    signals_block();
+    signals_mask(SIG_BLOCK);
     published_init(&shoald->topologies, topology_destroy);
     if (!tls_context_make(config, &shoald->tls, &err)) {
         config_free(config);

@@ -356,7 +356,7 @@ def test_every_error_of_the_router_says_what_to_do(shoal):
         seen = conn.exchange(message('Q', b'', 2**31 - 1))
         assert types_of(seen).endswith('x')
         for err in errors_of(seen):
-            if err['R'] == 'shoal':
+            if err['R'] == 'router':
                 assert err['C'] == '08P01' and err['S'] == 'FATAL'
 
 

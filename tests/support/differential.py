@@ -15,7 +15,7 @@ ALLOWED = {
 
 
 # Field R of every error that Shoal makes itself.
-ROUTER = 'shoal'
+ROUTER = 'router'
 
 
 def canonical(messages):
