@@ -142,8 +142,8 @@ static uint32_t worker_count_of(const Config *config)
     return MIN(count, PUBLISHED_READERS_MAX);
 }
 
-/* Blocked before the first thread: all inherit it. Only the main thread unblocks them, once it watches
- * (libev does so itself only for loops made with EVFLAG_NOSIGMASK). */
+/* Blocked before the first thread, so that all inherit it; unblocked in the control thread alone,
+ * when its loop watches them and the others run. */
 static void signals_mask(int how)
 {
     sigset_t set;
@@ -188,7 +188,6 @@ static void signals_watch(Shoald *shoald)
         watchers[i]->data = shoald;
         ev_signal_start(ev, watchers[i]);
     }
-    signals_mask(SIG_UNBLOCK);
 }
 
 static bool workers_create(Shoald *shoald, Error *err)
@@ -225,6 +224,7 @@ static void shoald_on_ready(void *ctx)
         }
         shoald->started++;
     }
+    signals_mask(SIG_UNBLOCK);
     fprintf(stderr, "shoald: ready on %s:%d\n", config->listen, config->port);
 }
 
