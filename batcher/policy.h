@@ -67,6 +67,9 @@ typedef struct PolicyVerdict {
 } PolicyVerdict;
 
 PolicyVerdict policy_judge(const PolicyInput *input);
+/* The part of it that may change from request to request of the same statement: its other rules
+ * may be remembered for (shape, gucs, pool, catalog version), these must be asked each time. */
+BatchReason policy_request(const PolicyInput *input);
 
 typedef struct BatchReasonText {
     const char *code; /* snake_case, stable */

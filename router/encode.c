@@ -17,14 +17,21 @@ static Request *request_of(Sink *sink)
     return container_of(sink, Request, sink);
 }
 
-static void note_error(Request *request, const Frame *frame)
+/* False: it is the failure that Shoal provoked to end a transaction; its own error comes instead. */
+static bool note_error(Request *request, const Frame *frame)
 {
     ErrorResponse response;
     Error err;
+    if (backend_read_error(frame->body, &response, &err) == WIRE_OK) {
+        if (request->local_error && slice_is(response.sqlstate, SQLSTATE_INVALID_STATEMENT) &&
+            memmem(response.message.data, response.message.len, ENCODE_FAIL_NAME,
+                   sizeof ENCODE_FAIL_NAME - 1))
+            return false;
+        memcpy(request->error_state, response.sqlstate.data, 5);
+    }
     request->error_seen = true;
     counter_add(&request->session->worker->stats.errors, 1);
-    if (backend_read_error(frame->body, &response, &err) == WIRE_OK)
-        memcpy(request->error_state, response.sqlstate.data, 5);
+    return true;
 }
 
 static void note_copy(Request *request, uint8_t type)
@@ -54,7 +61,8 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
         note_copy(request, frame->type);
         break;
     case BACKEND_ERROR:
-        note_error(request, frame);
+        if (!note_error(request, frame))
+            return;
         note_copy(request, frame->type);
         break;
     default:
@@ -159,14 +167,14 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
     Request *request = request_of(sink);
     Session *session = request->session;
     Error told = lost_error(request, err, maybe_executed);
-    bool on_held = session->held && task->backend == session->held;
+    bool on_held = request->on_held;
     (void)task;
 
     request->task_active = false;
     session->copy = SESSION_COPY_NONE;
     encode_error(request, &told);
     drop_unconfirmed(request);
-    if (on_held || session->tx != TX_IDLE)
+    if (on_held)
         session->held = NULL;
     if (session->pinned && on_held) {
         session_fatal(session, &told); /* what it had on that server is gone with it */

@@ -15,6 +15,10 @@ typedef struct Request Request;
 
 extern const SinkOps ENCODE_OPS;
 
+/* The name of a statement that never exists: a Bind to it, hidden, makes the server's transaction fail
+ * when Shoal itself has refused a statement. The server's own words about it are not shown. */
+#define ENCODE_FAIL_NAME "shoal fails it"
+
 /* An error of Shoal's own, as the answer to what the request asked. */
 void encode_error(Request *request, const Error *err);
 

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "core/clock.h"
 #include "router/broadcast.h"
 #include "router/encode.h"
 #include "router/worker_state.h"
@@ -53,6 +54,7 @@ void request_free(Request *request)
         statement_release(&worker->statements, request->statements[i]);
     for (uint32_t i = 0; i < request->shape_count; i++)
         shape_release(&worker->shapes, request->shapes[i]);
+    prepared_release(&worker->prepared, request->probe);
     buf_finish(&request->out);
     list_remove(&request->link);
     if (worker->free_request_count >= FREE_REQUESTS_MAX) {
@@ -65,13 +67,22 @@ void request_free(Request *request)
     list_push(&worker->free_requests, &request->link);
 }
 
+void request_drop_free(Worker *worker)
+{
+    List *link;
+    while ((link = list_pop(&worker->free_requests))) {
+        Request *request = list_entry(link, Request, link);
+        arena_finish(&request->arena);
+        free(request);
+    }
+    worker->free_request_count = 0;
+}
+
 void request_abandon(Request *request)
 {
     Worker *worker = request->session->worker;
     if (request->task_active) {
-        if (request->task.state == TASK_MEMBER)
-            batcher_abandon(worker->batcher, &request->task);
-        else if (request->batched)
+        if (request->batched)
             batcher_abandon(worker->batcher, &request->task);
         else
             task_abandon(&request->task);

@@ -54,18 +54,19 @@ struct Request {
     BindMessage *bound;      /* the last Bind, and its statement: what an Execute executes */
     Statement *bound_statement;
     const ShapeReading *last_reading;
-    Slice last_text;
     int32_t max_rows; /* of the last Execute */
 
     Error *local_error; /* Shoal's own: said when the steps before it are answered, unless they failed */
     bool error_seen;    /* an ErrorResponse went to the client */
     char error_state[6];
     bool pins; /* it leaves state on the server session */
-    bool alone; /* local: not to be batched or sent (see dispatch.c) */
+    bool not_batched; /* the batcher has said no already */
+    Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
 
     Task task;
     Sink sink;
     bool task_active; /* the task is with the batcher, a pool or a backend */
+    bool on_held; /* it runs on session->held */
     bool batched;
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */

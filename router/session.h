@@ -4,7 +4,7 @@
  *   state      list              meaning                                       leaves to
  *   LOGIN      worker.sessions   TLS, startup, authentication (login.c)        ACTIVE, DEAD
  *   ACTIVE     worker.sessions   requests are read and answered                CLOSING, DEAD
- *   CLOSING    worker.sessions   last words are being written, input is ignored DEAD
+ *   CLOSING    worker.closing    last words are being written, input is ignored DEAD
  *   DEAD       worker.dead       gone; reaped at the end of the turn
  *
  * The transaction, as the client knows it:
@@ -47,7 +47,7 @@ typedef struct Holder {
 
 typedef struct Session {
     Holder holder;  /* first member */
-    List link;      /* worker.sessions or worker.dead */
+    List link;      /* worker.sessions, worker.closing or worker.dead */
     List wake_link; /* worker.woken */
     Worker *worker;
     uint64_t id;
@@ -91,7 +91,9 @@ typedef struct Session {
     bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
     bool terminate;    /* X was read: close when all answers are out */
     uint64_t idle_since_us;
+    uint64_t closing_since_us; /* CLOSING: a client that does not read is not waited for for ever */
     uint64_t connected_us;
+    uint64_t bytes_seen; /* of stream.bytes_in, already in the worker's statistics */
     uint64_t statement_total;
 } Session;
 
@@ -108,6 +110,11 @@ void session_kill(Session *session);
 void session_fatal(Session *session, const Error *err);
 /* A clean end: what is in the output buffer is still written. */
 void session_close_gently(Session *session);
+
+/* Shoal stops: 57P01. */
+void session_stop(Session *session);
+/* The connection it held, with nothing in flight, died. */
+void session_on_held_lost(Session *session, Backend *backend);
 
 /* Sends on what can be sent: dispatches queued requests, goes on decoding. Safe to call any time. */
 void session_run(Session *session);

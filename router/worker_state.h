@@ -29,7 +29,7 @@ struct Worker {
     int listen_fd;
     ev_io acceptor;
 
-    List sessions, dead; /* Session.link */
+    List sessions, closing, dead; /* Session.link, by state */
     List woken;          /* Session.wake_link: run them at the end of the turn */
     Map cancel_keys;     /* cancel_pid -> Session */
     uint32_t next_cancel_pid;
@@ -62,15 +62,14 @@ static inline const Config *worker_config(const Worker *worker)
 /* Runs the session at the end of this turn. */
 void worker_wake_session(Worker *worker, Session *session);
 
-/* login.c: forgets what it remembered of pools and settings. */
+/* login.c: what it remembers of pools and settings, see Greeting. */
+void login_remember(Worker *worker);
 void login_forget(Worker *worker);
 /* listener.c */
 bool listener_open(Worker *worker, Error *err) MUST_USE;
 void listener_close(Worker *worker);
-/* cancel.c: a CancelRequest arrived here; it may be for another worker. */
-void cancel_route(Worker *worker, uint32_t pid, uint32_t key);
-void cancel_register(Worker *worker, Session *session);
-void cancel_unregister(Worker *worker, Session *session);
+/* request.c: frees the requests kept for reuse. */
+void request_drop_free(Worker *worker);
 /* call.c's mail back */
 void call_on_reply(Mail *mail, void *owner);
 

@@ -3,7 +3,8 @@
  *
  * Same answers as PostgreSQL's scanner (scan.l; fuzzed against pg_query_scan), at a fraction of the
  * price: this runs for each simple Query. It finds literals and parameters, so that statements
- * which differ in values alone share one Shape, and it bounds what the parser may be asked (H43).
+ * which differ in values alone share one Shape. (What a parser may be asked is bounded in
+ * complexity.h, which reads the same tokens.)
  * Pure: reads text, writes tokens. Bytes >= 0x80 are identifier bytes, as in scan.l; the caller
  * does not ask for literals in encodings whose trail bytes look like ASCII (H44).
  */
@@ -23,13 +24,13 @@ typedef enum TokenKind {
     TOKEN_STRING_OTHER, /* E'', U&'', B'', X'', N'', $tag$, continued strings: never a parameter */
     TOKEN_PARAM,    /* $1; `param` holds the number */
     TOKEN_OPERATOR, /* + <= -> and so on, also := and => and :: */
-    TOKEN_PUNCT,    /* one of ( ) [ ] , ; . : */
-    TOKEN_BAD       /* unterminated or not lexable: the statement goes to PostgreSQL as it is */
+    TOKEN_PUNCT,    /* one of ( ) [ ] , ; . : and the pair .. */
+    TOKEN_BAD       /* unterminated, not lexable, or $n past int4: goes to PostgreSQL as it is */
 } TokenKind;
 
 typedef struct Token {
     TokenKind kind;
-    uint32_t offset, len; /* bytes in the text */
+    uint32_t offset, len; /* bytes in the text; BAD ends where the text ends */
     uint32_t param;       /* TOKEN_PARAM */
 } Token;
 
@@ -37,12 +38,12 @@ typedef struct Lexer {
     Slice text;
     size_t at;
     bool standard_strings; /* standard_conforming_strings is on */
-    uint32_t depth, depth_max; /* open ( and [, now and at most so far */
-    uint32_t terms;            /* operators, AND/OR/NOT, UNION...: what makes a parser recurse */
+    bool begun;            /* a token was seen: comments are not leading any more */
     /* First comment before any token, without its marks: where hints live. Empty when none. */
     Slice leading_comment;
 } Lexer;
 
+/* The text is borrowed, shorter than 4 GiB, and ends where the slice ends (NUL is a bad byte). */
 void lexer_init(Lexer *lexer, Slice text, bool standard_strings);
 /* White space and comments are passed over. After TOKEN_BAD or TOKEN_END the same comes again. */
 Token lexer_next(Lexer *lexer);

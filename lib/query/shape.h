@@ -10,6 +10,9 @@
  * out; their classes stay. Names are folded and cut to 63 bytes as PostgreSQL does. A Shape knows
  * no catalog: it says `users`, never which table that is.
  *
+ * Literals whose value the tree depends on (varchar(10), ORDER BY 1, SET and DDL altogether) stay in
+ * the template.
+ *
  * A Shape is immutable and reference counted; one cache per worker, no sharing between threads.
  */
 #ifndef SHOAL_QUERY_SHAPE_H
@@ -29,20 +32,20 @@ typedef enum ShapeKind {
     SHAPE_UPDATE,
     SHAPE_DELETE,
     SHAPE_MERGE,
-    SHAPE_BEGIN, /* also START TRANSACTION */
+    SHAPE_BEGIN, /* also START TRANSACTION; its isolation level is `setting` */
     SHAPE_COMMIT, /* also END */
     SHAPE_ROLLBACK, /* also ABORT */
     SHAPE_SAVEPOINT,
     SHAPE_RELEASE,
     SHAPE_ROLLBACK_TO,
     SHAPE_PREPARE_TRANSACTION,
-    SHAPE_COMMIT_PREPARED, /* also ROLLBACK PREPARED */
+    SHAPE_COMMIT_PREPARED, /* also ROLLBACK PREPARED; `statement` is the gid */
     SHAPE_SET,       /* SET [SESSION] name = value, SET name TO DEFAULT: `setting` */
     SHAPE_SET_LOCAL, /* SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: end with the transaction */
     SHAPE_RESET,     /* RESET name */
     SHAPE_RESET_ALL,
     SHAPE_SHOW, /* SHOW name */
-    SHAPE_DISCARD, /* DISCARD ALL and its parts: `discard_all` in traits */
+    SHAPE_DISCARD, /* DISCARD ALL and its parts: SHAPE_HAS_DISCARD_ALL */
     SHAPE_PREPARE, /* SQL-level PREPARE */
     SHAPE_EXECUTE,
     SHAPE_DEALLOCATE,
@@ -69,7 +72,7 @@ typedef enum ShapeTrait {
     SHAPE_HAS_LOCKING = 1 << 0,      /* FOR UPDATE / SHARE ... */
     SHAPE_HAS_INTO = 1 << 1,         /* SELECT INTO, CREATE TABLE AS */
     SHAPE_HAS_CTE = 1 << 2,
-    SHAPE_HAS_MODIFYING_CTE = 1 << 3,
+    SHAPE_HAS_MODIFYING_CTE = 1 << 3, /* also COPY (INSERT ... RETURNING ...) TO */
     SHAPE_HAS_SAMPLE = 1 << 4,       /* TABLESAMPLE */
     SHAPE_HAS_SUBQUERY = 1 << 5,     /* in FROM or in an expression */
     SHAPE_HAS_SETOP = 1 << 6,        /* UNION, INTERSECT, EXCEPT */
@@ -96,7 +99,7 @@ typedef enum ShapeTrait {
     /* Leaves state on the server session that Shoal cannot carry to another one: LISTEN, temporary
      * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, currval ... */
     SHAPE_LEAVES_STATE = 1 << 27,
-    SHAPE_HAS_NULL_KEY_TEST = 1 << 28,
+    SHAPE_HAS_NULL_KEY_TEST = 1 << 28, /* `column IS NULL` is an AND-term somewhere */
     SHAPE_HAS_SRF_TARGET = 1 << 29   /* reserved: known only with the catalog */
 } ShapeTrait;
 
@@ -109,7 +112,8 @@ typedef struct ShapeName {
 typedef struct ShapeTable {
     ShapeName name;
     Slice alias;    /* the name by which columns may call it */
-    uint16_t level; /* number of the SELECT/DML level it stands in; 0 is the outermost */
+    uint16_t level; /* number of the SELECT/DML level it stands in; 0 is the outermost. A set
+                       operation is a level without tables, its branches are others */
     bool target;    /* of INSERT, UPDATE, DELETE, MERGE, COPY, TRUNCATE, LOCK, DDL */
 } ShapeTable;
 
@@ -125,12 +129,15 @@ typedef struct ShapeValue {
     ShapeValueKind kind;
     uint32_t index;
     bool negative;  /* a minus sign stands before the integer literal */
-    ShapeName cast; /* type name as written or folded (pg_catalog.int8 for bigint), empty when none */
+    ShapeName cast; /* type name as written or folded (pg_catalog.int8 for bigint), empty when none;
+                       a cast with a length ('x'::varchar(3)) makes the value OPAQUE */
     uint16_t token, token_count; /* where the value stands, in tokens, cast and sign included;
                                     UINT16_MAX when too far away */
 } ShapeValue;
 
-/* `table.column = value`, an AND-term that every row read or written by that table reference obeys. */
+/* `table.column = value`, an AND-term that every row read or written by that table reference obeys:
+ * it may read these rows only, and the result stays the same. From WHERE at any level and from ON
+ * where that holds. Values are parameters, literals or NULL, perhaps cast; never OPAQUE. */
 typedef struct ShapeEqual {
     int16_t table; /* index in tables; -1: the column is unqualified and its level has several tables */
     uint16_t level; /* level in which the column must be looked up when table is -1 */
@@ -159,11 +166,18 @@ typedef struct ShapeInsert {
     ShapeValue *values;
 } ShapeInsert;
 
+/* An option of COPY: FORMAT csv, HEADER ... */
+typedef struct ShapeOption {
+    Slice name;  /* in lower case */
+    Slice value; /* as written, numbers in digits; empty when none was given or for lists */
+} ShapeOption;
+
 typedef struct Shape Shape;
 struct Shape {
     ShapeKind kind;
     uint32_t traits; /* ShapeTrait bits */
-    uint64_t fingerprint; /* libpg_query's: the same for the same statement in other spellings */
+    uint64_t fingerprint; /* libpg_query's: the same for the same statement in other spellings; 0 for
+                             unparsed, empty and very long ones */
     Slice template_text;  /* for people: literals as ?, cut at 1 KiB */
     const char *reason;   /* SHAPE_UNPARSED: why, a constant text */
     bool too_complex;     /* SHAPE_UNPARSED because of nesting or size: 54001 where it matters */
@@ -180,30 +194,44 @@ struct Shape {
     uint32_t operator_count;
     ShapeName *types; /* types cast to */
     uint32_t type_count;
-    ShapeInsert insert;
-    Slice *assigned; /* columns assigned by UPDATE SET or ON CONFLICT DO UPDATE */
+    ShapeInsert insert; /* of the outermost INSERT; COPY of a table: its columns, and no rows */
+    Slice *assigned; /* columns assigned by UPDATE SET, ON CONFLICT DO UPDATE, MERGE ... UPDATE */
     uint32_t assigned_count;
 
     uint32_t literal_count; /* literals cut out of the template */
     uint32_t param_max;     /* highest $n; 0 when none */
     uint16_t select_list_token; /* SELECT: the first token of the outermost select list; 0 unknown */
 
-    Slice setting;       /* SET, RESET, SHOW: the parameter's name in lower case */
-    Slice setting_value; /* SET: the value list as SQL text fit for replay ('a', 'b' or 5); empty for DEFAULT */
+    Slice setting;       /* SET, RESET, SHOW: the parameter's name in lower case. SET ROLE is `role`,
+                            SET SESSION AUTHORIZATION `session_authorization`, SET NAMES
+                            `client_encoding`, SET TIME ZONE `timezone`. BEGIN ISOLATION LEVEL:
+                            `transaction_isolation` */
+    Slice setting_value; /* SET: the value list as SQL text fit for replay as SET name TO ...
+                            ('a', 'b' or 5); empty for DEFAULT */
     Slice statement;     /* PREPARE, EXECUTE, DEALLOCATE: its name (empty: ALL); SAVEPOINT...: its name;
-                            COPY: nothing */
-    /* SELECT shoal.name(args...) and nothing else: a call that Shoal answers. Arguments are literals
-     * or parameters. */
+                            PREPARE TRANSACTION, COMMIT PREPARED: the gid; cursors: the cursor;
+                            LISTEN, NOTIFY: the channel */
+    ShapeOption *options; /* COPY */
+    uint32_t option_count;
+    /* SELECT shoal.name(args...) and nothing else: a call that Shoal answers. Arguments that are no
+     * literals or parameters are OPAQUE. The name is functions[0]. */
     bool shoal_call;
     ShapeValue *call_args;
     uint32_t call_arg_count;
 
-    Shape **parts; /* SHAPE_MULTI */
+    /* SHAPE_MULTI. They live and die with this Shape (not to be retained); their literals are
+     * numbered through the whole text, their places in tokens are unknown. */
+    Shape **parts;
     uint32_t part_count;
 
     /* Owner's: the cache. */
     uint32_t refs;
+    bool cached; /* in by_key; in lru too while refs is 0 */
+    bool stub;   /* stands for a template of which the literals `kept` must stay; never handed out */
+    uint32_t *kept;
+    uint32_t kept_count;
     Arena arena;
+    size_t bytes;  /* counted in the cache */
     Slice key;     /* template bytes with classes: what the cache compares */
     uint64_t hash; /* of key */
     List lru;
@@ -232,12 +260,15 @@ typedef struct ShapeReading {
 
 typedef struct ShapeCache {
     Map by_key;
-    List lru; /* least recently used first; only unreferenced shapes are dropped */
+    List lru; /* cached shapes without references, least recently used first: may be dropped */
     size_t count, count_max;
     size_t bytes, bytes_max;
-    size_t text_max;    /* bytes; longer texts are not parsed (SHAPE_UNPARSED) unless simple */
-    uint32_t depth_max; /* nesting allowed before the parser (H43) */
-    uint32_t terms_max; /* operators allowed before the parser (H43) */
+    /* What the parser is asked at most, else SHAPE_UNPARSED. The defaults of shape_cache_init need a
+     * third of a stack of 16 MiB at worst (measured; see README.md). */
+    size_t text_max;     /* bytes */
+    uint32_t tokens_max; /* the parser takes about 1.5 us for each, and the worker waits for it */
+    uint32_t depth_max; /* parentheses open at once (complexity.h) */
+    uint32_t terms_max; /* steps under one another in the tree (complexity.h) */
     uint64_t hits, misses, parse_errors;
     Arena scratch; /* for the template under construction */
 } ShapeCache;
@@ -246,7 +277,8 @@ void shape_cache_init(ShapeCache *cache, size_t count_max, size_t bytes_max);
 void shape_cache_finish(ShapeCache *cache);
 
 /* Reads a statement. Never fails for bad SQL (SHAPE_UNPARSED); false only when memory is out.
- * `values_may_vary`: false keeps literals in the template (encodings of H44, strings off). */
+ * `values_may_vary`: false keeps literals in the template, where they are OPAQUE (encodings of H44;
+ * with standard_strings off it is so anyway). */
 bool shape_read(ShapeCache *cache, Slice text, bool standard_strings, bool values_may_vary,
                 Arena *arena, ShapeReading *ret) MUST_USE;
 Shape *shape_retain(Shape *shape);

@@ -1,0 +1,441 @@
+/*
+ * console.c - the console's commands.
+ *
+ * What workers know (clients, pools, batches ...) is asked with one Report that goes through all of
+ * them; everything else is known here. Secrets have no way into a row: config_show hides them.
+ */
+#include "admin/console.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "admin/answer.h"
+#include "admin/control_state.h"
+#include "core/clock.h"
+#include "wire/backend.h"
+#include "wire/value.h"
+
+#define EVENTS_MAX 200
+#define SHUTDOWN_WAIT_MAX_S 86400
+
+typedef bool CommandFn(Control *control, Call *call, const Command *command,
+                       const CommandLine *arguments, Error *err);
+
+static CommandFn show_help, show_version, show_config, show_databases, show_shards, show_tables,
+    show_map, show_events, show_report, run_reload, run_shutdown;
+
+static const Command COMMANDS[] = {
+    {"show help", COMMAND_FOR_MONITORS, "", "This list.", 0, show_help},
+    {"show version", COMMAND_FOR_MONITORS, "", "Program, PostgreSQL protocol, start, cluster.", 0,
+     show_version},
+    {"show config", COMMAND_FOR_MONITORS, "",
+     "Settings in force, their defaults, and whether RELOAD applies them.", 0, show_config},
+    {"show databases", COMMAND_FOR_MONITORS, "",
+     "Databases, where they live, and what is known of their catalog.", 0, show_databases},
+    {"show shards", COMMAND_FOR_MONITORS, "",
+     "Servers of each shard with role, health and the reason when it is not up.", 0, show_shards},
+    {"show servers_health", COMMAND_FOR_MONITORS, "", "The same as SHOW SHARDS.", 0, show_shards},
+    {"show tables", COMMAND_FOR_MONITORS, "", "Distributed tables with their keys.", 0,
+     show_tables},
+    {"show map", COMMAND_FOR_MONITORS, "", "Buckets of each shard.", 0, show_map},
+    {"show pools", COMMAND_FOR_MONITORS, "", "Server connections by pool.", REPORT_POOLS,
+     show_report},
+    {"show clients", COMMAND_FOR_MONITORS, "", "Sessions of clients.", REPORT_CLIENTS,
+     show_report},
+    {"show servers", COMMAND_FOR_MONITORS, "", "Server connections one by one.", REPORT_SERVERS,
+     show_report},
+    {"show batches", COMMAND_FOR_MONITORS, "",
+     "Statements that travel together: members, sizes, times, or why not.", REPORT_BATCHES,
+     show_report},
+    {"show batch_reasons", COMMAND_FOR_MONITORS, "",
+     "How often a statement was not batched, by reason.", REPORT_BATCH_REASONS, show_report},
+    {"show stats", COMMAND_FOR_MONITORS, "", "Counters since the start.", REPORT_STATS,
+     show_report},
+    {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
+     show_events},
+    {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,
+     run_reload},
+    {"shutdown", COMMAND_FOR_ADMINS, "[WAIT seconds]",
+     "Stops; sessions in a transaction get that long to finish.", 0, run_shutdown},
+};
+
+const Command *console_commands(size_t *ret_count)
+{
+    *ret_count = ARRAY_LEN(COMMANDS);
+    return COMMANDS;
+}
+
+void console_run(Control *control, Call *call)
+{
+    Error err;
+    CommandLine line, arguments;
+    if (!command_line_read(call->text, &call->arena, &line, &err))
+        goto failed;
+    if (line.count == 0) {
+        backend_put_empty_query(&call->answer);
+        control_answer(control, call);
+        return;
+    }
+    const Command *command = command_find(COMMANDS, ARRAY_LEN(COMMANDS), &line, &arguments, &err);
+    if (!command || !command_allowed(command, call, &err))
+        goto failed;
+    if (command->run(control, call, command, &arguments, &err))
+        return;
+failed:
+    answer_error(call, &err);
+    control_answer(control, call);
+}
+
+/* ---- what is known here ---------------------------------------------------------------------- */
+
+#define TEXT(column_name) {column_name, WIRE_OID_TEXT}
+#define INT8(column_name) {column_name, WIRE_OID_INT8}
+
+/* Ends a SHOW: the tag, and the answer on its way. */
+static bool show_end(Control *control, Call *call)
+{
+    answer_done(call, "SHOW");
+    control_answer(control, call);
+    return true;
+}
+
+static const char *number(Arena *arena, uint64_t value)
+{
+    return arena_printf(arena, "%" PRIu64, value);
+}
+
+static const char *yes_no(bool value)
+{
+    return value ? "yes" : "no";
+}
+
+static const char *wall_text(Arena *arena, uint64_t wall_us)
+{
+    time_t seconds = (time_t)(wall_us / 1000000);
+    struct tm tm;
+    char text[32];
+    gmtime_r(&seconds, &tm);
+    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm);
+    return arena_printf(arena, "%s.%03u UTC", text, (unsigned)(wall_us / 1000 % 1000));
+}
+
+static bool show_help(Control *control, Call *call, const Command *command,
+                      const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {TEXT("command"), TEXT("for"), TEXT("help")};
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++) {
+        const Command *c = &COMMANDS[i];
+        char *words = arena_printf(&call->arena, "%s%s%s", c->words, *c->arguments ? " " : "",
+                                   c->arguments);
+        for (char *p = words; p && *p && p < words + strlen(c->words); p++)
+            *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
+        const char *cells[] = {words, c->right == COMMAND_FOR_ADMINS ? "admin" : "monitor",
+                               c->help};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+static bool show_version(Control *control, Call *call, const Command *command,
+                         const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {TEXT("version"), TEXT("started"), INT8("workers"),
+                                           INT8("topology"), TEXT("cluster")};
+    const char *cells[] = {"Shoal " SHOAL_VERSION,
+                           wall_text(&call->arena, control->started_wall_us),
+                           number(&call->arena, control->worker_count),
+                           number(&call->arena, control->topology->published.version),
+                           store_cluster_id(control->store)};
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    answer_row(call, cells, ARRAY_LEN(cells));
+    return show_end(control, call);
+}
+
+static bool show_config(Control *control, Call *call, const Command *command,
+                        const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {TEXT("section"), TEXT("key"),    TEXT("value"),
+                                           TEXT("default"), TEXT("reload"), TEXT("help")};
+    size_t count;
+    const Setting *settings = config_settings(&count);
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (size_t i = 0; i < count; i++) {
+        const Setting *s = &settings[i];
+        /* The other sections are lists: SHOW SHARDS, DATABASES and TABLES show them. */
+        if (strcmp(s->section, "shoal") != 0 && strcmp(s->section, "batch") != 0)
+            continue;
+        const char *cells[] = {s->section, s->key, config_show(control->config, s, &call->arena),
+                               s->def,     yes_no(s->reload), s->help};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+static const char *shard_names(const Config *config, const DatabaseConfig *database, Arena *arena)
+{
+    const char *names = "";
+    for (uint32_t i = 0; i < database->shard_count; i++)
+        names = arena_printf(arena, "%s%s%s", names, i ? ", " : "",
+                             config->shards[database->shards[i]].name);
+    return names;
+}
+
+static bool show_databases(Control *control, Call *call, const Command *command,
+                           const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {
+        TEXT("name"),           TEXT("dbname"),  TEXT("shards"),         TEXT("server_user"),
+        TEXT("batch"),          INT8("pool_size"), INT8("distributed_tables"), TEXT("catalog"),
+        INT8("catalog_version"), INT8("tables"), INT8("server_version"), TEXT("encoding")};
+    Arena *arena = &call->arena;
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (uint32_t i = 0; i < control->config->database_count; i++) {
+        const DatabaseConfig *database = &control->config->databases[i];
+        const Catalog *catalog = control->catalogs[i];
+        uint32_t distributed = 0;
+        for (uint32_t t = 0; t < control->table_count; t++)
+            distributed += control->tables[t].database == i;
+        bool down = i < control->loader_count && control->loaders[i].down;
+        const char *cells[] = {database->name,
+                               database->dbname,
+                               shard_names(control->config, database, arena),
+                               database->server_user,
+                               yes_no(database->batch),
+                               number(arena, database->pool_size),
+                               number(arena, distributed),
+                               !catalog->loaded ? (down ? "unreachable" : "loading")
+                               : down           ? "kept"
+                                                : "current",
+                               number(arena, catalog->version),
+                               number(arena, catalog->tables.count),
+                               number(arena, (uint64_t)catalog->server_version),
+                               catalog->loaded ? arena_text(arena, catalog->encoding) : NULL};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+static bool show_shards(Control *control, Call *call, const Command *command,
+                        const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {
+        TEXT("shard"),       TEXT("server"),        TEXT("role"),     TEXT("host"),
+        INT8("port"),        TEXT("state"),         TEXT("why"),      TEXT("since"),
+        INT8("latency_us"),  TEXT("in_recovery"),   TEXT("system_identifier"),
+        INT8("timeline"),    INT8("server_version"), INT8("max_prepared_transactions")};
+    Arena *arena = &call->arena;
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (uint32_t i = 0; control->probes.servers && i < control->probes.count; i++) {
+        const ServerHealth *health = &control->probes.servers[i];
+        const ServerConfig *server = health->server;
+        bool known = health->system_id[0] != '\0';
+        const char *cells[] = {control->config->shards[server->shard].name,
+                               server->name,
+                               server->role == SERVER_PRIMARY ? "primary" : "replica",
+                               server->host,
+                               number(arena, (uint64_t)server->port),
+                               health_state_name(health->state),
+                               health->why[0] ? health->why : NULL,
+                               wall_text(arena, health->changed_wall_us),
+                               known ? number(arena, health->latency_us) : NULL,
+                               known ? yes_no(health->in_recovery) : NULL,
+                               known ? health->system_id : NULL,
+                               known ? number(arena, health->timeline) : NULL,
+                               known ? number(arena, health->version) : NULL,
+                               known ? number(arena, health->prepared_max) : NULL};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+static bool show_tables(Control *control, Call *call, const Command *command,
+                        const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {TEXT("database"), TEXT("schema"),   TEXT("name"),
+                                           TEXT("kind"),     TEXT("key"),      TEXT("key_type"),
+                                           TEXT("colocation"), TEXT("state")};
+    Arena *arena = &call->arena;
+    const Topology *topology = control->topology;
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (uint32_t i = 0; i < topology->table_count; i++) {
+        const Table *table = &topology->tables[i];
+        const char *state = table->key_type != KEY_NONE ? "ready"
+                            : table->key_oid            ? "key type not allowed"
+                            : topology->catalogs[table->database]->loaded
+                                ? "table or key column not found"
+                                : "catalog not loaded";
+        const char *cells[] = {topology->config->databases[table->database].name,
+                               arena_text(arena, table->schema),
+                               arena_text(arena, table->name),
+                               "hash",
+                               arena_text(arena, table->key),
+                               table->key_type != KEY_NONE ? key_type_name(table->key_type) : NULL,
+                               arena_text(arena, table->colocation),
+                               state};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+/* "0-340, 682-700": the runs of buckets that a shard has, cut when there are many. */
+static const char *bucket_runs(const ShardMap *map, uint32_t shard, Arena *arena,
+                               uint32_t *ret_count)
+{
+    const char *text = "";
+    uint32_t runs = 0;
+    *ret_count = 0;
+    for (uint32_t b = 0; b < map->bucket_count; b++) {
+        if (map->shard_of[b] != shard)
+            continue;
+        uint32_t first = b;
+        while (b + 1 < map->bucket_count && map->shard_of[b + 1] == shard)
+            b++;
+        *ret_count += b - first + 1;
+        runs++;
+        if (runs <= 20)
+            text = arena_printf(arena, "%s%s%u-%u", text, runs > 1 ? ", " : "", first, b);
+        else if (runs == 21)
+            text = arena_printf(arena, "%s ...", text);
+    }
+    return text;
+}
+
+static bool show_map(Control *control, Call *call, const Command *command,
+                     const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {TEXT("shard"), INT8("buckets"), TEXT("ranges"),
+                                           INT8("bucket_count"), INT8("map_version")};
+    Arena *arena = &call->arena;
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (uint32_t i = 0; i < control->config->shard_count; i++) {
+        uint32_t count;
+        const char *runs = bucket_runs(control->map, i, arena, &count);
+        const char *cells[] = {control->config->shards[i].name, number(arena, count), runs,
+                               number(arena, control->map->bucket_count),
+                               number(arena, control->map->version)};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+static bool show_events(Control *control, Call *call, const Command *command,
+                        const CommandLine *arguments, Error *err)
+{
+    static const AnswerColumn COLUMNS[] = {TEXT("at"), TEXT("kind"), TEXT("event")};
+    StoreEvent *events;
+    uint32_t count;
+    if (!store_load_events(control->store, &call->arena, EVENTS_MAX, &events, &count, err))
+        return false;
+    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
+    for (uint32_t i = 0; i < count; i++) {
+        const char *cells[] = {wall_text(&call->arena, events[i].at_wall_us), events[i].kind,
+                               events[i].text};
+        answer_row(call, cells, ARRAY_LEN(cells));
+    }
+    return show_end(control, call);
+}
+
+/* ---- what the workers know ------------------------------------------------------------------- */
+
+static void report_on_reply(Mail *mail, void *owner)
+{
+    Control *control = owner;
+    Report *report = container_of(mail, Report, mail);
+    Call *call = report->ctx;
+    uint32_t count;
+    const ReportColumn *columns = report_columns(report->kind, &count);
+    control->reports--;
+    report_merge(report);
+    AnswerColumn answer[32];
+    assert(count <= ARRAY_LEN(answer));
+    for (uint32_t i = 0; i < count; i++)
+        answer[i] = (AnswerColumn){columns[i].name, columns[i].type_oid};
+    answer_columns(call, answer, count);
+    for (const ReportRow *row = report->rows; row; row = row->next)
+        answer_row(call, row->cells, count);
+    report_free(report);
+    show_end(control, call);
+    control_stop_if_due(control);
+}
+
+/* A Report is not a Job: it is on its way through the workers and cannot be called back. */
+static bool show_report(Control *control, Call *call, const Command *command,
+                        const CommandLine *arguments, Error *err)
+{
+    Report *report = report_create((ReportKind)command->detail);
+    if (!report) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return false;
+    }
+    report->reply = &control->inbox;
+    report->on_reply = report_on_reply;
+    report->ctx = call;
+    control->reports++;
+    worker_report(control->workers, control->worker_count, report);
+    return true;
+}
+
+/* ---- what changes something ------------------------------------------------------------------ */
+
+static void reload_on_free(Job *job)
+{
+    free(job);
+}
+
+static void reload_on_adopted(Job *job)
+{
+    answer_done(job->call, "RELOAD");
+    job_end(job, NULL);
+}
+
+static bool run_reload(Control *control, Call *call, const Command *command,
+                       const CommandLine *arguments, Error *err)
+{
+    Job *job = calloc(1, sizeof *job);
+    if (!job) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return false;
+    }
+    const char *restart;
+    if (!control_reload(control, &call->arena, &restart, err)) {
+        free(job);
+        return false;
+    }
+    if (restart) {
+        Error notice;
+        error_set(&notice, "01000", "these settings need a restart to take effect: %s", restart);
+        backend_put_notice(&call->answer, SEVERITY_WARNING, &notice);
+    }
+    job_start(job, control, call, reload_on_free);
+    job_wait_adoption(job, reload_on_adopted);
+    return true;
+}
+
+static bool run_shutdown(Control *control, Call *call, const Command *command,
+                         const CommandLine *arguments, Error *err)
+{
+    uint64_t grace_ms = control->config->shutdown_timeout_ms;
+    if (arguments->count > 0) {
+        if (strcmp(arguments->words[0], "wait") != 0 || arguments->count != 2) {
+            error_set(err, SQLSTATE_SYNTAX_ERROR, "syntax error at or near \"%.40s\"",
+                      arguments->words[arguments->count > 2 ? 2 : 0]);
+            error_hint(err, "SHUTDOWN [WAIT seconds]");
+            return false;
+        }
+        char *end;
+        unsigned long seconds = strtoul(arguments->words[1], &end, 10);
+        if (*end || strlen(arguments->words[1]) > 5 || seconds > SHUTDOWN_WAIT_MAX_S) {
+            error_set(err, SQLSTATE_INVALID_PARAMETER,
+                      "WAIT takes a number of seconds from 0 to %d", SHUTDOWN_WAIT_MAX_S);
+            return false;
+        }
+        grace_ms = seconds * 1000;
+    }
+    answer_done(call, "SHUTDOWN");
+    control_answer(control, call);
+    control_request_stop(control, (uint32_t)grace_ms);
+    return true;
+}

@@ -1,0 +1,528 @@
+/*
+ * control.c - the control thread's parts, how they come to be, and how a Topology is made of them.
+ *
+ * Order of birth: loop, inbox, config, store, map, tables, catalogs (empty), first topology; then,
+ * when the loop runs, loaders and probes. Death is the opposite. Everything that replaces a part
+ * (RELOAD, a catalog, a distributed table) ends in control_publish.
+ */
+#include "admin/control_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/answer.h"
+#include "admin/console.h"
+#include "admin/functions.h"
+#include "core/clock.h"
+
+#define COLLECT_MS 1000
+#define READY_MS 3000 /* a home shard that does not answer must not hold up the others' start */
+#define DEFAULT_COLOCATION "default"
+
+static void control_start(Control *control);
+static bool parts_load(Control *control, Config *config, Error *err);
+static void loaders_start(Control *control);
+static void loaders_finish(Control *control);
+static void control_on_collect(Timer *timer);
+static void control_on_ready_time(Timer *timer);
+static void control_on_catalog(CatalogLoader *loader, Catalog *catalog);
+static void control_on_round(CatalogLoader *loader, uint64_t round, const Error *err);
+
+static const CatalogLoaderEvents LOADER_EVENTS = {.on_catalog = control_on_catalog,
+                                                  .on_round = control_on_round};
+
+Control *control_create(const ControlOptions *options, Config *config, Error *err)
+{
+    Control *control = calloc(1, sizeof *control);
+    if (!control || !loop_init(&control->loop)) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while starting");
+        free(control);
+        config_free(config);
+        return NULL;
+    }
+    control->options = *options;
+    control->started_wall_us = clock_wall_us();
+    list_init(&control->jobs);
+    inbox_open(&control->inbox, &control->loop, control);
+    arena_init(&control->tables_arena, 4096);
+    timer_init(&control->adoption_timer, &control->loop, jobs_on_adoption_time, control);
+    timer_init(&control->collect_timer, &control->loop, control_on_collect, control);
+    timer_init(&control->ready_timer, &control->loop, control_on_ready_time, control);
+    control->store = store_open(config->store, config->buckets, config, err);
+    if (!control->store) {
+        config_free(config);
+        control_destroy(control);
+        return NULL;
+    }
+    if (!parts_load(control, config, err)) {
+        control_destroy(control);
+        return NULL;
+    }
+    return control;
+}
+
+Inbox *control_inbox(Control *control)
+{
+    return &control->inbox;
+}
+
+Loop *control_loop(Control *control)
+{
+    return &control->loop;
+}
+
+const Config *control_config(const Control *control)
+{
+    return control->config;
+}
+
+void control_set_workers(Control *control, Worker *const *workers, uint32_t count)
+{
+    control->workers = workers;
+    control->worker_count = count;
+}
+
+void control_run(Control *control)
+{
+    control_start(control);
+    loop_run(&control->loop);
+}
+
+static void control_start(Control *control)
+{
+    loaders_start(control);
+    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
+        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    timer_start_ms(&control->collect_timer, COLLECT_MS);
+    timer_start_ms(&control->ready_timer, control->config->database_count ? READY_MS : 0);
+}
+
+/* ---- parts and topology ---------------------------------------------------------------------- */
+
+static bool out_of_memory(Error *err)
+{
+    error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
+    return false;
+}
+
+/* [table] sections are tables to begin with: once in the store they stay, whatever becomes of the
+ * section, because rows may be spread already. */
+static bool tables_declare(Store *store, const Config *config, Error *err)
+{
+    for (uint32_t i = 0; i < config->table_count; i++) {
+        const TableConfig *t = &config->tables[i];
+        StoreTable table = {t->database, t->schema, t->name, t->key, DEFAULT_COLOCATION};
+        if (store_add_table(store, &table, err))
+            continue;
+        error_detail(err, "%s:%d: [table %s]", config->path, t->line, t->name);
+        return false;
+    }
+    return true;
+}
+
+/* The catalog in force for the same database on the same servers, or an empty one. */
+static Catalog *catalog_carry_over(const Control *control, const Config *config, uint32_t i)
+{
+    const DatabaseConfig *new = &config->databases[i];
+    const DatabaseConfig *old =
+        control->config ? config_database(control->config, slice_str(new->name)) : NULL;
+    if (!old || strcmp(old->dbname, new->dbname) != 0)
+        return catalog_create();
+    const ServerConfig *old_home = control->config->shards[old->shards[0]].primary;
+    const ServerConfig *new_home = config->shards[new->shards[0]].primary;
+    if (strcmp(old_home->conninfo, new_home->conninfo) != 0)
+        return catalog_create();
+    return catalog_retain(control->catalogs[old->index]);
+}
+
+/* What RELOAD replaces as a whole. */
+typedef struct Parts {
+    Config *config;
+    uint32_t *config_refs;
+    ShardMap *map;
+    Catalog **catalogs;
+} Parts;
+
+static Parts parts_of(const Control *control)
+{
+    return (Parts){control->config, control->config_refs, control->map, control->catalogs};
+}
+
+static void parts_put(Control *control, Parts parts)
+{
+    control->config = parts.config;
+    control->config_refs = parts.config_refs;
+    control->map = parts.map;
+    control->catalogs = parts.catalogs;
+}
+
+static void parts_free(Parts parts)
+{
+    for (uint32_t i = 0; parts.catalogs && i < parts.config->database_count; i++)
+        catalog_free(parts.catalogs[i]);
+    free(parts.catalogs);
+    shard_map_free(parts.map);
+    if (parts.config_refs)
+        topology_release_config(parts.config, parts.config_refs);
+    else
+        config_free(parts.config);
+}
+
+static bool parts_make(const Control *control, Parts *parts, Error *err)
+{
+    const Config *config = parts->config;
+    parts->config_refs = malloc(sizeof *parts->config_refs);
+    parts->catalogs = calloc(MAX(config->database_count, 1), sizeof(Catalog *));
+    if (!parts->config_refs || !parts->catalogs)
+        return out_of_memory(err);
+    *parts->config_refs = 1;
+    for (uint32_t i = 0; i < config->database_count; i++) {
+        parts->catalogs[i] = catalog_carry_over(control, config, i);
+        if (!parts->catalogs[i])
+            return out_of_memory(err);
+    }
+    parts->map = store_load_map(control->store, config, err);
+    return parts->map && tables_declare(control->store, config, err);
+}
+
+/* Replaces config, map, tables and catalogs by those of `config` and publishes; on failure nothing
+ * has changed and the config is freed. */
+static bool parts_load(Control *control, Config *config, Error *err)
+{
+    Parts old = parts_of(control), new = {.config = config};
+    if (!parts_make(control, &new, err)) {
+        parts_free(new);
+        return false;
+    }
+    parts_put(control, new);
+    if (control_load_tables(control, err) && control_publish(control, err)) {
+        parts_free(old);
+        return true;
+    }
+    parts_put(control, old);
+    parts_free(new);
+    Error again;
+    if (old.config && !control_load_tables(control, &again))
+        log_error("control", &again);
+    return false;
+}
+
+bool control_load_tables(Control *control, Error *err)
+{
+    Arena arena;
+    arena_init(&arena, 4096);
+    StoreTable *stored;
+    uint32_t stored_count;
+    Table *tables = NULL;
+    uint32_t count = 0;
+    bool ok = store_load_tables(control->store, &arena, &stored, &stored_count, err);
+    if (ok) {
+        tables = arena_array(&arena, Table, MAX(stored_count, 1));
+        ok = tables || out_of_memory(err);
+    }
+    for (uint32_t i = 0; ok && i < stored_count; i++) {
+        const DatabaseConfig *database =
+            config_database(control->config, slice_str(stored[i].database));
+        if (!database) {
+            log_line(LOG_WARNING, "control",
+                     "table %s.%s is distributed in database %s, which is not in %s", stored[i].schema,
+                     stored[i].name, stored[i].database, control->config->path);
+            continue;
+        }
+        tables[count++] = (Table){.database = database->index,
+                                  .schema = slice_str(stored[i].schema),
+                                  .name = slice_str(stored[i].name),
+                                  .kind = TABLE_HASH,
+                                  .key = slice_str(stored[i].key),
+                                  .colocation = slice_str(stored[i].colocation)};
+    }
+    if (!ok) {
+        arena_finish(&arena);
+        return false;
+    }
+    arena_finish(&control->tables_arena);
+    control->tables_arena = arena;
+    control->tables = tables;
+    control->table_count = count;
+    return true;
+}
+
+bool control_publish(Control *control, Error *err)
+{
+    Topology *topology =
+        topology_create(control->config, control->config_refs, control->map, control->tables,
+                        control->table_count, control->catalogs, err);
+    if (!topology)
+        return false;
+    control->topology = topology;
+    published_set(control->options.topologies, &topology->published);
+    for (uint32_t i = 0; i < control->worker_count && !control->stop_told; i++)
+        worker_wake(control->workers[i]);
+    published_collect(control->options.topologies);
+    return true;
+}
+
+/* Topologies that long statements held on to are freed here. */
+static void control_on_collect(Timer *timer)
+{
+    Control *control = timer->ctx;
+    published_collect(control->options.topologies);
+    timer_start_ms(timer, COLLECT_MS);
+}
+
+/* ---- reload ---------------------------------------------------------------------------------- */
+
+static LogLevel log_level_of(const char *name)
+{
+    static const char *const NAMES[] = {"debug", "info", "warning", "error"};
+    for (size_t i = 0; name && i < ARRAY_LEN(NAMES); i++) {
+        if (strcmp(name, NAMES[i]) == 0)
+            return (LogLevel)i;
+    }
+    return LOG_INFO;
+}
+
+bool control_reload(Control *control, Arena *arena, const char **ret_restart, Error *err)
+{
+    if (control->stopping) {
+        error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+        return false;
+    }
+    if (control->distribute) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed");
+        error_hint(err, "Try again when it is done.");
+        return false;
+    }
+    Config *config = config_load(control->options.config_path, err);
+    if (!config)
+        return false;
+    const char *restart = config_restart_needed(control->config, config, arena);
+    /* A Config is adopted as a whole. Settings of the process just stay as they are; shards and
+     * databases that differ would be half old, half new. */
+    if (restart && strchr(restart, '[')) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "%s changed in a way that needs a restart: %s",
+                  control->options.config_path, restart);
+        error_hint(err, "Nothing was changed. Restart shoald, or take the change back.");
+        config_free(config);
+        return false;
+    }
+    if (!parts_load(control, config, err))
+        return false;
+    *ret_restart = restart;
+    log_level_set(log_level_of(control->config->log_level));
+    probes_finish(&control->probes);
+    loaders_finish(control);
+    loaders_start(control);
+    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
+        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    control_event(control, LOG_INFO, "reload", "configuration was read again");
+    return true;
+}
+
+/* ---- catalogs -------------------------------------------------------------------------------- */
+
+static void loaders_start(Control *control)
+{
+    uint32_t count = control->config->database_count;
+    control->loaders = calloc(MAX(count, 1), sizeof *control->loaders);
+    if (!control->loaders) {
+        log_line(LOG_ERROR, "control", "out of memory: catalogs are not read");
+        return;
+    }
+    control->loader_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        catalog_loader_init(&control->loaders[i], &control->loop, control->config, i,
+                            control->catalogs[i], &LOADER_EVENTS, control);
+}
+
+/* Who waits for a round of a loader that goes is let go: its catalog is read anew in any case. */
+static void loaders_finish(Control *control)
+{
+    for (uint32_t i = 0; i < control->loader_count; i++)
+        catalog_loader_finish(&control->loaders[i]);
+    free(control->loaders);
+    control->loaders = NULL;
+    uint32_t count = control->loader_count;
+    control->loader_count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        jobs_on_round(control, i, UINT64_MAX, NULL);
+}
+
+static void control_on_catalog(CatalogLoader *loader, Catalog *catalog)
+{
+    Control *control = loader->ctx;
+    const DatabaseConfig *database = &control->config->databases[loader->database];
+    Catalog *old = control->catalogs[loader->database];
+    control->catalogs[loader->database] = catalog;
+    Error err;
+    if (!control_publish(control, &err)) {
+        log_error("control", &err);
+        control->catalogs[loader->database] = old;
+        catalog_free(catalog);
+        return;
+    }
+    log_line(LOG_INFO, "catalog",
+             "database %s: version %" PRIu64 ", %zu tables, %zu functions, PostgreSQL %d",
+             database->name, catalog->version, catalog->tables.count, catalog->functions.count,
+             catalog->server_version);
+    catalog_free(old);
+}
+
+static bool loaders_tried(const Control *control)
+{
+    for (uint32_t i = 0; i < control->loader_count; i++) {
+        if (control->loaders[i].round == 0 ||
+            (control->loaders[i].round == 1 && control->loaders[i].running))
+            return false;
+    }
+    return true;
+}
+
+static void control_on_round(CatalogLoader *loader, uint64_t round, const Error *err)
+{
+    Control *control = loader->ctx;
+    if (!control->ready && loaders_tried(control))
+        timer_start_ms(&control->ready_timer, 0);
+    jobs_on_round(control, loader->database, round, err);
+}
+
+static void control_on_ready_time(Timer *timer)
+{
+    Control *control = timer->ctx;
+    if (control->ready || control->stopping)
+        return;
+    control->ready = true;
+    control->options.on_ready(control->options.ctx);
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+static void catalog_job_on_adopted(Job *job)
+{
+    job_end(job, NULL);
+}
+
+/* Also after a failed round: the statement itself was done, and the last catalog stays in force. */
+static void catalog_job_on_round(Job *job, const Error *err)
+{
+    job_wait_adoption(job, catalog_job_on_adopted);
+}
+
+static void catalog_job_free(Job *job)
+{
+    free(job);
+}
+
+static void control_call_catalog(Control *control, Call *call)
+{
+    const DatabaseConfig *database = config_database(control->config, slice_str(call->database));
+    Job *job = database && control->loader_count ? calloc(1, sizeof *job) : NULL;
+    if (!job) {
+        control_answer(control, call);
+        return;
+    }
+    job_start(job, control, call, catalog_job_free);
+    job_wait_round(job, database->index, catalog_job_on_round);
+}
+
+void control_on_call(Mail *mail, void *owner)
+{
+    Control *control = owner;
+    Call *call = container_of(mail, Call, mail);
+    if (control->stopping) {
+        Error err;
+        error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+        answer_error(call, &err);
+        control_answer(control, call);
+        return;
+    }
+    switch (call->kind) {
+    case CALL_CONSOLE:
+        console_run(control, call);
+        return;
+    case CALL_FUNCTION:
+        functions_run(control, call);
+        return;
+    case CALL_CATALOG:
+        control_call_catalog(control, call);
+        return;
+    }
+}
+
+void control_answer(Control *control, Call *call)
+{
+    if (control->stop_told || control->ended) { /* the worker may take no more mail */
+        call->mail.next = control->parked;
+        control->parked = &call->mail;
+        return;
+    }
+    call->mail.on_delivery = call->on_reply;
+    inbox_send(call->reply, &call->mail);
+}
+
+void control_event(void *ctx, LogLevel level, const char *kind, const char *text)
+{
+    Control *control = ctx;
+    log_line(level, kind, "%s", text);
+    Error err;
+    if (!store_add_event(control->store, kind, text, &err))
+        log_error("store", &err);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+void control_request_stop(Control *control, uint32_t grace_ms)
+{
+    bool first = !control->stopping;
+    control->stopping = true;
+    control->grace_ms = first ? grace_ms : MIN(grace_ms, control->grace_ms);
+    if (first) {
+        control_event(control, LOG_INFO, "shutdown", "shutting down");
+        timer_stop(&control->ready_timer);
+        probes_finish(&control->probes);
+        Error err;
+        error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+        jobs_end_all(control, &err);
+        loaders_finish(control);
+    }
+    control_stop_if_due(control);
+}
+
+void control_stop_if_due(Control *control)
+{
+    if (!control->stopping || control->reports > 0)
+        return;
+    control->stop_told = true;
+    control->options.on_stop(control->options.ctx, control->grace_ms);
+}
+
+void control_end(Control *control)
+{
+    control->ended = true;
+    timer_stop(&control->collect_timer);
+    loop_stop(&control->loop);
+}
+
+void control_destroy(Control *control)
+{
+    if (!control)
+        return;
+    control->ended = true;
+    inbox_close(&control->inbox);
+    Error err;
+    error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+    jobs_end_all(control, &err);
+    probes_finish(&control->probes);
+    loaders_finish(control);
+    parts_free(parts_of(control));
+    arena_finish(&control->tables_arena);
+    store_close(control->store);
+    while (control->parked) {
+        Mail *mail = control->parked;
+        control->parked = mail->next;
+        call_free(container_of(mail, Call, mail));
+    }
+    loop_finish(&control->loop);
+    free(control);
+}

@@ -1,0 +1,95 @@
+/*
+ * control_state.h - Control from inside, for the files of admin/ only.
+ *
+ * A Job is a Call that cannot be answered at once: it waits for a round of a catalog loader, for the
+ * workers to adopt a topology, for servers, for a report. Every Job is in control->jobs and ends by
+ * job_end, which answers its Call; at shutdown all are ended with 57P01.
+ */
+#ifndef SHOAL_ADMIN_CONTROL_STATE_H
+#define SHOAL_ADMIN_CONTROL_STATE_H
+
+#include "admin/catalog_loader.h"
+#include "admin/control.h"
+#include "admin/probes.h"
+#include "meta/store.h"
+
+typedef struct Job Job;
+
+struct Job {
+    List link; /* in control->jobs */
+    Control *control;
+    Call *call; /* owned until answered; NULL: nobody asked by mail (SIGHUP) */
+    /* Waits for round `round` of the loader of `database`; NULL: does not. `err`: it failed. */
+    void (*on_round)(Job *job, const Error *err);
+    uint32_t database;
+    uint64_t round;
+    /* Waits until all workers have adopted `version`; NULL: does not. */
+    void (*on_adopted)(Job *job);
+    uint64_t version, waiting_since_us;
+    bool slow_told;
+    /* Gives back what the Job holds besides itself, then itself. */
+    void (*on_free)(Job *job);
+};
+
+struct Control {
+    Loop loop;
+    Inbox inbox;
+    ControlOptions options;
+    Worker *const *workers; /* borrowed */
+    uint32_t worker_count;
+    uint64_t started_wall_us;
+
+    Config *config;
+    uint32_t *config_refs;
+    Store *store;
+    ShardMap *map;
+    Arena tables_arena; /* what the store says about tables: texts of `tables` */
+    Table *tables;
+    uint32_t table_count;
+    Catalog **catalogs;      /* [config->database_count], owned references */
+    CatalogLoader *loaders;  /* [loader_count] */
+    uint32_t loader_count;   /* config->database_count while they run, else 0 */
+    const Topology *topology; /* the newest; owned by options.topologies */
+    Probes probes;
+
+    List jobs;
+    Timer adoption_timer; /* runs while some Job waits for adoption */
+    Timer collect_timer;
+    Timer ready_timer; /* on_ready at the latest */
+    bool ready;
+    Job *distribute; /* the one running distribute or undistribute, or NULL */
+
+    uint32_t reports; /* Reports on their way through the workers */
+    bool stopping;    /* no new Calls */
+    bool stop_told;   /* on_stop was called */
+    bool ended;       /* the workers are gone: nobody can be answered */
+    uint32_t grace_ms;
+    Mail *parked; /* Calls that came when workers were stopping already; freed at the end */
+};
+
+/* Sends the Call back. */
+void control_answer(Control *control, Call *call);
+/* Makes a Topology of the parts in force, publishes it and wakes the workers. */
+bool control_publish(Control *control, Error *err) MUST_USE;
+/* Reads control->tables from the store again. */
+bool control_load_tables(Control *control, Error *err) MUST_USE;
+/* To the log, and to SHOW EVENTS. */
+void control_event(void *ctx, LogLevel level, const char *kind, const char *text);
+
+/* A Report came back, or the stop was asked for. */
+void control_stop_if_due(Control *control);
+
+/* Takes the call over. */
+void job_start(Job *job, Control *control, Call *call, void (*on_free)(Job *job));
+void job_wait_round(Job *job, uint32_t database, void (*on_round)(Job *job, const Error *err));
+/* For the topology that is the newest now. */
+void job_wait_adoption(Job *job, void (*on_adopted)(Job *job));
+/* Answers the call (with the error, or what was put into it) and frees the Job. */
+void job_end(Job *job, const Error *err);
+
+/* For control.c: what Jobs wait for has happened. */
+void jobs_on_round(Control *control, uint32_t database, uint64_t round, const Error *err);
+void jobs_on_adoption_time(Timer *timer);
+void jobs_end_all(Control *control, const Error *err);
+
+#endif

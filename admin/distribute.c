@@ -1,0 +1,591 @@
+/*
+ * distribute.c - the Job behind shoal.distribute_table() and shoal.undistribute_table().
+ *
+ *     refresh catalog -> plan -> check on all shards (transactions stay open, table locked)
+ *        all fine  -> store -> publish -> all workers adopted -> cancel who waits for us, COMMIT -> answer
+ *        one not   -> connections are closed, which rolls back; answered with that shard's reason
+ *
+ * Checks look at each shard, not only at the home shard: a table that differs on one of them would
+ * fail or mislead later, statement by statement.
+ */
+#include "admin/distribute.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/answer.h"
+#include "admin/control_state.h"
+
+#define CHECK_TIMEOUT_MS 20000
+#define KEY_TYPES_TEXT                                                                             \
+    "smallint, integer, bigint, text, varchar, char, bytea, uuid, boolean, date, timestamp, "      \
+    "timestamptz"
+
+/* Questions to each shard, in this order. $1 schema, $2 table, $3 key. */
+typedef enum CheckQuestion {
+    CHECK_BEGIN,
+    CHECK_FACTS, /* before the lock: a missing table is told in our words */
+    CHECK_LOCK,
+    CHECK_FACTS_AGAIN, /* nothing changed while we waited for the lock */
+    CHECK_UNIQUE,
+    CHECK_FOREIGN,
+    CHECK_ROWS,
+    CHECK_COUNT
+} CheckQuestion;
+
+typedef struct DistributeJob DistributeJob;
+
+/* One shard's conversation. */
+typedef struct ShardCheck {
+    DistributeJob *job;
+    PgClient client;
+    const char *shard, *server; /* names, in the call's arena */
+    bool home;
+    bool done;
+    PgQuery queries[CHECK_COUNT];
+} ShardCheck;
+
+struct DistributeJob {
+    Job job;
+    DistributePlan plan;
+    const Function *function;
+    const char *values[3]; /* parameters of the questions */
+    ShardCheck *checks;
+    uint32_t check_count, pending;
+    bool releasing;
+};
+
+static void distribute_on_round(Job *base, const Error *err);
+static bool checks_start(DistributeJob *job, Error *err);
+static bool check_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err);
+static void check_on_done(PgClient *client, const Error *err);
+static bool distribute_decide(DistributeJob *job, Error *err);
+static void distribute_on_adopted(Job *base);
+static void distribute_answer(DistributeJob *job);
+static void distribute_on_free(Job *base);
+
+static const PgClientEvents CLIENT_EVENTS = {.on_result = check_on_result,
+                                             .on_done = check_on_done};
+
+static const char FACTS_SQL[] =
+    "SELECT c.relkind, a.atttypid, coalesce(l.collisdeterministic, true),"
+    " pg_catalog.current_setting('server_encoding'),"
+    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0"
+    "   AND NOT a.attisdropped"
+    " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
+    " WHERE n.nspname = $1 AND c.relname = $2";
+
+/* Unique indexes and exclusion constraints without the key among their columns. */
+static const char UNIQUE_SQL[] =
+    "SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
+    " JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3"
+    " WHERE n.nspname = $1 AND c.relname = $2 AND (i.indisunique OR i.indisexclusion)"
+    " AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k"
+    "   WHERE i.indkey[k] = a.attnum) ORDER BY 1 LIMIT 1";
+
+/* Foreign keys from (out) and to (in) the table: the other table, and which of its columns is paired
+ * with our key. */
+static const char FOREIGN_SQL[] =
+    "SELECT f.conname, f.conrelid = c.oid, on2.nspname, o.relname, oa.attname"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3"
+    " JOIN pg_constraint f ON f.contype = 'f' AND (f.conrelid = c.oid OR f.confrelid = c.oid)"
+    " JOIN pg_class o ON o.oid = CASE WHEN f.conrelid = c.oid THEN f.confrelid ELSE f.conrelid END"
+    " JOIN pg_namespace on2 ON on2.oid = o.relnamespace"
+    " LEFT JOIN LATERAL (SELECT k.i FROM pg_catalog.generate_subscripts(f.conkey, 1) k(i)"
+    "   WHERE (CASE WHEN f.conrelid = c.oid THEN f.conkey ELSE f.confkey END)[k.i] = a.attnum"
+    "   LIMIT 1) p ON true"
+    " LEFT JOIN pg_attribute oa ON oa.attrelid = o.oid AND oa.attnum ="
+    "   (CASE WHEN f.conrelid = c.oid THEN f.confkey ELSE f.conkey END)[p.i]"
+    " WHERE n.nspname = $1 AND c.relname = $2 ORDER BY 1";
+
+/* ---- the plan: pure -------------------------------------------------------------------------- */
+
+static bool plan_out_of_memory(Error *err)
+{
+    error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    return false;
+}
+
+static bool plan_key(const CatalogTable *table, Slice wanted, Arena *arena, DistributePlan *plan,
+                     Error *err)
+{
+    plan->key = arena_text(arena, wanted);
+    if (!plan->key)
+        return plan_out_of_memory(err);
+    const CatalogColumn *column = catalog_column(table, wanted);
+    if (!column) {
+        error_set(err, "42703", "column \"%s\" of table \"%s.%s\" does not exist", plan->key,
+                  plan->schema, plan->name);
+        return false;
+    }
+    plan->key_oid = column->type_oid;
+    plan->key_type = key_type_of(column->type_oid);
+    if (plan->key_type == KEY_NONE) {
+        error_set(err, "42804", "column \"%s\" has a type that cannot be a shard key", plan->key);
+        error_hint(err, "Allowed are " KEY_TYPES_TEXT ".");
+        return false;
+    }
+    if (!column->deterministic) {
+        error_set(err, "42804", "column \"%s\" has a nondeterministic collation", plan->key);
+        error_hint(err, "Equal keys must be equal bytes; use a deterministic collation.");
+        return false;
+    }
+    return true;
+}
+
+static bool plan_kind(const CatalogTable *table, const DistributePlan *plan, Error *err)
+{
+    const char *reason = table->kind != 'r'         ? "is not an ordinary table"
+                         : table->persistence == 't' ? "is a temporary table"
+                         : table->has_children       ? "has inheritance children"
+                                                     : NULL;
+    if (!reason)
+        return true;
+    error_set(err, "42809", "\"%s.%s\" %s", plan->schema, plan->name, reason);
+    error_hint(err, "Only ordinary tables can be distributed.");
+    return false;
+}
+
+/* The colocation group: that of another table, whose key must have the same type. */
+static bool plan_colocation(const Topology *topology, Slice other_name, Arena *arena,
+                            DistributePlan *plan, Error *err)
+{
+    const char *schema, *name;
+    if (!table_name_read(other_name, arena, &schema, &name, err))
+        return false;
+    const Table *other =
+        topology_table(topology, plan->database, slice_str(schema), slice_str(name));
+    if (!other) {
+        error_set(err, SQLSTATE_UNDEFINED_TABLE, "table \"%s.%s\" is not distributed", schema,
+                  name);
+        error_hint(err, "colocate_with names a table that was distributed before.");
+        return false;
+    }
+    if (other->key_type != plan->key_type) {
+        error_set(err, "42804", "the keys of \"%s.%s\" and \"%s.%s\" have different types", schema,
+                  name, plan->schema, plan->name);
+        return false;
+    }
+    plan->colocation = arena_text(arena, other->colocation);
+    return plan->colocation || plan_out_of_memory(err);
+}
+
+static bool plan_distribute(const Topology *topology, const Slice *args, uint32_t arg_count,
+                            Arena *arena, DistributePlan *plan, Error *err)
+{
+    const Catalog *catalog = topology->catalogs[plan->database];
+    const CatalogTable *table =
+        catalog_table(catalog, slice_str(plan->schema), slice_str(plan->name));
+    if (!table) {
+        error_set(err, SQLSTATE_UNDEFINED_TABLE, "table \"%s.%s\" does not exist", plan->schema,
+                  plan->name);
+        error_hint(err, "Create it on every shard first.");
+        return false;
+    }
+    if (!plan_kind(table, plan, err) || !plan_key(table, args[1], arena, plan, err))
+        return false;
+    plan->colocation = "default";
+    if (arg_count > 2 && args[2].data &&
+        !plan_colocation(topology, args[2], arena, plan, err))
+        return false;
+    const Table *now = topology_table(topology, plan->database, slice_str(plan->schema),
+                                      slice_str(plan->name));
+    if (!now)
+        return true;
+    if (!slice_is(now->key, plan->key)) {
+        error_set(err, "42P07", "table \"%s.%s\" is already distributed by \"%.*s\"", plan->schema,
+                  plan->name, SLICE_FMT(now->key));
+        error_hint(err, "shoal.undistribute_table() first.");
+        return false;
+    }
+    plan->already = true;
+    return true;
+}
+
+static bool plan_undistribute(const Topology *topology, Arena *arena, DistributePlan *plan,
+                              Error *err)
+{
+    const Table *now = topology_table(topology, plan->database, slice_str(plan->schema),
+                                      slice_str(plan->name));
+    if (!now) {
+        plan->already = true;
+        return true;
+    }
+    const DatabaseConfig *database = &topology->config->databases[plan->database];
+    for (uint32_t i = 0; i < topology->config->table_count; i++) {
+        const TableConfig *t = &topology->config->tables[i];
+        if (strcmp(t->database, database->name) != 0 || strcmp(t->name, plan->name) != 0 ||
+            strcmp(t->schema, plan->schema) != 0)
+            continue;
+        error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" is declared in %s", plan->schema,
+                  plan->name, topology->config->path);
+        error_hint(err, "Remove its [table] section (line %d) and RELOAD first.", t->line);
+        return false;
+    }
+    plan->key = arena_text(arena, now->key);
+    plan->colocation = arena_text(arena, now->colocation);
+    return (plan->key && plan->colocation) || plan_out_of_memory(err);
+}
+
+bool distribute_plan_make(const Topology *topology, uint32_t database, bool undo,
+                          const Slice *args, uint32_t arg_count, Arena *arena, DistributePlan *ret,
+                          Error *err)
+{
+    assert(arg_count >= (undo ? 1u : 2u));
+    *ret = (DistributePlan){.undo = undo, .database = database};
+    for (uint32_t i = 0; i < (undo ? 1u : 2u); i++) {
+        if (args[i].data)
+            continue;
+        error_set(err, "22004", "%s must not be NULL", i == 0 ? "the table's name" : "the key");
+        return false;
+    }
+    if (!topology->catalogs[database]->loaded) {
+        error_set(err, SQLSTATE_OBJECT_NOT_READY, "the catalog of this database is not loaded");
+        error_hint(err, "The home shard must answer; SHOW SHARDS on the console tells more.");
+        return false;
+    }
+    if (!table_name_read(args[0], arena, &ret->schema, &ret->name, err))
+        return false;
+    return undo ? plan_undistribute(topology, arena, ret, err)
+                : plan_distribute(topology, args, arg_count, arena, ret, err);
+}
+
+/* ---- the Job --------------------------------------------------------------------------------- */
+
+bool distribute_run(Control *control, Call *call, const Function *function, Error *err)
+{
+    const DatabaseConfig *database = config_database(control->config, slice_str(call->database));
+    if (!database || !control->loader_count) {
+        error_set(err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist", call->database);
+        return false;
+    }
+    if (control->distribute) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "another table is being distributed");
+        error_hint(err, "Try again when it is done.");
+        return false;
+    }
+    DistributeJob *job = calloc(1, sizeof *job);
+    if (!job)
+        return plan_out_of_memory(err);
+    job->function = function;
+    job_start(&job->job, control, call, distribute_on_free);
+    control->distribute = &job->job;
+    /* The table may have been created a moment ago. */
+    job_wait_round(&job->job, database->index, distribute_on_round);
+    return true;
+}
+
+static void distribute_on_round(Job *base, const Error *refresh_err)
+{
+    DistributeJob *job = container_of(base, DistributeJob, job);
+    Control *control = base->control;
+    Call *call = base->call;
+    Error err;
+    bool undo = strcmp(job->function->name, "undistribute_table") == 0;
+    /* The refresh may have failed, or RELOAD may have come in between: the plan is made of what is in
+     * force now, and the shards are asked in any case. */
+    const DatabaseConfig *database = config_database(control->config, slice_str(call->database));
+    if (!database) {
+        error_set(&err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist",
+                  call->database);
+        job_end(base, &err);
+        return;
+    }
+    if (!distribute_plan_make(control->topology, database->index, undo, call->args, call->arg_count,
+                              &call->arena, &job->plan, &err)) {
+        job_end(base, &err);
+        return;
+    }
+    if (job->plan.already)
+        distribute_answer(job);
+    else if (!checks_start(job, &err))
+        job_end(base, &err);
+}
+
+/* Identifiers are quoted by doubling quotes; they cannot contain NUL. */
+static const char *quoted(Arena *arena, const char *name)
+{
+    char *text = arena_alloc(arena, strlen(name) * 2 + 3);
+    if (!text)
+        return NULL;
+    char *at = text;
+    *at++ = '"';
+    for (; *name; name++) {
+        if (*name == '"')
+            *at++ = '"';
+        *at++ = *name;
+    }
+    *at++ = '"';
+    *at = '\0';
+    return text;
+}
+
+static bool checks_start(DistributeJob *job, Error *err)
+{
+    Control *control = job->job.control;
+    Arena *arena = &job->job.call->arena;
+    const Config *config = control->config;
+    const DatabaseConfig *database = &config->databases[job->plan.database];
+    const char *schema = quoted(arena, job->plan.schema), *name = quoted(arena, job->plan.name);
+    job->checks = calloc(database->shard_count, sizeof *job->checks);
+    if (!job->checks || !schema || !name)
+        return plan_out_of_memory(err);
+    const char *lock =
+        arena_printf(arena, "LOCK TABLE ONLY %s.%s IN EXCLUSIVE MODE", schema, name);
+    const char *rows = arena_printf(arena, "SELECT EXISTS (SELECT FROM ONLY %s.%s)", schema, name);
+    if (!lock || !rows)
+        return plan_out_of_memory(err);
+    job->values[0] = job->plan.schema;
+    job->values[1] = job->plan.name;
+    job->values[2] = job->plan.key;
+    job->check_count = job->pending = database->shard_count;
+    for (uint32_t i = 0; i < job->check_count; i++) {
+        ShardCheck *check = &job->checks[i];
+        const ShardConfig *shard = &config->shards[database->shards[i]];
+        check->job = job;
+        check->home = i == 0;
+        check->shard = arena_text(arena, slice_str(shard->name));
+        check->server = arena_text(arena, slice_str(shard->primary->name));
+        PgQuery facts = {FACTS_SQL, job->values, 3};
+        check->queries[CHECK_BEGIN] = (PgQuery){.sql = "BEGIN"};
+        check->queries[CHECK_FACTS] = check->queries[CHECK_FACTS_AGAIN] = facts;
+        check->queries[CHECK_LOCK] = (PgQuery){.sql = lock};
+        check->queries[CHECK_UNIQUE] = (PgQuery){UNIQUE_SQL, job->values, 3};
+        check->queries[CHECK_FOREIGN] = (PgQuery){FOREIGN_SQL, job->values, 3};
+        check->queries[CHECK_ROWS] = (PgQuery){.sql = rows};
+        pg_client_init(&check->client, &control->loop, &CLIENT_EVENTS, check);
+        PgLogin login = control_login(config, database, shard->primary);
+        pg_client_run(&check->client, &login, check->queries, CHECK_COUNT, CHECK_TIMEOUT_MS);
+    }
+    return true;
+}
+
+/* ---- what the shards say --------------------------------------------------------------------- */
+
+static bool check_facts(const ShardCheck *check, const PGresult *rows, Error *err)
+{
+    const DistributePlan *plan = &check->job->plan;
+    if (PQntuples(rows) == 0) {
+        error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" does not exist on shard %s",
+                  plan->schema, plan->name, check->shard);
+        error_hint(err, "Run the same CREATE TABLE on every shard first.");
+        return false;
+    }
+    if (plan->undo)
+        return true;
+    const Catalog *catalog = check->job->job.control->catalogs[plan->database];
+    const char *reason = NULL;
+    if (*PQgetvalue(rows, 0, 0) != 'r')
+        reason = "is not an ordinary table";
+    else if (pg_bool(rows, 0, 4))
+        reason = "is part of an inheritance tree";
+    else if (pg_u64(rows, 0, 1) != plan->key_oid)
+        reason = "has no key column of the same type";
+    else if (!pg_bool(rows, 0, 2))
+        reason = "has a key column with a nondeterministic collation";
+    else if (!slice_equal(pg_slice(rows, 0, 3), catalog->encoding))
+        reason = "is in a database of another encoding";
+    if (!reason)
+        return true;
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" on shard %s %s", plan->schema,
+              plan->name, check->shard, reason);
+    error_hint(err, "The table must be the same on every shard.");
+    return false;
+}
+
+static bool check_unique(const ShardCheck *check, const PGresult *rows, Error *err)
+{
+    if (PQntuples(rows) == 0 || check->job->plan.undo)
+        return true;
+    error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "unique index \"%s\" does not contain the key column \"%s\"", PQgetvalue(rows, 0, 0),
+              check->job->plan.key);
+    error_hint(err, "Shards cannot see each other's rows: a unique or exclusion constraint can only "
+                    "be kept when it contains the key column.");
+    return false;
+}
+
+static bool check_foreign_row(const ShardCheck *check, const PGresult *rows, int i, Error *err)
+{
+    const DistributePlan *plan = &check->job->plan;
+    bool outgoing = pg_bool(rows, i, 1);
+    const char *schema = PQgetvalue(rows, i, 2), *name = PQgetvalue(rows, i, 3);
+    const char *paired = pg_text(rows, i, 4);
+    if (strcmp(schema, plan->schema) == 0 && strcmp(name, plan->name) == 0) {
+        if (paired && strcmp(paired, plan->key) == 0)
+            return true;
+    } else {
+        const Table *other = topology_table(check->job->job.control->topology, plan->database,
+                                            slice_str(schema), slice_str(name));
+        if (paired && other && slice_is(other->key, paired) && other->key_type == plan->key_type)
+            return true;
+        /* The referencing table can be distributed by its paired column next. */
+        if (paired && !other && !outgoing)
+            return true;
+    }
+    error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "foreign key \"%s\" %s \"%s.%s\" does not join the tables by their keys",
+              PQgetvalue(rows, i, 0), outgoing ? "to" : "from", schema, name);
+    error_hint(err, outgoing ? "Distribute the referenced table first, by the column that the key "
+                               "column references."
+                             : "Shards cannot see each other's rows: a foreign key can only be "
+                               "kept when it pairs the two tables' keys.");
+    return false;
+}
+
+static bool check_rows(const ShardCheck *check, const PGresult *rows, Error *err)
+{
+    const DistributePlan *plan = &check->job->plan;
+    if (!pg_bool(rows, 0, 0) || (plan->undo && check->home))
+        return true;
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on shard %s", plan->schema,
+              plan->name, check->shard);
+    if (plan->undo)
+        error_hint(err, "Rows on other shards than the home shard would no longer be found: move or "
+                        "delete them first.");
+    else
+        error_hint(err, "Copy them out, empty the table, distribute it, and load them through "
+                        "Shoal.");
+    return false;
+}
+
+static bool check_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err)
+{
+    const ShardCheck *check = client->ctx;
+    if (check->job->releasing)
+        return true;
+    switch ((CheckQuestion)index) {
+    case CHECK_FACTS:
+    case CHECK_FACTS_AGAIN:
+        return check_facts(check, rows, err);
+    case CHECK_UNIQUE:
+        return check_unique(check, rows, err);
+    case CHECK_FOREIGN:
+        for (int i = 0; !check->job->plan.undo && i < PQntuples(rows); i++) {
+            if (!check_foreign_row(check, rows, i, err))
+                return false;
+        }
+        return true;
+    case CHECK_ROWS:
+        return check_rows(check, rows, err);
+    case CHECK_BEGIN:
+    case CHECK_LOCK:
+    case CHECK_COUNT:
+        break;
+    }
+    return true;
+}
+
+static void check_on_done(PgClient *client, const Error *err)
+{
+    ShardCheck *check = client->ctx;
+    DistributeJob *job = check->job;
+    check->done = true;
+    if (err && !job->releasing) {
+        Error told = *err;
+        if (!told.detail[0])
+            error_detail(&told, "Shard %s, server %s.", check->shard, check->server);
+        if (error_is(&told, "55P03"))
+            error_hint(&told, "Somebody writes to the table; try again when it is quiet.");
+        if (client->why[0])
+            log_line(LOG_WARNING, "distribute", "shard %s: %s", check->shard, client->why);
+        job_end(&job->job, &told);
+        return;
+    }
+    /* While releasing, an error means that the connection is gone, and the lock with it. */
+    if (--job->pending > 0)
+        return;
+    if (job->releasing) {
+        distribute_answer(job);
+        return;
+    }
+    Error failed;
+    if (!distribute_decide(job, &failed))
+        job_end(&job->job, &failed);
+}
+
+/* ---- the decision ---------------------------------------------------------------------------- */
+
+static bool distribute_store(const DistributeJob *job, bool undo, Error *err)
+{
+    Control *control = job->job.control;
+    const DistributePlan *plan = &job->plan;
+    StoreTable table = {control->config->databases[plan->database].name, plan->schema, plan->name,
+                        plan->key, plan->colocation};
+    return undo ? store_remove_table(control->store, &table, err)
+                : store_add_table(control->store, &table, err);
+}
+
+static bool distribute_decide(DistributeJob *job, Error *err)
+{
+    Control *control = job->job.control;
+    if (!distribute_store(job, job->plan.undo, err))
+        return false;
+    if (!control_load_tables(control, err) || !control_publish(control, err)) {
+        /* Nobody has seen it: the store goes back to what is in force. */
+        Error again;
+        if (!distribute_store(job, !job->plan.undo, &again) ||
+            !control_load_tables(control, &again))
+            log_error("control", &again);
+        return false;
+    }
+    char text[200];
+    snprintf(text, sizeof text, "table %s.%s of database %s %s %s", job->plan.schema,
+             job->plan.name, control->config->databases[job->plan.database].name,
+             job->plan.undo ? "is no longer distributed by" : "is distributed by", job->plan.key);
+    control_event(control, LOG_INFO, "table", text);
+    job_wait_adoption(&job->job, distribute_on_adopted);
+    return true;
+}
+
+/* Whoever waits for our lock was planned before: cancelled, it is planned anew when it is retried.
+ * Only sessions of users that our role may signal can be helped so; for others the lock alone serves. */
+static const PgQuery RELEASE_QUERIES[] = {
+    {.sql = "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_stat_activity a"
+            " WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(a.pid))"
+            " AND a.usename = current_user"},
+    {.sql = "COMMIT"},
+};
+
+static void distribute_on_adopted(Job *base)
+{
+    DistributeJob *job = container_of(base, DistributeJob, job);
+    Control *control = base->control;
+    const DatabaseConfig *database = &control->config->databases[job->plan.database];
+    job->releasing = true;
+    job->pending = job->check_count;
+    for (uint32_t i = 0; i < job->check_count; i++) {
+        const ServerConfig *server = control->config->shards[database->shards[i]].primary;
+        PgLogin login = control_login(control->config, database, server);
+        pg_client_run(&job->checks[i].client, &login, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES),
+                      CHECK_TIMEOUT_MS);
+    }
+}
+
+static void distribute_answer(DistributeJob *job)
+{
+    Call *call = job->job.call;
+    const DistributePlan *plan = &job->plan;
+    const ShardMap *map = job->job.control->map;
+    const char *text;
+    if (plan->undo)
+        text = plan->already ? "was not distributed" : "no longer distributed";
+    else
+        text = arena_printf(&call->arena, "%sdistributed by %s over %u buckets",
+                            plan->already ? "already " : "", plan->key, map->bucket_count);
+    function_answer(call, job->function->name, text);
+    job_end(&job->job, NULL);
+}
+
+static void distribute_on_free(Job *base)
+{
+    DistributeJob *job = container_of(base, DistributeJob, job);
+    for (uint32_t i = 0; job->checks && i < job->check_count; i++)
+        pg_client_close(&job->checks[i].client);
+    free(job->checks);
+    free(job);
+}

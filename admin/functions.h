@@ -1,0 +1,39 @@
+/*
+ * functions.h - SELECT shoal.name(...): what Shoal itself answers in a user's database.
+ *
+ * One table: name, arguments, right, help, handler. Each answers like a SELECT of a function that
+ * returns text: one row, one column of its name.
+ */
+#ifndef SHOAL_ADMIN_FUNCTIONS_H
+#define SHOAL_ADMIN_FUNCTIONS_H
+
+#include "meta/topology.h"
+#include "router/call.h"
+
+typedef struct Control Control;
+typedef struct Function Function;
+
+struct Function {
+    const char *name, *arguments, *help;
+    uint32_t args_min, args_max;
+    bool for_admins; /* changes something: needs the admin right */
+    bool (*run)(Control *control, Call *call, const Function *function, Error *err);
+};
+
+const Function *functions_table(size_t *ret_count);
+/* Finds the function and checks number, NULLs and right: 42883, 22004, 42501. */
+const Function *function_find(const Call *call, Error *err) MUST_USE;
+/* Answers the call, now or later. */
+void functions_run(Control *control, Call *call);
+/* The one row. `value` NULL is SQL NULL. */
+void function_answer(Call *call, const char *name, const char *value);
+
+/* Splits `orders`, `app.orders` or `"My Schema".orders`; schema public when there is none. Both are
+ * copied. 42602 for anything else. */
+bool table_name_read(Slice text, Arena *arena, const char **ret_schema, const char **ret_name,
+                     Error *err) MUST_USE;
+/* The bucket of a key given as text; 42P01, 55000 or 22023 when there is none. */
+bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, Slice key,
+                Arena *arena, uint32_t *ret_bucket, Error *err) MUST_USE;
+
+#endif

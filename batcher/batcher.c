@@ -1,0 +1,414 @@
+/*
+ * batcher.c - the front door: who comes in, when batches leave, who goes away early.
+ *
+ *     batcher_add ──> judgement ──> group ──> key ──> member in group.queue ──> group in `due`
+ *                     (may it?)     (with     (which
+ *                                    whom?)    row?)
+ *     batcher_turn_end: each due group with a free slot sends what has come together
+ *     a batch comes home: its slot is free, the group is due again in that same turn
+ *
+ * So there is no timer: a lone statement leaves at the end of the turn in which it came, and under
+ * load a batch is as large as what arrived while the one before it was away.
+ */
+#include "batcher/batcher_internal.h"
+
+#include <stdlib.h>
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCache *shapes)
+{
+    Batcher *batcher = calloc(1, sizeof(*batcher));
+    if (!batcher)
+        return NULL;
+    batcher->loop = loop;
+    batcher->prepared = prepared;
+    batcher->gucs = gucs;
+    batcher->shapes = shapes;
+    map_init(&batcher->judgements, judgement_equal);
+    map_init(&batcher->templates, template_equal);
+    map_init(&batcher->groups, group_equal);
+    List *lists[] = {&batcher->judgements_lru, &batcher->templates_lru, &batcher->groups_lru,
+                     &batcher->retired,        &batcher->due,           &batcher->gone_members,
+                     &batcher->gone_batches,   &batcher->free_batches,  &batcher->retired_templates};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        list_init(lists[i]);
+    slab_init(&batcher->members, sizeof(Member), 64);
+    buf_init(&batcher->key, GROUP_KEY_MAX);
+    arena_init(&batcher->scratch, 4096);
+    return batcher;
+}
+
+/* Those who wait are answered, what is under way is given up, so that nobody hears of us later. */
+static void group_shut(Batcher *batcher, Group *group)
+{
+    Error err;
+    error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to administrator command");
+    List *link;
+    while ((link = list_first(&group->queue))) {
+        group->queued--;
+        member_lose(list_entry(link, Member, link), &err, false);
+    }
+    while ((link = list_first(&group->batches))) {
+        Batch *batch = list_entry(link, Batch, link);
+        if (batch->state == BATCH_SENT)
+            task_abandon(&batch->task);
+        batch->state = BATCH_SPLITTING;
+        while ((link = list_first(&batch->members))) {
+            Member *member = list_entry(link, Member, link);
+            if (member->state == MEMBER_ALONE)
+                task_abandon(&member->alone);
+            member_lose(member, &err, true);
+        }
+        list_remove(&batch->link);
+        list_push(&batcher->gone_batches, &batch->link);
+        group->batch_count--;
+    }
+}
+
+static void templates_shut(Batcher *batcher, List *templates)
+{
+    LIST_EACH_SAFE(it, templates) {
+        Template *template = list_entry(it, Template, lru);
+        if (template->state != TEMPLATE_LEARNING)
+            continue;
+        task_abandon(&template->task);
+        template->state = TEMPLATE_REFUSED;
+        template_free_if_done(batcher, template);
+    }
+}
+
+static void reap(Batcher *batcher)
+{
+    List *link;
+    while ((link = list_pop(&batcher->gone_members)))
+        member_free(batcher, list_entry(link, Member, link));
+    while ((link = list_pop(&batcher->gone_batches)))
+        batch_free(batcher, list_entry(link, Batch, link));
+}
+
+void batcher_destroy(Batcher *batcher)
+{
+    if (!batcher)
+        return;
+    LIST_EACH(it, &batcher->groups_lru)
+        group_shut(batcher, list_entry(it, Group, lru));
+    List *link;
+    while ((link = list_first(&batcher->retired))) {
+        Group *group = list_entry(link, Group, lru);
+        group_shut(batcher, group);
+        group_free_if_done(batcher, group);
+    }
+    templates_shut(batcher, &batcher->templates_lru);
+    templates_shut(batcher, &batcher->retired_templates);
+    while ((link = list_first(&batcher->judgements_lru)))
+        judgement_retire(batcher, list_entry(link, Judgement, lru));
+    reap(batcher);
+    while ((link = list_first(&batcher->free_batches))) {
+        batcher->free_batch_count = UINT32_MAX; /* none is kept any more */
+        list_remove(link);
+        batch_free(batcher, list_entry(link, Batch, link));
+    }
+    map_finish(&batcher->judgements);
+    map_finish(&batcher->templates);
+    map_finish(&batcher->groups);
+    slab_finish(&batcher->members);
+    buf_finish(&batcher->key);
+    arena_finish(&batcher->scratch);
+    free(batcher);
+}
+
+/* Pools that are not in the new configuration may end: what waits here goes to them before. */
+void batcher_adopt(Batcher *batcher, const Topology *topology)
+{
+    const Config *config = topology->config;
+    if (batcher->topology)
+        LIST_EACH(it, &batcher->groups_lru) {
+            Group *group = list_entry(it, Group, lru);
+            while (group->queued)
+                batch_close(batcher, group);
+        }
+    batcher->topology = topology;
+    batcher->batch_max = MAX(config->batch_max, 1);
+    batcher->inflight_max = MAX(config->batch_inflight_max, 1);
+    batcher->bytes_max = config->batch_bytes_max;
+    batcher->rows_max = config->batch_rows_max;
+}
+
+/* ---- in -------------------------------------------------------------------------------------- */
+
+/* Parse* Bind [Describe] Execute Close* Sync of one statement, with the unnamed portal and no row
+ * limit: then we know each message that PostgreSQL would answer. */
+static bool steps_plain(const Task *task)
+{
+    const TaskStep *bind = NULL;
+    uint32_t executes = 0;
+    for (uint32_t i = 0; i + 1 < task->step_count; i++)
+        if (task->steps[i].op == TASK_BIND)
+            bind = bind ? NULL : &task->steps[i];
+    if (!bind || task->steps[task->step_count - 1].op != TASK_SYNC)
+        return false;
+    for (uint32_t i = 0; i + 1 < task->step_count; i++) {
+        const TaskStep *step = &task->steps[i];
+        const Slice frame = step->frame;
+        bool same = step->prepared == bind->prepared && step->unnamed == bind->unnamed;
+        bool good = false;
+        switch (step->op) {
+        case TASK_PARSE: good = same && step < bind; break;
+        case TASK_DESCRIBE_STATEMENT: good = same; break;
+        case TASK_BIND: good = frame.len > 5 && frame.data[5] == 0; break;
+        case TASK_DESCRIBE_PORTAL: good = step > bind && frame.len == 7; break;
+        case TASK_EXECUTE:
+            good = step > bind && executes++ == 0 && frame.len == 10 &&
+                   memcmp(frame.data + 5, "\0\0\0\0", 5) == 0;
+            break;
+        case TASK_CLOSE_STATEMENT: good = executes > 0; break;
+        case TASK_CLOSE_PORTAL: good = executes > 0 && frame.len == 7; break;
+        default: break;
+        }
+        if (!good)
+            return false;
+    }
+    return executes == 1;
+}
+
+static BatchReason protocol_reason(const BatchCandidate *c, const Task *task)
+{
+    bool good = c->bind ? steps_plain(task)
+                        : task->step_count == 1 && task->steps[0].op == TASK_QUERY;
+    return good && !task->open ? BATCH_OK : BATCH_PROTOCOL;
+}
+
+static BatchReason template_reason(const Template *template)
+{
+    switch ((TemplateState)template->state) {
+    case TEMPLATE_READY: return BATCH_OK;
+    case TEMPLATE_REFUSED:
+    case TEMPLATE_DISTRUSTED: return template->reason;
+    case TEMPLATE_NEW:
+    case TEMPLATE_LEARNING: break;
+    }
+    return BATCH_LEARNING;
+}
+
+/* The group that this candidate belongs to, or the reason why there is none. */
+static BatchReason find_group(Batcher *batcher, const BatchCandidate *c, const Task *task,
+                              Group **ret)
+{
+    BatchReason reason = policy_request(&c->policy);
+    if (reason)
+        return reason;
+    Judgement *judgement = judgement_get(batcher, c);
+    if (!judgement)
+        return BATCH_LIMIT;
+    if (judgement->verdict.reason) {
+        judgement->seen++;
+        return judgement->verdict.reason;
+    }
+    size_t template_len;
+    reason = protocol_reason(c, task);
+    reason = reason ? reason : group_key(batcher, judgement, c, &template_len);
+    if (reason)
+        return reason;
+    *ret = group_find(batcher);
+    if (*ret && (*ret)->template->state == TEMPLATE_READY)
+        return BATCH_OK;
+    Slice key = slice_of(buf_bytes(&batcher->key).data, template_len);
+    Template *template = template_get(batcher, judgement, c, key);
+    if (!template)
+        return BATCH_LIMIT;
+    reason = template_reason(template);
+    if (reason == BATCH_OK)
+        *ret = group_make(batcher, template, c, &reason);
+    return reason;
+}
+
+/* Length and bytes of each key, one behind the other, in memory of the member's own. */
+static BatchReason put_keys(Batcher *batcher, const Template *template, const BatchCandidate *c,
+                            Slice values[KEY_COUNT_MAX], size_t *ret_len)
+{
+    *ret_len = 0;
+    for (uint32_t k = 0; k < template->key_count; k++) {
+        BatchReason reason = key_decode(&template->keys[k], c->text, c->literals, c->bind,
+                                        &batcher->scratch, &values[k]);
+        if (reason)
+            return reason;
+        *ret_len += 4 + values[k].len;
+    }
+    return BATCH_OK;
+}
+
+static bool member_take_keys(Member *member, const Slice *values, uint32_t count, size_t len)
+{
+    uint8_t *at = member->small;
+    if (len > sizeof(member->small))
+        at = member->big = malloc(len);
+    if (!at)
+        return false;
+    member->key = slice_of(at, len);
+    for (uint32_t k = 0; k < count; k++) {
+        uint32_t size = __builtin_bswap32((uint32_t)values[k].len);
+        memcpy(at, &size, 4);
+        if (values[k].len)
+            memcpy(at + 4, values[k].data, values[k].len);
+        at += 4 + values[k].len;
+    }
+    return true;
+}
+
+static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c, Task *task)
+{
+    Slice values[KEY_COUNT_MAX];
+    size_t len;
+    arena_reset(&batcher->scratch);
+    BatchReason reason = put_keys(batcher, group->template, c, values, &len);
+    if (reason)
+        return reason;
+    Member *member = member_create(batcher, group);
+    if (!member || !member_take_keys(member, values, group->template->key_count, len)) {
+        member_free(batcher, member);
+        return BATCH_LIMIT;
+    }
+    member_adopt(member, task);
+    list_push(&group->queue, &member->link);
+    group->queued++;
+    group->pool = c->pool;
+    group_due(batcher, group);
+    return BATCH_OK;
+}
+
+BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task)
+{
+    Group *group = NULL;
+    BatchReason reason = find_group(batcher, candidate, task, &group);
+    if (reason == BATCH_OK)
+        reason = join(batcher, group, candidate, task);
+    if (reason)
+        counter_add(&batcher->stats.reasons[reason], 1);
+    return reason;
+}
+
+/* ---- out ------------------------------------------------------------------------------------- */
+
+/* Batches that are out for long do not count fully: a slow statement must not make others wait
+ * that would be answered meanwhile. */
+static bool slot_free(const Batcher *batcher, const Group *group)
+{
+    if (group->inflight < batcher->inflight_max)
+        return true;
+    if (group->inflight >= LATE_INFLIGHT_MAX || list_empty(&group->batches))
+        return false;
+    const Batch *newest = list_entry(group->batches.prev, Batch, link);
+    return batcher->loop->now_us - newest->sent_us > LATE_US;
+}
+
+void batcher_turn_end(Batcher *batcher)
+{
+    List due, *link;
+    list_init(&due);
+    list_splice(&due, &batcher->due);
+    while ((link = list_pop(&due))) {
+        Group *group = list_entry(link, Group, due);
+        while (group->queued && slot_free(batcher, group))
+            batch_close(batcher, group);
+    }
+    reap(batcher);
+}
+
+/* ---- away ------------------------------------------------------------------------------------ */
+
+/* The member's place in its queue or batch is given up; what runs for it alone is told. */
+static void leave(Batcher *batcher, Member *member)
+{
+    Group *group = member->group;
+    bool alone = member->state == MEMBER_ALONE;
+    bool queued = member->state == MEMBER_QUEUED;
+    Batch *batch = member->batch;
+    list_remove(&member->link);
+    if (alone)
+        task_abandon(&member->alone);
+    if (queued) {
+        group->queued--;
+        group_free_if_done(batcher, group);
+    } else {
+        batch_member_left(batch, true);
+    }
+}
+
+void batcher_cancel(Batcher *batcher, Task *task)
+{
+    Member *member = task->state == TASK_MEMBER ? member_of(task) : NULL;
+    if (!member)
+        return;
+    task->cancelled = true;
+    if (member->state == MEMBER_ALONE) {
+        task_cancel(&member->alone); /* PostgreSQL answers, or it is too late */
+        return;
+    }
+    leave(batcher, member);
+    member_cancelled(member);
+}
+
+void batcher_abandon(Batcher *batcher, Task *task)
+{
+    Member *member = task->state == TASK_MEMBER ? member_of(task) : NULL;
+    if (!member)
+        return;
+    leave(batcher, member);
+    member_forget(member);
+}
+
+/* ---- what it did ----------------------------------------------------------------------------- */
+
+const BatcherStats *batcher_stats(const Batcher *batcher)
+{
+    return &batcher->stats;
+}
+
+static void describe_template(const Template *template, BatchTemplateInfo *ret)
+{
+    const Judgement *judgement = template->judgement;
+    BatchReason reason = template_reason(template);
+    *ret = (BatchTemplateInfo){
+        .text = judgement->key.shape->template_text,
+        .pool = judgement->pool_name,
+        .tier = reason ? BATCH_TIER_NONE : template->tier,
+        .reason = reason,
+        .statements = template->statements,
+        .alone = template->alone,
+        .batches = template->batches,
+        .keys = template->key_values,
+        .retried = template->retried,
+        .size_max = template->size_max,
+    };
+    if (template->service_us) {
+        ret->service_p50_us = histogram_quantile(template->service_us, 0.5);
+        ret->service_p95_us = histogram_quantile(template->service_us, 0.95);
+    }
+}
+
+/* Templates first, then what the policy refused. */
+bool batcher_next_template(Batcher *batcher, size_t *cursor, BatchTemplateInfo *ret)
+{
+    const size_t refused = (size_t)1 << (sizeof(size_t) * 8 - 1);
+    if (!(*cursor & refused)) {
+        const Template *template = map_next(&batcher->templates, cursor);
+        if (template) {
+            describe_template(template, ret);
+            return true;
+        }
+        *cursor = refused;
+    }
+    size_t at = *cursor & ~refused;
+    const Judgement *judgement;
+    do
+        judgement = map_next(&batcher->judgements, &at);
+    while (judgement && judgement->verdict.reason == BATCH_OK);
+    *cursor = at | refused;
+    if (judgement)
+        *ret = (BatchTemplateInfo){.text = judgement->key.shape->template_text,
+                                   .pool = judgement->pool_name,
+                                   .reason = judgement->verdict.reason,
+                                   .alone = judgement->seen};
+    return judgement != NULL;
+}

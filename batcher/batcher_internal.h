@@ -1,0 +1,299 @@
+/*
+ * batcher_internal.h - the structs behind batcher.h, for the files of this folder only.
+ *
+ *     Judgement   (shape, pool, gucs, declared types)      verdict of the policy        template.c
+ *       └ Template   + literals that are no keys           what PostgreSQL said about   template.c
+ *           │                                              it, and the batch statement  learn.c
+ *           └ Group     + parameters that are no keys,     who waits, what is in flight group.c
+ *               │         formats of parameters, results
+ *               ├ Member   a client's Task                                             member.c
+ *               └ Batch    members of one statement sent                               batch.c
+ *                                                          its answers, dealt out      split.c
+ *
+ * Nothing here is ever changed because the catalog changed: the Judgement is retired (out of the
+ * map), those who travel finish, and the next statement finds a new one.
+ */
+#ifndef SHOAL_BATCHER_BATCHER_INTERNAL_H
+#define SHOAL_BATCHER_BATCHER_INTERNAL_H
+
+#include "batcher/batcher.h"
+#include "batcher/key.h"
+#include "core/slab.h"
+
+#define JUDGEMENTS_MAX 4096
+#define TEMPLATES_MAX 4096
+#define GROUPS_MAX 8192
+#define GROUP_KEY_MAX ((size_t)4096) /* bytes of what must be equal: literals and parameters */
+#define PARAMS_MAX 64 /* of a batched statement */
+#define STRIKES_MAX 3
+#define DISTRUST_US ((uint64_t)60 * 1000 * 1000)
+#define RELEARN_US ((uint64_t)1000 * 1000)
+/* A batch that is out for longer does not hold up the next one, up to so many in flight. */
+#define LATE_US ((uint64_t)10 * 1000)
+#define LATE_INFLIGHT_MAX 8
+
+typedef struct Judgement Judgement;
+typedef struct Template Template;
+typedef struct Group Group;
+typedef struct Batch Batch;
+
+/* What the same statement from the same pool under the same settings is found by. */
+typedef struct JudgementKey {
+    const Shape *shape;
+    uint64_t pool_id;
+    const GucVector *gucs;
+    const uint32_t *oids;
+    uint32_t oid_count;
+    bool simple; /* protocol */
+    uint64_t hash;
+} JudgementKey;
+
+struct Judgement {
+    List lru; /* batcher->judgements_lru, longest unused first; unlinked when retired */
+    JudgementKey key; /* references on shape and gucs; oids owned */
+    char *pool_name;  /* owned, for SHOW */
+    uint32_t database;
+    const Catalog *catalog; /* only compared */
+    uint64_t catalog_version;
+    PolicyVerdict verdict; /* `table` is NULL here: it ends with the topology */
+    uint32_t templates;
+    uint32_t strikes; /* batches that failed although every member was fine alone */
+    uint64_t seen; /* statements that asked while it said no */
+};
+
+typedef enum TemplateState {
+    TEMPLATE_NEW,       /* seen, not asked about yet */
+    TEMPLATE_LEARNING,  /* Parse and Describe are on their way */
+    TEMPLATE_READY,     /* batches */
+    TEMPLATE_REFUSED,   /* `reason`, until the catalog changes */
+    TEMPLATE_DISTRUSTED /* until `trust_us`, then learned anew */
+} TemplateState;
+
+struct Template {
+    List lru; /* batcher->templates_lru, or retired_templates */
+    Judgement *judgement;
+    uint64_t hash;
+    Slice key;     /* judgement and literals */
+    int state;     /* TemplateState */
+    BatchReason reason;
+    bool retired;  /* out of the map; freed with its last group and task */
+    uint64_t trust_us;
+    uint32_t groups;
+    Arena arena;
+
+    /* learning */
+    Task task;
+    Sink sink;
+    TaskStep steps[4];
+    Batcher *batcher;
+    Prepared *original;
+    ShapeLiteral *literals; /* of that text */
+    bool second, failed, serializable;
+
+    /* learned */
+    BatchTier tier;
+    KeyPlan keys[KEY_COUNT_MAX];
+    uint32_t key_count;
+    uint32_t *oids; /* parameter types of the original */
+    uint32_t param_count;
+    Slice parameter_frame, row_frame; /* whole messages, formats 0 */
+    uint16_t column_count;
+    Prepared *sql; /* the batch statement */
+
+    uint64_t statements, alone, batches, key_values, retried, size_max;
+    Histogram *service_us; /* owned */
+};
+
+struct Group {
+    List lru; /* batcher->groups_lru, or retired */
+    List due; /* batcher->due while something may be sent at the turn's end */
+    Template *template;
+    uint64_t hash;
+    Slice key; /* begins with the template's */
+    bool retired;
+    Pool *pool; /* of the newest member; borrowed */
+    List queue; /* Members, QUEUED, in order of arrival */
+    uint32_t queued;
+    List batches; /* Batches SENT or with members that run alone */
+    uint32_t batch_count;
+    uint32_t inflight; /* those of them that hold a slot */
+    WireFormats formats; /* for the batch's Bind: binary for the first column, the members' behind */
+    Slice portal_frame;  /* RowDescription as a Describe of a member's portal gets it */
+    Slice expected; /* body of the batch's RowDescription once it was checked; malloc'ed, or empty */
+    Arena arena;
+};
+
+/*
+ *   state     list              enters by             leaves by
+ *   QUEUED    group.queue       batcher_add           a batch takes it, cancel, abandon
+ *   BATCHED   batch.members     batch_close           its answer, retry, cancel, abandon
+ *   ALONE     batch.members     batch of one, retry   its own answer, abandon
+ *   GONE      batcher.gone      its last call         the end of the turn
+ */
+typedef enum MemberState { MEMBER_QUEUED, MEMBER_BATCHED, MEMBER_ALONE, MEMBER_GONE } MemberState;
+
+typedef struct Member {
+    Sink place; /* stands in task->sink as long as the task is ours: so we are found by it */
+    Sink sink;  /* of `alone` */
+    List link;
+    int state;
+    Batcher *batcher;
+    Task *task; /* the client's */
+    Sink *up;   /* its sink */
+    Group *group;
+    Batch *batch;
+    Task alone; /* the same steps, when it runs alone */
+    bool failed; /* alone, too */
+    size_t forwarded; /* bytes of its answer, alone */
+    uint64_t added_us;
+    uint32_t slot;
+    uint8_t *big; /* owned; key values that do not fit `small` */
+    Slice key;    /* per key int32 length and bytes, as in a binary array */
+    uint8_t small[48];
+} Member;
+
+/* Rows of one key: a chain through the batch's entries, in order of arrival. */
+typedef struct Slot {
+    uint32_t first, last, rows; /* entry numbers + 1; 0 none */
+    uint32_t offset, len; /* where the key stands in `request` (tier A) */
+    const Member *member; /* while the batch is being made */
+    uint64_t hash;
+} Slot;
+
+typedef struct RowEntry {
+    uint32_t next;
+    uint32_t offset, len; /* whole DataRow in `rows`, first column taken off */
+} RowEntry;
+
+typedef enum BatchState {
+    BATCH_COLLECTING,
+    BATCH_SENT,
+    BATCH_SPLITTING,
+    BATCH_SINGLY, /* one member only, or RETRY: each runs alone */
+    BATCH_DONE
+} BatchState;
+
+struct Batch {
+    Sink sink;
+    Task task;
+    TaskStep steps[4];
+    List link; /* group->batches, batcher->gone_batches, or batcher->free_batches */
+    int state;
+    Batcher *batcher;
+    Group *group;
+    List members; /* in order of arrival */
+    uint32_t member_count;
+    bool slot_held;
+    bool retrying, retry_failed;
+    bool blamed; /* if all members are fine alone, the batch was at fault */
+    BatchReason trouble; /* why the answer is not used */
+    bool described, completed;
+    uint64_t sent_us;
+    Buf request; /* the Bind */
+    Buf rows;
+    RowEntry *entries;
+    uint32_t entry_count, entry_cap;
+    Slot *slots;
+    uint32_t slot_count, slot_cap;
+    uint32_t *table; /* hash of key -> slot + 1; table_size is a power of two */
+    uint32_t table_size;
+};
+
+struct Batcher {
+    Loop *loop;
+    PreparedSet *prepared;
+    GucSet *gucs;
+    ShapeCache *shapes;
+    const Topology *topology;
+    uint32_t batch_max, inflight_max, rows_max;
+    uint64_t bytes_max;
+    Map judgements, templates, groups;
+    List judgements_lru, templates_lru, groups_lru;
+    List retired, retired_templates; /* they wait for their last batch, their last group */
+    List due;
+    Slab members;
+    List gone_members, gone_batches; /* freed at the end of the turn */
+    List free_batches;
+    uint32_t free_batch_count;
+    Buf key;       /* scratch: a group's key */
+    Arena scratch; /* scratch: one batcher_add */
+    BatcherStats stats;
+};
+
+/* ---- template.c ------------------------------------------------------------------------------ */
+
+bool judgement_equal(const void *judgement, const void *key); /* a JudgementKey */
+bool template_equal(const void *template, const void *key);   /* a Slice, as for groups */
+/* The judgement of a statement, made when it is new or the catalog has changed; NULL: no memory. */
+Judgement *judgement_get(Batcher *batcher, const BatchCandidate *candidate) MUST_USE;
+void judgement_retire(Batcher *batcher, Judgement *judgement);
+Template *template_get(Batcher *batcher, Judgement *judgement, const BatchCandidate *candidate,
+                       Slice key) MUST_USE;
+/* Takes it out of the maps with its groups; it is freed when nobody travels any more. */
+void template_retire(Batcher *batcher, Template *template);
+/* No batches of it for a while; then it is learned anew. */
+void template_distrust(Batcher *batcher, Template *template, uint64_t pause_us, const char *why);
+void template_strike(Batcher *batcher, Template *template);
+void template_unref_group(Batcher *batcher, Template *template);
+void template_free_if_done(Batcher *batcher, Template *template);
+
+/* ---- learn.c --------------------------------------------------------------------------------- */
+
+/* Asks PostgreSQL what the statement looks like; the state is READY or another one afterwards. */
+void learn_start(Batcher *batcher, Template *template, const BatchCandidate *candidate);
+
+/* ---- group.c --------------------------------------------------------------------------------- */
+
+/* Writes to batcher->key what members of a group must have in common. *ret_template_len: how much
+ * of it the template is found by. */
+BatchReason group_key(Batcher *batcher, const Judgement *judgement,
+                      const BatchCandidate *candidate, size_t *ret_template_len) MUST_USE;
+bool group_equal(const void *group, const void *key);
+Group *group_find(Batcher *batcher);
+Group *group_make(Batcher *batcher, Template *template, const BatchCandidate *candidate,
+                  BatchReason *ret_reason) MUST_USE;
+void group_retire(Batcher *batcher, Group *group);
+void group_free_if_done(Batcher *batcher, Group *group);
+/* Something may be sent at the end of this turn. */
+void group_due(Batcher *batcher, Group *group);
+/* Parameter `index` (from 0) as its members all have it. */
+BindParam group_param(const Group *group, uint32_t index, uint16_t *ret_format);
+
+/* ---- member.c -------------------------------------------------------------------------------- */
+
+Member *member_create(Batcher *batcher, Group *group) MUST_USE;
+/* The task becomes MEMBER, and is ours until it is DONE. */
+void member_adopt(Member *member, Task *task);
+/* The member that a task is, or NULL. */
+Member *member_of(Task *task);
+/* Hands one message to the member's client; harmless when that has gone. */
+void member_emit(Member *member, uint8_t type, Slice whole);
+/* The last call for a member: the task is DONE and belongs to the client's side again. */
+void member_finish(Member *member, char tx_status);
+void member_lose(Member *member, const Error *err, bool maybe_executed);
+void member_cancelled(Member *member); /* 57014 */
+void member_forget(Member *member); /* without a call */
+/* Runs it by its own steps. */
+void member_run_alone(Member *member);
+void member_free(Batcher *batcher, Member *member);
+
+/* ---- batch.c --------------------------------------------------------------------------------- */
+
+/* Makes a batch of what waits in the group, up to batch_max, and sends it. */
+void batch_close(Batcher *batcher, Group *group);
+/* A member has left (gone, or answered alone): the last one ends the batch. */
+void batch_member_left(Batch *batch, bool alone_failed);
+/* Each member by itself. */
+void batch_run_singly(Batch *batch);
+void batch_release_slot(Batch *batch);
+/* Its last member has been served. */
+void batch_end(Batch *batch);
+void batch_free(Batcher *batcher, Batch *batch);
+/* The slot whose key equals these bytes (int32 length and value); UINT32_MAX none. */
+uint32_t batch_find_slot(const Batch *batch, Slice key);
+
+/* ---- split.c --------------------------------------------------------------------------------- */
+
+extern const SinkOps SPLIT_OPS; /* of a batch's task */
+
+#endif

@@ -1,0 +1,192 @@
+/*
+ * member.c - a client's Task while it is ours.
+ *
+ *     client's sink  <── up ── Member ── place ──> task->sink (so a Task leads back to its Member)
+ *                                └ alone: a Task of ours with the same steps, for running singly
+ *
+ * The client's Task stays in state MEMBER from batcher_add to DONE, whatever we do with it, so that
+ * cancel and abandon have one door. The Member itself is freed at the end of the turn, because its
+ * last call may have come from inside its own task's sink.
+ */
+#include "batcher/batcher_internal.h"
+
+#include <stdlib.h>
+
+#include "wire/backend.h"
+
+/* Never called: the task is not in any pool while this stands in its place. */
+static void place_on_frame(Sink *sink, Task *task, const Frame *frame)
+{
+    (void)sink, (void)task, (void)frame;
+    assert(!"a member's task was run by itself");
+}
+static void place_on_ready(Sink *sink, Task *task, char tx_status, bool last)
+{
+    (void)sink, (void)task, (void)tx_status, (void)last;
+    assert(!"a member's task was run by itself");
+}
+static void place_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_executed)
+{
+    (void)sink, (void)task, (void)err, (void)maybe_executed;
+    assert(!"a member's task was run by itself");
+}
+static const SinkOps PLACE_OPS = {place_on_frame, place_on_ready, place_on_lost};
+
+Member *member_create(Batcher *batcher, Group *group)
+{
+    Member *member = slab_take(&batcher->members);
+    if (!member)
+        return NULL;
+    member->place.ops = &PLACE_OPS;
+    list_init(&member->link);
+    member->state = MEMBER_QUEUED;
+    member->batcher = batcher;
+    member->group = group;
+    member->added_us = batcher->loop->now_us;
+    return member;
+}
+
+void member_adopt(Member *member, Task *task)
+{
+    member->task = task;
+    member->up = task->sink;
+    task->sink = &member->place;
+    task->queued_us = member->added_us;
+    task_move(task, TASK_MEMBER);
+}
+
+Member *member_of(Task *task)
+{
+    return task->sink->ops == &PLACE_OPS ? container_of(task->sink, Member, place) : NULL;
+}
+
+/* ---- the client's side ----------------------------------------------------------------------- */
+
+void member_emit(Member *member, uint8_t type, Slice whole)
+{
+    if (!member->task)
+        return;
+    Frame frame = {.type = type, .body = slice_from(whole, 5), .whole = whole};
+    member->task->answered = true;
+    member->up->ops->on_frame(member->up, member->task, &frame);
+}
+
+/* Lets go of the client's task; NULL when the client has gone before. */
+static Task *detach(Member *member)
+{
+    Task *task = member->task;
+    member->task = NULL;
+    if (member->state != MEMBER_GONE) {
+        list_remove(&member->link);
+        member->state = MEMBER_GONE;
+        list_push(&member->batcher->gone_members, &member->link);
+    }
+    if (task) {
+        task->sink = member->up;
+        task->backend = NULL;
+        task->done_us = member->batcher->loop->now_us;
+        task_move(task, TASK_DONE);
+    }
+    return task;
+}
+
+void member_finish(Member *member, char tx_status)
+{
+    Sink *up = member->up;
+    Task *task = detach(member);
+    if (task)
+        up->ops->on_ready(up, task, tx_status, true);
+}
+
+void member_lose(Member *member, const Error *err, bool maybe_executed)
+{
+    Sink *up = member->up;
+    Task *task = detach(member);
+    if (task)
+        up->ops->on_lost(up, task, err, maybe_executed);
+}
+
+void member_forget(Member *member)
+{
+    detach(member);
+}
+
+void member_cancelled(Member *member)
+{
+    uint8_t memory[512];
+    Buf buf;
+    Error err;
+    buf_init(&buf, sizeof(memory));
+    buf_lend(&buf, memory, sizeof(memory));
+    error_set(&err, SQLSTATE_QUERY_CANCELED, "canceling statement due to user request");
+    backend_put_error(&buf, SEVERITY_ERROR, &err);
+    /* Off its list first: the batch must not see it again whatever the client does now. */
+    list_remove(&member->link);
+    member_emit(member, BACKEND_ERROR, buf_bytes(&buf));
+    member_finish(member, TX_IDLE);
+    buf_finish(&buf);
+}
+
+/* ---- running alone --------------------------------------------------------------------------- */
+
+static void alone_on_frame(Sink *sink, Task *task, const Frame *frame)
+{
+    Member *member = container_of(sink, Member, sink);
+    member->failed |= frame->type == BACKEND_ERROR;
+    member->forwarded += frame->whole.len;
+    /* A large answer to a slow client must not hold up those who wait for the same statement. */
+    if (member->forwarded > member->batcher->bytes_max / 16)
+        batch_release_slot(member->batch);
+    if (!member->task)
+        return;
+    member->task->backend = task->backend;
+    member->task->sent = member->task->answered = true;
+    member->up->ops->on_frame(member->up, member->task, frame);
+}
+
+static void alone_on_ready(Sink *sink, Task *task, char tx_status, bool last)
+{
+    (void)task;
+    Member *member = container_of(sink, Member, sink);
+    Batch *batch = member->batch;
+    bool failed = member->failed;
+    assert(last);
+    if (member->task)
+        member->task->sent_us = member->alone.sent_us;
+    /* The batch first: what the client sends next may travel at the end of this turn. */
+    list_remove(&member->link);
+    batch_member_left(batch, failed);
+    member_finish(member, tx_status);
+}
+
+static void alone_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_executed)
+{
+    (void)task;
+    Member *member = container_of(sink, Member, sink);
+    Batch *batch = member->batch;
+    list_remove(&member->link);
+    batch_member_left(batch, true);
+    member_lose(member, err, maybe_executed);
+}
+
+static const SinkOps ALONE_OPS = {alone_on_frame, alone_on_ready, alone_on_lost};
+
+void member_run_alone(Member *member)
+{
+    Task *task = member->task;
+    member->state = MEMBER_ALONE;
+    member->sink.ops = &ALONE_OPS;
+    member->failed = false;
+    task_init(&member->alone, &member->sink, task->steps, task->step_count);
+    member->alone.gucs = task->gucs;
+    member->alone.read_only = true;
+    pool_submit(member->group->pool, &member->alone);
+}
+
+void member_free(Batcher *batcher, Member *member)
+{
+    if (!member)
+        return;
+    free(member->big);
+    slab_give(&batcher->members, member);
+}

@@ -1,0 +1,466 @@
+/*
+ * policy.c - why this file exists: to answer "may this statement travel with others?" from the
+ * parse tree and the catalog alone, so that the answer can be tested as a table.
+ *
+ *     request   what differs from request to request: transaction, session state, encoding, hint
+ *       |
+ *     statement SELECT, no clause that rewriting could disturb
+ *       |
+ *     tables    every one known, permanent, without row security
+ *       |
+ *     names     every function, operator and type known and harmless
+ *       |
+ *     keys      which `column = value` terms become array elements, and does an index serve them
+ *       |
+ *     tier      A for one unique key with a plain select list, B for everything else
+ *
+ * The first rule that says no gives the reason. What cannot be decided says no.
+ */
+#include "batcher/policy.h"
+
+#include "batcher/key.h"
+#include "batcher/names.h"
+
+#define POLICY_TABLES_MAX 16
+
+typedef struct Judge {
+    const PolicyInput *in;
+    const Shape *shape;
+    const Catalog *catalog;
+    Slice user; /* for "$user" */
+    const CatalogTable *tables[POLICY_TABLES_MAX];
+    bool aggregates; /* some function is one: never tier A */
+    PolicyVerdict *verdict;
+} Judge;
+
+typedef struct PolicyRule {
+    int number; /* of docs/batching.md */
+    BatchReason (*check)(Judge *judge);
+} PolicyRule;
+
+/* ---- what differs from request to request ---------------------------------------------------- */
+
+/* "shoal: batch = off" in the leading comment, with any spacing. */
+static bool hint_says_off(Slice hint)
+{
+    static const char want[] = "batch=off";
+    for (size_t from = 0; from < hint.len; from++) {
+        size_t matched = 0, at = from;
+        for (; at < hint.len && want[matched]; at++) {
+            uint8_t c = hint.data[at];
+            if (c == ' ' || c == '\t')
+                continue;
+            if ((c | 0x20) != want[matched] && c != (uint8_t)want[matched])
+                break;
+            matched++;
+        }
+        if (!want[matched])
+            return true;
+    }
+    return false;
+}
+
+BatchReason policy_request(const PolicyInput *in)
+{
+    const Config *config = in->topology->config;
+    if (!config->batch || !config->databases[in->database].batch ||
+        (in->hint.len && hint_says_off(in->hint)))
+        return BATCH_OFF;
+    if (!in->autocommit)
+        return BATCH_IN_TRANSACTION;
+    if (in->session_state)
+        return BATCH_SESSION_STATE;
+    if (!in->values_may_vary)
+        return BATCH_ENCODING;
+    return BATCH_OK;
+}
+
+static BatchReason check_request(Judge *judge)
+{
+    return policy_request(judge->in);
+}
+
+/* ---- the session's settings ------------------------------------------------------------------ */
+
+static bool contains_nocase(Slice text, const char *word)
+{
+    size_t len = strlen(word);
+    for (size_t at = 0; at + len <= text.len; at++)
+        if (slice_equal_nocase(slice_of(text.data + at, len), slice_of(word, len)))
+            return true;
+    return false;
+}
+
+static BatchReason check_isolation(Judge *judge)
+{
+    static const char *const names[] = {"transaction_isolation", "default_transaction_isolation"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const GucEntry *entry = guc_find(judge->in->gucs, slice_str(names[i]));
+        if (entry && contains_nocase(entry->value, "serializable"))
+            return BATCH_ISOLATION;
+    }
+    return BATCH_OK;
+}
+
+/* A value like 'alice' or "alice" or alice. False when it is more difficult than that. */
+static bool unquote_role(Slice value, Slice *ret)
+{
+    if (value.len >= 2 && (value.data[0] == '\'' || value.data[0] == '"') &&
+        value.data[value.len - 1] == value.data[0])
+        value = slice_of(value.data + 1, value.len - 2);
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] == '\'' || value.data[i] == '"' || value.data[i] == '\\')
+            return false;
+    *ret = value;
+    return value.len > 0;
+}
+
+/* "$user" in a search_path is the current role, which SET ROLE changes. */
+static BatchReason check_role(Judge *judge)
+{
+    static const char *const names[] = {"session_authorization", "role"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const GucEntry *entry = guc_find(judge->in->gucs, slice_str(names[i]));
+        if (!entry || slice_equal_nocase(entry->value, SLICE("none")))
+            continue;
+        if (!unquote_role(entry->value, &judge->user))
+            return BATCH_SESSION_STATE;
+    }
+    return BATCH_OK;
+}
+
+/* Literals were cut out by the standard's rules only. */
+static BatchReason check_strings(Judge *judge)
+{
+    const GucEntry *entry = guc_find(judge->in->gucs, SLICE("standard_conforming_strings"));
+    return entry && !contains_nocase(entry->value, "on") ? BATCH_ENCODING : BATCH_OK;
+}
+
+/* ---- the statement --------------------------------------------------------------------------- */
+
+static BatchReason check_select(Judge *judge)
+{
+    return judge->shape->kind == SHAPE_SELECT && !judge->shape->shoal_call ? BATCH_OK
+                                                                           : BATCH_NOT_SELECT;
+}
+
+static BatchReason check_traits(Judge *judge)
+{
+    uint32_t traits = judge->shape->traits;
+    if (traits & SHAPE_HAS_LOCKING)
+        return BATCH_LOCKING;
+    if (traits & (SHAPE_HAS_INTO | SHAPE_HAS_CTE | SHAPE_HAS_MODIFYING_CTE | SHAPE_HAS_SAMPLE |
+                  SHAPE_HAS_SETOP))
+        return BATCH_UNSUPPORTED_CLAUSE;
+    if (traits & (SHAPE_HAS_TEMP | SHAPE_LEAVES_STATE))
+        return BATCH_SESSION_STATE;
+    return BATCH_OK;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+static BatchReason check_catalog(Judge *judge)
+{
+    return judge->catalog && judge->catalog->loaded ? BATCH_OK : BATCH_CATALOG;
+}
+
+static BatchReason check_table(Judge *judge, const CatalogTable *table)
+{
+    if (!table)
+        return BATCH_UNKNOWN_TABLE;
+    bool kind = table->kind == 'r' || table->kind == 'p' || table->kind == 'm';
+    bool persistent = table->persistence == 'p' || table->persistence == 'u';
+    /* Children of plain inheritance may be foreign tables, and no unique index spans them. */
+    bool children = table->has_children && table->kind == 'r';
+    if (!kind || !persistent || children)
+        return BATCH_TABLE_KIND;
+    return table->row_security ? BATCH_ROW_SECURITY : BATCH_OK;
+}
+
+static BatchReason check_tables(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    if (shape->table_count == 0)
+        return BATCH_NO_TABLE;
+    if (shape->table_count > POLICY_TABLES_MAX)
+        return BATCH_UNSUPPORTED_CLAUSE;
+    for (uint32_t i = 0; i < shape->table_count; i++) {
+        ShapeName name = shape->tables[i].name;
+        judge->tables[i] = catalog_resolve_table(judge->catalog, name.schema, name.name,
+                                                 judge->in->search_path, judge->user);
+        BatchReason reason = check_table(judge, judge->tables[i]);
+        if (reason)
+            return reason;
+    }
+    return BATCH_OK;
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+/* With pg_catalog somewhere behind in the path, user's operators and types may come before it. */
+static BatchReason check_path(Judge *judge)
+{
+    Slice path = judge->in->search_path;
+    return contains_nocase(slice_from(path, 1), "pg_catalog") ? BATCH_FUNCTION : BATCH_OK;
+}
+
+static BatchReason check_functions(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    for (uint32_t i = 0; i < shape->function_count; i++) {
+        ShapeName name = shape->functions[i];
+        const CatalogFunction *function = catalog_resolve_function(
+            judge->catalog, name.schema, name.name, judge->in->search_path, judge->user);
+        if (!function || function->set_returning || function->kind == 'p')
+            return BATCH_FUNCTION;
+        bool stable = function->volatility == 's' && slice_is(function->schema, "pg_catalog") &&
+                      names_stable_function(function->name);
+        if (function->volatility != 'i' && !stable)
+            return BATCH_FUNCTION;
+        judge->aggregates |= function->kind != 'f';
+    }
+    return BATCH_OK;
+}
+
+static bool builtin_schema(Slice schema)
+{
+    return schema.len == 0 || slice_is(schema, "pg_catalog");
+}
+
+static BatchReason check_operators(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    for (uint32_t i = 0; i < shape->operator_count; i++)
+        if (!builtin_schema(shape->operators[i].schema) ||
+            !names_builtin_operator(shape->operators[i].name))
+            return BATCH_FUNCTION;
+    return BATCH_OK;
+}
+
+static BatchReason check_types(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    for (uint32_t i = 0; i < shape->type_count; i++) {
+        if (!builtin_schema(shape->types[i].schema))
+            return BATCH_FUNCTION;
+        const CatalogType *type =
+            catalog_type(judge->catalog, SLICE("pg_catalog"), shape->types[i].name);
+        if (!type || !type->plain)
+            return BATCH_FUNCTION;
+    }
+    return BATCH_OK;
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+/* The table and column that an equality speaks of; NULL when the catalog cannot tell. */
+static const CatalogColumn *resolve_column(const Judge *judge, const ShapeEqual *equal,
+                                           const CatalogTable **ret_table)
+{
+    const Shape *shape = judge->shape;
+    const CatalogColumn *found = NULL;
+    for (uint32_t i = 0; i < shape->table_count; i++) {
+        bool meant = equal->table >= 0 ? i == (uint32_t)equal->table
+                                       : shape->tables[i].level == equal->level;
+        const CatalogColumn *column =
+            meant ? catalog_column(judge->tables[i], equal->column) : NULL;
+        if (column && found)
+            return NULL;
+        if (column) {
+            found = column;
+            *ret_table = judge->tables[i];
+        }
+    }
+    return found;
+}
+
+static bool same_value(const ShapeValue *a, const ShapeValue *b)
+{
+    return a->kind == b->kind && a->index == b->index;
+}
+
+typedef struct Candidate {
+    uint16_t equal;
+    const CatalogTable *table;
+    const CatalogColumn *column;
+} Candidate;
+
+/* Equalities whose values could become array elements. `*ret_typed` tells whether some value was
+ * there at all, so that the reason can say what is missing. */
+static uint32_t find_candidates(const Judge *judge, Candidate *ret, uint32_t max, bool *ret_value)
+{
+    const Shape *shape = judge->shape;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < shape->equal_count && i < UINT16_MAX && count < max; i++) {
+        const ShapeEqual *equal = &shape->equals[i];
+        const ShapeValue *value = &equal->value;
+        if (value->kind != SHAPE_VALUE_PARAM && value->kind != SHAPE_VALUE_LITERAL)
+            continue;
+        *ret_value = true;
+        Candidate c = {.equal = (uint16_t)i};
+        c.column = resolve_column(judge, equal, &c.table);
+        if (!equal->plain || value->token == UINT16_MAX || !c.column || !c.column->plain_type ||
+            !key_type(c.column->type_oid) || !key_cast_allowed(c.column->type_oid, value->cast))
+            continue;
+        bool known = false;
+        for (uint32_t k = 0; k < count; k++)
+            known |= same_value(&shape->equals[ret[k].equal].value, value);
+        if (!known)
+            ret[count++] = c;
+    }
+    return count;
+}
+
+static void take_key(Judge *judge, const Candidate *candidate)
+{
+    PolicyVerdict *verdict = judge->verdict;
+    if (verdict->key_count == 0)
+        verdict->table = candidate->table;
+    verdict->keys[verdict->key_count] = candidate->equal;
+    verdict->key_oids[verdict->key_count++] = candidate->column->type_oid;
+}
+
+/*
+ * With a unique column among them, that one and the integers beside it (a tenant's number) are
+ * keys; other values stay part of the text or of the group: they are constants as a rule ('User',
+ * 'f'). Without one all of them are, as in (tenant_id, id), and an index must begin with one.
+ */
+static BatchReason check_keys(Judge *judge)
+{
+    Candidate candidates[ARRAY_LEN(judge->verdict->keys)];
+    bool value = false;
+    uint32_t count = find_candidates(judge, candidates, ARRAY_LEN(candidates), &value);
+    if (count == 0)
+        return value ? BATCH_KEY_TYPE : BATCH_NO_KEY;
+    uint32_t best = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const CatalogColumn *a = candidates[i].column, *b = candidates[best].column;
+        if ((a->unique_alone && !b->unique_alone) ||
+            (a->indexed_alone && !b->indexed_alone && !b->unique_alone))
+            best = i;
+    }
+    const CatalogColumn *first = candidates[best].column;
+    if (!first->unique_alone && !first->indexed_alone)
+        return BATCH_NO_INDEX;
+    take_key(judge, &candidates[best]);
+    for (uint32_t i = 0; i < count; i++)
+        if (i != best &&
+            (!first->unique_alone || key_type_is_integer(candidates[i].column->type_oid)))
+            take_key(judge, &candidates[i]);
+    return BATCH_OK;
+}
+
+/* ---- tier ------------------------------------------------------------------------------------ */
+
+static BatchReason choose_tier(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    PolicyVerdict *verdict = judge->verdict;
+    const uint32_t complex = SHAPE_HAS_SUBQUERY | SHAPE_HAS_GROUP | SHAPE_HAS_DISTINCT |
+                             SHAPE_HAS_ORDER | SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET |
+                             SHAPE_HAS_WINDOW | SHAPE_HAS_JOIN | SHAPE_HAS_OUTER_JOIN |
+                             SHAPE_HAS_FUNCTION_IN_FROM;
+    const ShapeEqual *equal = &shape->equals[verdict->keys[0]];
+    const CatalogColumn *column = catalog_column(verdict->table, equal->column);
+    bool keys = verdict->key_count == 1 && shape->table_count == 1 && !(shape->traits & complex) &&
+                !judge->aggregates && shape->select_list_token > 0 && equal->value.cast.name.len == 0 &&
+                column->unique_alone && column->equal_image && column->deterministic &&
+                key_type(column->type_oid)->same_bytes;
+    verdict->tier = keys ? BATCH_TIER_KEYS : BATCH_TIER_ORDINAL;
+    return BATCH_OK;
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+static const PolicyRule RULES[] = {
+    {2, check_request},    {3, check_isolation}, {4, check_role},      {5, check_strings},
+    {8, check_select},     {8, check_traits},    {7, check_catalog},   {7, check_tables},
+    {9, check_path},       {9, check_functions}, {9, check_operators}, {9, check_types},
+    {10, check_keys},      {0, choose_tier},
+};
+
+PolicyVerdict policy_judge(const PolicyInput *input)
+{
+    PolicyVerdict verdict = {.reason = BATCH_OK, .tier = BATCH_TIER_NONE};
+    Judge judge = {.in = input,
+                   .shape = input->shape,
+                   .catalog = input->topology->catalogs[input->database],
+                   .user = input->user,
+                   .verdict = &verdict};
+    for (size_t i = 0; i < ARRAY_LEN(RULES) && verdict.reason == BATCH_OK; i++)
+        verdict.reason = RULES[i].check(&judge);
+    if (verdict.reason)
+        verdict = (PolicyVerdict){.reason = verdict.reason};
+    return verdict;
+}
+
+/* ---- reasons --------------------------------------------------------------------------------- */
+
+static const BatchReasonText REASONS[BATCH_REASON_COUNT] = {
+    [BATCH_OK] = {"ok", 0, "The statement travels with others."},
+    [BATCH_OFF] = {"off", 0,
+                   "Batching is off: [batch] batch, the database's batch setting, or a "
+                   "/* shoal: batch=off */ comment. Switch it on there."},
+    [BATCH_IN_TRANSACTION] = {"in_transaction", 2,
+                              "The statement runs inside a transaction block, or shares its Sync "
+                              "with others; only autocommit statements travel together."},
+    [BATCH_PROTOCOL] = {"protocol", 2,
+                        "The messages between two Syncs are not one Parse/Bind/Describe/Execute "
+                        "of one statement without row limit and named portal."},
+    [BATCH_ISOLATION] = {"isolation", 3,
+                         "The session's isolation level is SERIALIZABLE; use READ COMMITTED or "
+                         "REPEATABLE READ for lookups."},
+    [BATCH_SESSION_STATE] = {"session_state", 5,
+                             "The session left state on a server connection (temporary table, "
+                             "LISTEN, set_config ...); DISCARD ALL ends that."},
+    [BATCH_ENCODING] = {"encoding", 5,
+                        "Literals cannot be told apart safely: standard_conforming_strings is off "
+                        "or the client encoding is one like SJIS, BIG5, GBK. Use UTF8."},
+    [BATCH_NOT_SELECT] = {"not_select", 8, "Only SELECT statements are batched."},
+    [BATCH_LOCKING] = {"locking", 8, "FOR UPDATE/SHARE locks rows for one client only."},
+    [BATCH_UNSUPPORTED_CLAUSE] = {"unsupported_clause", 8,
+                                  "INTO, WITH, TABLESAMPLE, UNION/INTERSECT/EXCEPT, or more than "
+                                  "16 tables: sent as it is."},
+    [BATCH_NO_TABLE] = {"no_table", 8, "The statement reads no table, so there is no key."},
+    [BATCH_UNKNOWN_TABLE] = {"unknown_table", 7,
+                             "A table is not in the catalog that Shoal has loaded (new, or not "
+                             "visible by search_path); seen at the next catalog poll."},
+    [BATCH_TABLE_KIND] = {"table_kind", 7,
+                          "Views, foreign and temporary tables, and parents of inheritance are "
+                          "not batched; tables, partitioned tables and materialized views are."},
+    [BATCH_ROW_SECURITY] = {"row_security", 9,
+                            "A table has row security; its policies might call anything."},
+    [BATCH_FUNCTION] = {"function", 9,
+                        "A function is volatile, returns sets or is not on the list of stable "
+                        "functions known to be safe; or an operator or type is not PostgreSQL's "
+                        "own."},
+    [BATCH_NO_KEY] = {"no_key", 10,
+                      "No term `column = value` is ANDed in WHERE, so nothing can become a key."},
+    [BATCH_KEY_TYPE] = {"key_type", 10,
+                        "The key column's type, or the parameter's type beside it, is not one "
+                        "whose values Shoal can put into an array exactly."},
+    [BATCH_KEY_VALUE] = {"key_value", 10,
+                         "The key is NULL, out of its type's range, or written in a way that only "
+                         "PostgreSQL may interpret; that statement ran alone."},
+    [BATCH_NO_INDEX] = {"no_index", 0,
+                        "No valid index begins with a key column: many lookups at once would be "
+                        "many sequential scans. Create one."},
+    [BATCH_RESULT_SHAPE] = {"result_shape", 11,
+                            "The result formats that were asked for do not fit the columns."},
+    [BATCH_LEARNING] = {"learning", 11,
+                        "The statement is new (or the catalog changed): its result is being "
+                        "described; the next ones will travel together."},
+    [BATCH_DISTRUSTED] = {"distrusted", 14,
+                          "Its batches failed or brought notices that belong to nobody; tried "
+                          "again after a pause. SHOW BATCHES and the log tell more."},
+    [BATCH_LIMIT] = {"limit", 18,
+                     "A key, the parameters or the answer were too large for a batch (batch_bytes_"
+                     "max, batch_rows_max); the members ran alone."},
+    [BATCH_CATALOG] = {"catalog", 7, "The database's catalog has not been loaded yet."},
+};
+
+const BatchReasonText *batch_reason_text(BatchReason reason)
+{
+    assert(reason >= 0 && reason < BATCH_REASON_COUNT);
+    return &REASONS[reason];
+}

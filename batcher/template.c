@@ -1,0 +1,254 @@
+/*
+ * template.c - what is known about a statement: whether it may be batched, and how.
+ *
+ *     judgements   (shape, pool, gucs, types)     hit on every statement, batched or not
+ *     templates    (judgement, literals)          hit only when a group is made
+ *
+ * Both are bounded: the longest unused one that nobody travels with makes room. Retiring takes an
+ * object and everything under it out of the maps; memory goes when the last traveller is home.
+ */
+#include "batcher/batcher_internal.h"
+
+#include <stdlib.h>
+
+#include "core/log.h"
+
+#define EVICT_TRIES 32
+
+/* ---- judgements ------------------------------------------------------------------------------ */
+
+bool judgement_equal(const void *item, const void *key)
+{
+    const JudgementKey *a = &((const Judgement *)item)->key, *b = key;
+    return a->shape == b->shape && a->pool_id == b->pool_id && a->gucs == b->gucs &&
+           a->simple == b->simple && a->oid_count == b->oid_count &&
+           (a->oid_count == 0 || memcmp(a->oids, b->oids, sizeof(uint32_t) * a->oid_count) == 0);
+}
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
+    return hash ^ (hash >> 29);
+}
+
+static JudgementKey judgement_key(const BatchCandidate *c)
+{
+    JudgementKey key = {.shape = c->policy.shape,
+                        .pool_id = pool_id(c->pool),
+                        .gucs = c->gucs,
+                        .oids = c->param_oids,
+                        .oid_count = c->param_oid_count,
+                        .simple = c->bind == NULL};
+    key.hash = mix(mix(mix((uintptr_t)key.shape, key.pool_id), (uintptr_t)key.gucs), key.simple);
+    for (uint32_t i = 0; i < key.oid_count; i++)
+        key.hash = mix(key.hash, key.oids[i]);
+    return key;
+}
+
+static void judgement_free(Batcher *batcher, Judgement *judgement)
+{
+    shape_release(batcher->shapes, (Shape *)(uintptr_t)judgement->key.shape);
+    guc_release(batcher->gucs, (GucVector *)(uintptr_t)judgement->key.gucs);
+    free((void *)(uintptr_t)judgement->key.oids);
+    free(judgement->pool_name);
+    free(judgement);
+}
+
+void judgement_retire(Batcher *batcher, Judgement *judgement)
+{
+    map_remove(&batcher->judgements, judgement->key.hash, &judgement->key);
+    list_remove(&judgement->lru);
+    judgement->templates++; /* holds it while its templates are looked for */
+    LIST_EACH_SAFE(it, &batcher->templates_lru) {
+        Template *template = list_entry(it, Template, lru);
+        if (judgement->templates > 1 && template->judgement == judgement)
+            template_retire(batcher, template);
+    }
+    if (--judgement->templates == 0)
+        judgement_free(batcher, judgement);
+}
+
+static bool judgements_make_room(Batcher *batcher)
+{
+    int tries = EVICT_TRIES;
+    LIST_EACH_SAFE(it, &batcher->judgements_lru) {
+        Judgement *judgement = list_entry(it, Judgement, lru);
+        if (batcher->judgements.count < JUDGEMENTS_MAX || tries-- == 0)
+            break;
+        if (judgement->templates == 0)
+            judgement_retire(batcher, judgement);
+    }
+    return batcher->judgements.count < JUDGEMENTS_MAX;
+}
+
+static Judgement *judgement_create(Batcher *batcher, const BatchCandidate *c,
+                                   const JudgementKey *key)
+{
+    Judgement *judgement = judgements_make_room(batcher) ? calloc(1, sizeof(*judgement)) : NULL;
+    uint32_t *oids = judgement ? calloc(key->oid_count + 1, sizeof(uint32_t)) : NULL;
+    if (!oids || !map_put(&batcher->judgements, key->hash, judgement)) {
+        free(oids);
+        free(judgement);
+        return NULL;
+    }
+    if (key->oid_count)
+        memcpy(oids, key->oids, sizeof(uint32_t) * key->oid_count);
+    judgement->key = *key;
+    judgement->key.oids = oids;
+    judgement->pool_name = strdup(pool_name(c->pool));
+    judgement->key.shape = shape_retain((Shape *)(uintptr_t)key->shape);
+    judgement->key.gucs = guc_retain(c->gucs);
+    judgement->database = c->policy.database;
+    judgement->catalog = c->policy.topology->catalogs[judgement->database];
+    judgement->catalog_version = judgement->catalog->version;
+    judgement->verdict = policy_judge(&c->policy);
+    judgement->verdict.table = NULL;
+    list_init(&judgement->lru);
+    list_push(&batcher->judgements_lru, &judgement->lru);
+    return judgement;
+}
+
+Judgement *judgement_get(Batcher *batcher, const BatchCandidate *candidate)
+{
+    JudgementKey key = judgement_key(candidate);
+    Judgement *judgement = map_get(&batcher->judgements, key.hash, &key);
+    const Catalog *catalog = candidate->policy.topology->catalogs[candidate->policy.database];
+    if (judgement && judgement->catalog == catalog &&
+        judgement->catalog_version == catalog->version) {
+        if (judgement->lru.next != &batcher->judgements_lru) {
+            list_remove(&judgement->lru);
+            list_push(&batcher->judgements_lru, &judgement->lru);
+        }
+    } else {
+        if (judgement)
+            judgement_retire(batcher, judgement);
+        judgement = judgement_create(batcher, candidate, &key);
+    }
+    return judgement;
+}
+
+/* ---- templates ------------------------------------------------------------------------------- */
+
+bool template_equal(const void *item, const void *key)
+{
+    return slice_equal(((const Template *)item)->key, *(const Slice *)key);
+}
+
+static void template_free(Batcher *batcher, Template *template)
+{
+    Judgement *judgement = template->judgement;
+    list_remove(&template->lru);
+    prepared_release(batcher->prepared, template->original);
+    prepared_release(batcher->prepared, template->sql);
+    free(template->service_us);
+    arena_finish(&template->arena);
+    free(template);
+    if (--judgement->templates == 0 && !list_linked(&judgement->lru))
+        judgement_free(batcher, judgement);
+}
+
+void template_free_if_done(Batcher *batcher, Template *template)
+{
+    if (template->retired && template->groups == 0 && template->state != TEMPLATE_LEARNING)
+        template_free(batcher, template);
+}
+
+void template_unref_group(Batcher *batcher, Template *template)
+{
+    template->groups--;
+    template_free_if_done(batcher, template);
+}
+
+void template_retire(Batcher *batcher, Template *template)
+{
+    if (template->retired)
+        return;
+    map_remove(&batcher->templates, template->hash, &template->key);
+    list_remove(&template->lru);
+    list_push(&batcher->retired_templates, &template->lru);
+    template->groups++; /* holds it while its groups are looked for */
+    LIST_EACH_SAFE(it, &batcher->groups_lru) {
+        Group *group = list_entry(it, Group, lru);
+        if (template->groups > 1 && group->template == template)
+            group_retire(batcher, group);
+    }
+    template->retired = true;
+    template_unref_group(batcher, template);
+}
+
+static bool templates_make_room(Batcher *batcher)
+{
+    int tries = EVICT_TRIES;
+    LIST_EACH_SAFE(it, &batcher->templates_lru) {
+        Template *template = list_entry(it, Template, lru);
+        if (batcher->templates.count < TEMPLATES_MAX || tries-- == 0)
+            break;
+        if (template->groups == 0 && template->state != TEMPLATE_LEARNING)
+            template_retire(batcher, template);
+    }
+    return batcher->templates.count < TEMPLATES_MAX;
+}
+
+static Template *template_create(Batcher *batcher, Judgement *judgement, Slice key, uint64_t hash)
+{
+    Template *template = templates_make_room(batcher) ? calloc(1, sizeof(*template)) : NULL;
+    if (!template)
+        return NULL;
+    arena_init(&template->arena, 1024);
+    template->key = arena_dup(&template->arena, key);
+    if (!template->key.data || !map_put(&batcher->templates, hash, template)) {
+        arena_finish(&template->arena);
+        free(template);
+        return NULL;
+    }
+    template->hash = hash;
+    template->judgement = judgement;
+    template->batcher = batcher;
+    judgement->templates++;
+    list_init(&template->lru);
+    list_push(&batcher->templates_lru, &template->lru);
+    return template;
+}
+
+Template *template_get(Batcher *batcher, Judgement *judgement, const BatchCandidate *candidate,
+                       Slice key)
+{
+    uint64_t hash = slice_hash(key, 0);
+    Template *template = map_get(&batcher->templates, hash, &key);
+    if (template && template->state == TEMPLATE_DISTRUSTED &&
+        batcher->loop->now_us >= template->trust_us) {
+        template_retire(batcher, template);
+        template = NULL;
+    }
+    if (!template)
+        template = template_create(batcher, judgement, key, hash);
+    if (!template || template->state != TEMPLATE_NEW)
+        return template;
+    /* With literals that may never come again, wait for the second time before asking. */
+    if (template->second || key.len == sizeof(Judgement *))
+        learn_start(batcher, template, candidate);
+    template->second = true;
+    return template;
+}
+
+void template_distrust(Batcher *batcher, Template *template, uint64_t pause_us, const char *why)
+{
+    if (template->state != TEMPLATE_READY && template->state != TEMPLATE_LEARNING)
+        return;
+    template->state = TEMPLATE_DISTRUSTED;
+    template->reason = BATCH_DISTRUSTED;
+    template->trust_us = batcher->loop->now_us + pause_us;
+    if (pause_us >= DISTRUST_US)
+        log_line(LOG_WARNING, "batcher", "not batched for %llu s, because %s: %.*s",
+                 (unsigned long long)(pause_us / 1000000), why,
+                 SLICE_FMT(template->judgement->key.shape->template_text));
+}
+
+void template_strike(Batcher *batcher, Template *template)
+{
+    if (++template->judgement->strikes >= STRIKES_MAX) {
+        template->judgement->strikes = 0;
+        template_distrust(batcher, template, DISTRUST_US,
+                          "its batches failed although every member succeeded alone");
+    }
+}

@@ -1,0 +1,208 @@
+/*
+ * decode.c - one message at a time, in the words of the protocol chapter "Message Flow".
+ *
+ * A message's inside is looked at later, when its turn has come (resolve.c); here only its type
+ * counts. During COPY IN the client's bytes are the server's business: they are handed through.
+ */
+#include "router/decode.h"
+
+#include "router/dispatch.h"
+#include "router/request.h"
+#include "router/worker_state.h"
+#include "wire/backend.h"
+
+static void out_of_memory(Session *session)
+{
+    Error err;
+    error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    session_fatal(session, &err);
+}
+
+static void enqueue(Session *session, Request *request)
+{
+    request->state = REQUEST_QUEUED;
+    request->arrived_us = session->worker->loop.now_us;
+    list_push(&session->requests, &request->link);
+    session->request_count++;
+    if (!session->undispatched)
+        session->undispatched = request;
+}
+
+static Request *building(Session *session)
+{
+    if (!session->building)
+        session->building = request_create(session);
+    return session->building;
+}
+
+static void add_extended(Session *session, TaskOp op, const Frame *frame)
+{
+    Request *request = building(session);
+    if (!request || !request_add(request, op, frame)) {
+        out_of_memory(session);
+        return;
+    }
+    request->extended = true;
+}
+
+/* Everything up to here is to be answered now, although no Sync has come (H05). */
+static void flush(Session *session, const Frame *frame)
+{
+    Request *request = session->building;
+    if (!request)
+        return; /* nothing is owed */
+    add_extended(session, TASK_FLUSH, frame);
+    if (!request->flushed) {
+        request->flushed = true;
+        enqueue(session, request);
+    } else {
+        dispatch_more(request);
+    }
+}
+
+static void complete(Session *session, TaskOp op, const Frame *frame)
+{
+    Request *request = building(session);
+    if (!request || !request_add(request, op, frame)) {
+        out_of_memory(session);
+        return;
+    }
+    request->complete = true;
+    session->building = NULL;
+    if (request->flushed)
+        dispatch_more(request);
+    else
+        enqueue(session, request);
+}
+
+/* A Query among extended messages runs at its place and has a ReadyForQuery of its own; the series
+ * ends with its Sync (bad-input 104). */
+static void query(Session *session, const Frame *frame)
+{
+    if (session->building)
+        add_extended(session, TASK_QUERY, frame);
+    else
+        complete(session, TASK_QUERY, frame);
+}
+
+static void decode_message(Session *session, const Frame *frame)
+{
+    switch (frame->type) {
+    case FRONTEND_QUERY:
+        query(session, frame);
+        break;
+    case FRONTEND_PARSE:
+        add_extended(session, TASK_PARSE, frame);
+        break;
+    case FRONTEND_BIND:
+        add_extended(session, TASK_BIND, frame);
+        break;
+    case FRONTEND_DESCRIBE:
+        add_extended(session, TASK_DESCRIBE_STATEMENT, frame);
+        break;
+    case FRONTEND_EXECUTE:
+        add_extended(session, TASK_EXECUTE, frame);
+        break;
+    case FRONTEND_CLOSE:
+        add_extended(session, TASK_CLOSE_STATEMENT, frame);
+        break;
+    case FRONTEND_FUNCTION_CALL:
+        if (session->building)
+            add_extended(session, TASK_FUNCTION, frame);
+        else
+            complete(session, TASK_FUNCTION, frame);
+        break;
+    case FRONTEND_FLUSH:
+        flush(session, frame);
+        break;
+    case FRONTEND_SYNC:
+        complete(session, TASK_SYNC, frame);
+        break;
+    case FRONTEND_TERMINATE:
+        session->terminate = true;
+        break;
+    default: /* d c f outside of COPY: late ones, passed over as PostgreSQL does (bad-input 97) */
+        break;
+    }
+}
+
+/* ---- COPY IN ------------------------------------------------------------------------------------- */
+
+static bool is_copy_frame(uint8_t type)
+{
+    return type == FRONTEND_COPY_DATA || type == FRONTEND_COPY_DONE || type == FRONTEND_COPY_FAIL;
+}
+
+/* Anything else in the middle of the data: nobody can say where it ends (bad-input 98). */
+static void copy_violated(Session *session, uint8_t type)
+{
+    Error err;
+    error_set(&err, SQLSTATE_PROTOCOL_VIOLATION, "unexpected message type 0x%02X during COPY from stdin",
+              type);
+    backend_put_error(&session->stream.out, SEVERITY_ERROR, &err);
+    error_set(&err, SQLSTATE_PROTOCOL_VIOLATION,
+              "terminating connection because protocol synchronization was lost");
+    session_fatal(session, &err);
+}
+
+/* In the extended protocol the server has read and ignored the Sync that was sent before it said
+ * CopyInResponse; the one that follows the data ends the series. */
+static void decode_copy(Session *session, const Frame *frame)
+{
+    static const TaskStep SYNC = {.op = TASK_SYNC};
+    Request *request = list_entry(session->requests.next, Request, link);
+    if (is_copy_frame(frame->type)) {
+        if (session->copy == SESSION_COPY_IN && !backend_feed_copy(&request->task, frame->whole))
+            session->input_blocked = true; /* until the server has taken some: on_drained */
+        if (session->copy == SESSION_COPY_IN && frame->type != FRONTEND_COPY_DATA)
+            session->copy = request->extended ? SESSION_COPY_IN_SYNC : SESSION_COPY_NONE;
+        return;
+    }
+    if (frame->type == FRONTEND_SYNC || frame->type == FRONTEND_FLUSH) {
+        if (session->copy == SESSION_COPY_IN || frame->type == FRONTEND_FLUSH)
+            return; /* PostgreSQL passes over them among the data */
+        session->copy = SESSION_COPY_NONE;
+        session->building = NULL;
+        request->complete = true;
+        if (request->task_active && request->task.open)
+            backend_feed(&request->task, &SYNC, 1);
+        return;
+    }
+    copy_violated(session, frame->type);
+}
+
+/* Copy data of a request whose CopyInResponse has not come yet must wait for it. */
+static bool must_wait(const Session *session, uint8_t type)
+{
+    if (session->copy != SESSION_COPY_NONE)
+        return false;
+    if (is_copy_frame(type))
+        return session->request_count > 0;
+    return session->request_count >= worker_config(session->worker)->pipeline_max;
+}
+
+void decode_run(Session *session)
+{
+    Stream *stream = &session->stream;
+    size_t message_max = worker_config(session->worker)->message_max;
+    while (session->state == SESSION_ACTIVE && !session->terminate && !session->input_blocked) {
+        Frame frame;
+        Error err;
+        switch (frame_next_frontend(buf_bytes(&stream->in), message_max, &frame, &err)) {
+        case WIRE_MORE:
+            return;
+        case WIRE_BAD:
+            session_fatal(session, &err);
+            return;
+        case WIRE_OK:
+            break;
+        }
+        if (must_wait(session, frame.type))
+            return;
+        if (session->copy != SESSION_COPY_NONE)
+            decode_copy(session, &frame);
+        else
+            decode_message(session, &frame);
+        buf_consume(&stream->in, frame.whole.len);
+    }
+}

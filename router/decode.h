@@ -1,0 +1,19 @@
+/*
+ * decode.h - a client's bytes become Requests.
+ *
+ *     Q                      ends a Request of its own (or goes on with an open extended one)
+ *     P B D E C F            add a step
+ *     H (Flush)              sends what is there; the Request stays open
+ *     S (Sync)               ends the Request
+ *     d c f                  COPY data, straight to the server; ignored outside of COPY
+ *     X                      no more
+ */
+#ifndef SHOAL_ROUTER_DECODE_H
+#define SHOAL_ROUTER_DECODE_H
+
+#include "router/session.h"
+
+/* Takes whole messages from the stream until it is empty or must wait (session->input_blocked). */
+void decode_run(Session *session);
+
+#endif

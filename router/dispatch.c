@@ -1,0 +1,564 @@
+/*
+ * dispatch.c - from a resolved request to a task, a batch, a broadcast, a call or an answer.
+ *
+ *   console database ────────────────────────────────────────────> local_console
+ *   transaction lost on its server: only COMMIT and ROLLBACK ────> local_tag / 25P02
+ *   BEGIN, SAVEPOINT on a sharded database: which shard? later ──> local_tag   (lazy)
+ *   plan: DIRECT ── single lookup ──> batcher_add
+ *                └─ otherwise ──────> backend_run (held) or pool_submit
+ *         BROADCAST, LOCAL, PROBE, REJECT
+ */
+#include "router/dispatch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "router/broadcast.h"
+#include "router/effect.h"
+#include "router/encode.h"
+#include "router/local.h"
+#include "router/resolve.h"
+#include "router/worker_state.h"
+#include "wire/backend.h"
+
+#define DEFERRED_MAX 8192 /* bytes of SQL kept while a transaction has no shard yet */
+
+static const Shape *only_shape(const Request *request)
+{
+    return request->planned_count == 1 ? request->planned[0].shape : NULL;
+}
+
+static bool is_sharded(const Session *session)
+{
+    return session_database(session, session->worker->topology)->shard_count > 1;
+}
+
+static void start(Request *request)
+{
+    Session *session = request->session;
+    request->state = REQUEST_RUNNING;
+    session->running++;
+    session->running_alone = !request->batched;
+    session->statement_total += MAX(request->planned_count, 1);
+}
+
+/* ---- Shoal's own errors ------------------------------------------------------------------------------ */
+
+/* Says an error that ends the request here. In a transaction the server's side must fail too: a Bind
+ * to a statement that cannot exist does that, hidden. */
+static void answer_error(Request *request, const Error *err)
+{
+    /* Bind: portal "", statement "shoal fails it", no formats, no parameters, no result formats. */
+    static const uint8_t FAIL[] = "B\0\0\0\x1a\0shoal fails it\0\0\0\0\0\0";
+    Session *session = request->session;
+    bool fails_transaction = session->tx == TX_BLOCK && !session->lazy;
+    if (!fails_transaction) {
+        if (session->tx == TX_BLOCK) { /* lazy: no server knows of it */
+            session->tx = TX_FAILED;
+            session->tx_lost = true;
+            session->lazy = false;
+        }
+        local_error(request, err, session->tx);
+        return;
+    }
+    TaskStep *steps = arena_array(&request->arena, TaskStep, request->step_count + 2);
+    Error *copy = arena_new(&request->arena, Error);
+    if (!steps || !copy) {
+        session_fatal(session, err);
+        return;
+    }
+    uint32_t n = request->local_error ? request->step_count : 0;
+    if (n)
+        memcpy(steps, request->steps, n * sizeof *steps);
+    steps[n++] = (TaskStep){.op = TASK_BIND, .hidden = true, .frame = slice_of(FAIL, sizeof FAIL)}; /* with its last NUL */
+    steps[n++] = (TaskStep){.op = TASK_SYNC};
+    *copy = *err;
+    request->local_error = copy;
+    request->task_active = true;
+    request->shard = session->held_shard;
+    request->on_held = true;
+    task_init(&request->task, &request->sink, steps, n);
+    request->task.gucs = session_gucs(session);
+    request->task.holder = session;
+    backend_run(session->held, &request->task);
+}
+
+/* ---- transactions without a server ----------------------------------------------------------------- */
+
+static void defer(Session *session, Slice sql)
+{
+    size_t len = session->deferred.len + sql.len + 2;
+    char *text = malloc(len + 1);
+    if (!text)
+        return;
+    size_t at = 0;
+    if (session->deferred.len) {
+        memcpy(text, session->deferred.data, session->deferred.len);
+        at = session->deferred.len;
+        text[at++] = ';';
+    }
+    memcpy(text + at, sql.data, sql.len);
+    free((void *)(uintptr_t)session->deferred.data);
+    session->deferred = slice_of(text, at + sql.len);
+}
+
+/* The statement without what stands behind it, fit to be followed by another one. */
+static Slice without_semicolon(Slice sql)
+{
+    while (sql.len && (sql.data[sql.len - 1] == ';' || sql.data[sql.len - 1] <= ' '))
+        sql.len--;
+    return sql;
+}
+
+static const char *tag_of(ShapeKind kind)
+{
+    switch (kind) {
+    case SHAPE_BEGIN:
+        return "BEGIN";
+    case SHAPE_COMMIT:
+        return "COMMIT";
+    case SHAPE_SAVEPOINT:
+        return "SAVEPOINT";
+    case SHAPE_RELEASE:
+        return "RELEASE";
+    case SHAPE_SET_LOCAL:
+        return "SET";
+    default:
+        return "ROLLBACK";
+    }
+}
+
+/* On a sharded database nobody knows yet which shard a transaction will work on. True: answered. */
+static bool run_lazy(Request *request, const Shape *shape)
+{
+    Session *session = request->session;
+    Slice sql = without_semicolon(request->planned[0].text);
+    bool comment = memmem(sql.data, sql.len, "--", 2) != NULL;
+    if (session->tx == TX_IDLE && shape->kind == SHAPE_BEGIN && !session->held && !comment) {
+        session->gucs_tx = guc_retain(session->gucs);
+        session->lazy = true;
+        defer(session, sql);
+        session->tx = TX_BLOCK;
+        local_tag(request, "BEGIN", TX_BLOCK);
+        return true;
+    }
+    if (!session->lazy)
+        return false;
+    switch (shape->kind) {
+    case SHAPE_SAVEPOINT:
+    case SHAPE_RELEASE:
+    case SHAPE_ROLLBACK_TO:
+    case SHAPE_SET_LOCAL:
+        if (comment || session->deferred.len + sql.len > DEFERRED_MAX)
+            return false;
+        defer(session, sql);
+        local_tag(request, tag_of(shape->kind), TX_BLOCK);
+        return true;
+    case SHAPE_COMMIT:
+    case SHAPE_ROLLBACK:
+        if (shape->traits & SHAPE_HAS_CHAIN)
+            return false;
+        effect_transaction_over(session, shape->kind == SHAPE_COMMIT);
+        local_tag(request, tag_of(shape->kind), TX_IDLE);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The connection of the transaction has died: as in any failed transaction, only its end is heard. */
+static void run_lost(Request *request, const Shape *shape)
+{
+    Session *session = request->session;
+    if (shape && (shape->kind == SHAPE_ROLLBACK || shape->kind == SHAPE_COMMIT)) {
+        effect_transaction_over(session, false);
+        local_tag(request, "ROLLBACK", TX_IDLE);
+        return;
+    }
+    Error err;
+    error_set(&err, "25P02",
+              "current transaction is aborted, commands ignored until end of transaction block");
+    local_error(request, &err, TX_FAILED);
+}
+
+/* ---- the ways ---------------------------------------------------------------------------------------- */
+
+static Pool *pool_of(Session *session, uint32_t shard)
+{
+    const Config *config = worker_config(session->worker);
+    return pool_get(session->worker->pools, config->shards[shard].primary,
+                    session_database(session, session->worker->topology),
+                    config_user(config, slice_str(session->user)), slice_str(session->user));
+}
+
+/* What must be said on the server before the request: the deferred start of the transaction. */
+static bool prepend_deferred(Request *request)
+{
+    Session *session = request->session;
+    TaskStep *steps = arena_array(&request->arena, TaskStep, request->step_count + 1);
+    Buf frame;
+    buf_init(&frame, session->deferred.len + 64);
+    frontend_put_query(&frame, session->deferred);
+    Slice copy = frame.failed ? (Slice){0} : arena_dup(&request->arena, buf_bytes(&frame));
+    buf_finish(&frame);
+    if (!steps || !copy.len)
+        return false;
+    steps[0] = (TaskStep){.op = TASK_QUERY, .hidden = true, .frame = copy};
+    memcpy(steps + 1, request->steps, request->step_count * sizeof *steps);
+    request->steps = steps;
+    request->step_count++;
+    request->step_room = request->step_count;
+    request->prepared_count++;
+    free((void *)(uintptr_t)session->deferred.data);
+    session->deferred = (Slice){0};
+    session->lazy = false;
+    return true;
+}
+
+static void run_direct(Request *request, uint32_t shard)
+{
+    Session *session = request->session;
+    Error err;
+    if (session->lazy && !prepend_deferred(request)) {
+        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        local_error(request, &err, session->tx);
+        return;
+    }
+    bool on_held = session->held && (session->tx != TX_IDLE || session->held_shard == shard);
+    Pool *pool = on_held ? NULL : pool_of(session, shard);
+    if (!on_held && !pool) {
+        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        local_error(request, &err, session->tx);
+        return;
+    }
+    request->shard = shard;
+    request->on_held = on_held;
+    request->task_active = true;
+    request->steps_fed = request->step_count;
+    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    request->task.gucs = session_gucs(session);
+    request->task.holder = session;
+    request->task.open = !request->complete;
+    if (on_held)
+        backend_run(session->held, &request->task);
+    else
+        pool_submit(pool, &request->task);
+}
+
+/* PostgreSQL says what is wrong with a text that we cannot read; it must not run it, because nobody
+ * knows on which shard it belongs. */
+static void run_probe(Request *request, uint32_t shard)
+{
+    Session *session = request->session;
+    const PlanStatement *statement = &request->planned[0];
+    TaskStep *steps = arena_array(&request->arena, TaskStep, 2);
+    Prepared *prepared = prepared_intern(&session->worker->prepared, statement->text, NULL, 0);
+    Error *err = arena_new(&request->arena, Error);
+    if (!steps || !prepared || !err || (session->held && session->tx != TX_IDLE) || session->lazy) {
+        Error refused;
+        prepared_release(&session->worker->prepared, prepared);
+        error_set(&refused, SQLSTATE_SYNTAX_ERROR, "statement cannot be routed");
+        error_detail(&refused, "Shoal cannot read it: %s.", statement->shape->reason);
+        answer_error(request, &refused);
+        return;
+    }
+    error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "this statement cannot be routed on a sharded database");
+    error_detail(err, "Shoal cannot read it: %s.", statement->shape->reason);
+    error_hint(err, "Use PostgreSQL 15's grammar, or connect to a shard directly.");
+    request->probe = prepared;
+    request->local_error = err;
+    steps[0] = (TaskStep){.op = TASK_PARSE, .unnamed = true, .prepared = prepared, .hidden = true};
+    steps[1] = (TaskStep){.op = TASK_SYNC};
+    request->steps = steps;
+    request->step_count = 2;
+    request->planned_count = 0;
+    run_direct(request, shard);
+}
+
+/* ---- batching ------------------------------------------------------------------------------------------ */
+
+/* Rule 2 as far as the messages tell: one statement, executed once and whole, then Sync. */
+static bool one_lookup(const Request *request)
+{
+    const Session *session = request->session;
+    if (session->tx != TX_IDLE || session->held || request->flushed || request->pins ||
+        request->planned_count != 1 || request->local_error)
+        return false;
+    if (!request->extended)
+        return true;
+    uint32_t binds = 0, executes = 0;
+    for (uint32_t i = 0; i < request->step_count; i++) {
+        TaskOp op = request->steps[i].op;
+        if (op == TASK_QUERY || op == TASK_FUNCTION || op == TASK_CLOSE_PORTAL ||
+            op == TASK_CLOSE_STATEMENT || op == TASK_FLUSH || op == TASK_RAW)
+            return false;
+        binds += op == TASK_BIND;
+        executes += op == TASK_EXECUTE;
+    }
+    return binds == 1 && executes == 1 && request->max_rows <= 0 && request->bound->portal.len == 0;
+}
+
+static bool run_batched(Request *request, uint32_t shard)
+{
+    Session *session = request->session;
+    Worker *worker = session->worker;
+    const PlanStatement *statement = &request->planned[0];
+    Pool *pool = pool_of(session, shard);
+    if (!pool)
+        return false;
+    BatchCandidate candidate = {
+        .policy = {.shape = statement->shape,
+                   .topology = worker->topology,
+                   .database = session->database_index,
+                   .user = slice_str(session->user),
+                   .search_path = session_search_path(session, worker->topology),
+                   .gucs = session->gucs,
+                   .hint = request->last_reading->hint,
+                   .autocommit = true,
+                   .session_state = session->pinned,
+                   .values_may_vary = session_values_may_vary(session)},
+        .text = statement->text,
+        .literals = statement->literals,
+        .param_oids = statement->param_oids,
+        .param_oid_count = statement->param_oid_count,
+        .bind = statement->bind,
+        .pool = pool,
+        .gucs = session->gucs,
+    };
+    request->shard = shard;
+    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    request->task.gucs = session->gucs;
+    request->task.holder = session;
+    request->task.read_only = true;
+    if (batcher_add(worker->batcher, &candidate, &request->task) != BATCH_OK)
+        return false;
+    request->task_active = true;
+    request->batched = true;
+    return true;
+}
+
+/* ---- planning -------------------------------------------------------------------------------------------- */
+
+static bool same_encoding(const Session *session, const Topology *topology)
+{
+    const GucEntry *entry = guc_find(session_gucs(session), SLICE("client_encoding"));
+    const Catalog *catalog = topology->catalogs[session->database_index];
+    if (!entry)
+        return true;
+    Slice value = entry->value;
+    if (value.len >= 2 && value.data[0] == '\'')
+        value = slice_of(value.data + 1, value.len - 2);
+    return slice_equal_nocase(value, catalog->encoding) ||
+           (slice_equal_nocase(value, SLICE("utf-8")) && slice_is(catalog->encoding, "UTF8"));
+}
+
+static Plan make_plan(Request *request)
+{
+    Session *session = request->session;
+    Worker *worker = session->worker;
+    arena_reset(&worker->scratch);
+    PlanInput input = {.topology = worker->topology,
+                       .database = session->database_index,
+                       .user = slice_str(session->user),
+                       .search_path = session_search_path(session, worker->topology),
+                       .in_transaction = session->tx != TX_IDLE,
+                       .same_encoding = same_encoding(session, worker->topology),
+                       .arena = &worker->scratch};
+    if (request->planned_count == 1)
+        return plan_make(&input, &request->planned[0]);
+    Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
+    Plan none = {.kind = PLAN_REJECT};
+    if (!plans) {
+        error_set(&none.error, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return none;
+    }
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        plans[i] = plan_make(&input, &request->planned[i]);
+    return plan_merge(&input, plans, request->planned_count);
+}
+
+/* A transaction has one shard for now; what every shard would answer alike goes along with it. */
+static bool fits_transaction(Session *session, Plan *plan)
+{
+    if (plan->kind != PLAN_DIRECT || !session->held)
+        return true;
+    if (plan->any_shard) {
+        plan->shard = session->held_shard;
+        return true;
+    }
+    if (session->tx == TX_IDLE || plan->shard == session->held_shard)
+        return true;
+    const Config *config = worker_config(session->worker);
+    plan->kind = PLAN_REJECT;
+    error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "a transaction over more than one shard is not supported yet");
+    error_detail(&plan->error, "It works on shard %s, this statement needs shard %s.",
+                 config->shards[session->held_shard].name, config->shards[plan->shard].name);
+    error_hint(&plan->error, "Commit first, or keep the transaction to rows of one shard key.");
+    return false;
+}
+
+static bool has_function_step(const Request *request)
+{
+    for (uint32_t i = 0; i < request->step_count; i++)
+        if (request->steps[i].op == TASK_FUNCTION)
+            return true;
+    return false;
+}
+
+static void run_plan(Request *request, Plan *plan)
+{
+    Session *session = request->session;
+    Error err;
+    counter_add(&session->worker->stats.plans[plan->kind], 1);
+    switch (plan->kind) {
+    case PLAN_DIRECT:
+        run_direct(request, plan->shard);
+        break;
+    case PLAN_BROADCAST:
+        broadcast_start(request, request->planned[0].text, plan->alone);
+        break;
+    case PLAN_LOCAL:
+        if (session->tx != TX_IDLE || request->planned_count != 1) {
+            error_set(&err, "25001", "shoal functions cannot run inside a transaction block");
+            answer_error(request, &err);
+        } else {
+            local_function(request);
+        }
+        break;
+    case PLAN_PROBE:
+        run_probe(request, plan->shard);
+        break;
+    default:
+        answer_error(request, &plan->error);
+        break;
+    }
+}
+
+/* ---- the turn of one request -------------------------------------------------------------------------------- */
+
+/* Nothing but a way for the steps before it to be answered, then the error (see resolve.c). */
+static void run_refused(Request *request)
+{
+    Session *session = request->session;
+    Error err = *request->local_error;
+    bool nothing_before = request->step_count == 0;
+    if (nothing_before || session->console || session->lazy || session->tx_lost) {
+        request->step_count = 0;
+        request->local_error = NULL;
+        TaskStep *step = arena_new(&request->arena, TaskStep);
+        if (step) {
+            *step = (TaskStep){.op = TASK_EXECUTE};
+            request->steps = step;
+            request->step_count = 1;
+        }
+        answer_error(request, &err);
+        return;
+    }
+    if (session->tx == TX_BLOCK) {
+        answer_error(request, &err);
+        return;
+    }
+    if (!request_add(request, TASK_SYNC, NULL)) {
+        session_fatal(session, &err);
+        return;
+    }
+    Plan plan = make_plan(request);
+    if (plan.kind != PLAN_DIRECT) {
+        request->local_error = NULL;
+        answer_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
+        return;
+    }
+    run_direct(request, plan.shard);
+}
+
+static void run_alone(Request *request)
+{
+    Session *session = request->session;
+    const Shape *shape = only_shape(request);
+    start(request);
+    if (request->local_error) {
+        run_refused(request);
+        return;
+    }
+    if (session->console) {
+        local_console(request);
+        return;
+    }
+    if (session->tx_lost) {
+        run_lost(request, shape);
+        return;
+    }
+    if (is_sharded(session) && has_function_step(request)) {
+        Error err;
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "the function call protocol is not supported on a sharded database");
+        error_hint(&err, "Call the function with SELECT.");
+        answer_error(request, &err);
+        return;
+    }
+    if (shape && is_sharded(session) && run_lazy(request, shape))
+        return;
+    Plan plan = make_plan(request);
+    if (session->held || session->tx != TX_IDLE)
+        fits_transaction(session, &plan);
+    run_plan(request, &plan);
+}
+
+static bool try_batch(Request *request)
+{
+    if (!one_lookup(request) || request->session->console || !request->last_reading)
+        return false;
+    if (request->planned[0].shape->kind != SHAPE_SELECT)
+        return false;
+    Plan plan = make_plan(request);
+    if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard))
+        return false;
+    counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
+    start(request);
+    return true;
+}
+
+bool dispatch_request(Request *request)
+{
+    Session *session = request->session;
+    if (session->running && session->running_alone)
+        return false;
+    if (!resolve_steps(request)) {
+        Error err;
+        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        session_fatal(session, &err);
+        return false;
+    }
+    if (!request->not_batched && try_batch(request))
+        return true;
+    request->not_batched = true; /* asked once; its reason is counted once */
+    if (session->running)
+        return false;
+    if (!request->complete && request->local_error)
+        return false; /* the Sync that ends it will come */
+    run_alone(request);
+    return true;
+}
+
+void dispatch_more(Request *request)
+{
+    if (request->state == REQUEST_QUEUED || request->state == REQUEST_ENDED) {
+        worker_wake_session(request->session->worker, request->session);
+        return;
+    }
+    uint32_t from = request->steps_fed;
+    if (!resolve_steps(request) || !request->task_active)
+        return;
+    if (request->local_error && !request_add(request, TASK_SYNC, NULL))
+        return;
+    if (request->task.state == TASK_WAITING) {
+        request->task.steps = request->steps;
+        request->task.step_count = request->step_count;
+        request->task.open = !request->complete;
+    } else {
+        backend_feed(&request->task, request->steps + from, request->step_count - from);
+    }
+    request->steps_fed = request->step_count;
+}

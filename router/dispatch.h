@@ -1,0 +1,16 @@
+/*
+ * dispatch.h - a request whose turn has come is planned and sent on its way.
+ */
+#ifndef SHOAL_ROUTER_DISPATCH_H
+#define SHOAL_ROUTER_DISPATCH_H
+
+#include "router/request.h"
+
+/* Sends a QUEUED request on. False: it must wait for those before it (nothing happened). Requests
+ * of one client run one after the other, except single lookups that the batcher takes: those do
+ * not change the session, so that any number of them may be under way. */
+bool dispatch_request(Request *request) MUST_USE;
+/* More steps came for an open request (Flush or Sync behind it). */
+void dispatch_more(Request *request);
+
+#endif

@@ -1,0 +1,409 @@
+/*
+ * report.c - rows for SHOW, from each worker in turn.
+ *
+ *     control ──> worker 0 ──> worker 1 ──> ... ──> control, merged there
+ */
+#include "router/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "router/request.h"
+#include "router/worker_state.h"
+#include "wire/value.h"
+
+#define TEXT WIRE_OID_TEXT
+#define INT  WIRE_OID_INT8
+
+#define CELLS_MAX         20
+#define TEMPLATE_CELL_MAX 120 /* bytes of a statement in SHOW BATCHES */
+
+static const ReportColumn CLIENTS[] = {
+    {"id", INT, REPORT_KEEP},        {"user", TEXT, REPORT_KEEP},   {"database", TEXT, REPORT_KEEP},
+    {"state", TEXT, REPORT_KEEP},    {"transaction", TEXT, REPORT_KEEP},
+    {"peer", TEXT, REPORT_KEEP},     {"tls", TEXT, REPORT_KEEP},    {"worker", INT, REPORT_KEEP},
+    {"requests", INT, REPORT_KEEP},  {"statements", INT, REPORT_KEEP},
+    {"server_pid", INT, REPORT_KEEP}, {"pinned", TEXT, REPORT_KEEP}, {"prepared", INT, REPORT_KEEP},
+    {"connected_s", INT, REPORT_KEEP},
+};
+static const ReportColumn SERVERS[] = {
+    {"id", INT, REPORT_KEEP},      {"server", TEXT, REPORT_KEEP}, {"database", TEXT, REPORT_KEEP},
+    {"user", TEXT, REPORT_KEEP},   {"state", TEXT, REPORT_KEEP},  {"transaction", TEXT, REPORT_KEEP},
+    {"server_pid", INT, REPORT_KEEP}, {"worker", INT, REPORT_KEEP}, {"age_s", INT, REPORT_KEEP},
+};
+static const ReportColumn POOLS[] = {
+    {"server", TEXT, REPORT_KEEP},  {"database", TEXT, REPORT_KEEP}, {"user", TEXT, REPORT_KEEP},
+    {"size", INT, REPORT_SUM},      {"active", INT, REPORT_SUM},     {"idle", INT, REPORT_SUM},
+    {"held", INT, REPORT_SUM},      {"connecting", INT, REPORT_SUM}, {"waiting", INT, REPORT_SUM},
+    {"tasks", INT, REPORT_SUM},     {"waits", INT, REPORT_SUM},      {"wait_us", INT, REPORT_SUM},
+    {"connects", INT, REPORT_SUM},  {"connect_failures", INT, REPORT_SUM},
+    {"losses", INT, REPORT_SUM},    {"cancels", INT, REPORT_SUM},    {"parses", INT, REPORT_SUM},
+    {"bytes_in", INT, REPORT_SUM},  {"bytes_out", INT, REPORT_SUM},
+};
+static const ReportColumn BATCHES[] = {
+    {"template", TEXT, REPORT_KEEP}, {"pool", TEXT, REPORT_KEEP},  {"tier", TEXT, REPORT_KEEP},
+    {"reason", TEXT, REPORT_KEEP},   {"statements", INT, REPORT_SUM}, {"alone", INT, REPORT_SUM},
+    {"batches", INT, REPORT_SUM},    {"keys", INT, REPORT_SUM},    {"size_max", INT, REPORT_MAX},
+    {"retried", INT, REPORT_SUM},    {"service_p50_us", INT, REPORT_MAX},
+    {"service_p95_us", INT, REPORT_MAX},
+};
+static const ReportColumn REASONS[] = {
+    {"reason", TEXT, REPORT_KEEP},
+    {"rule", TEXT, REPORT_KEEP},
+    {"statements", INT, REPORT_SUM},
+    {"help", TEXT, REPORT_KEEP},
+};
+static const ReportColumn STATS[] = {
+    {"name", TEXT, REPORT_KEEP},
+    {"value", INT, REPORT_SUM},
+};
+
+static const struct {
+    const ReportColumn *columns;
+    uint32_t count;
+} KINDS[REPORT_KIND_COUNT] = {
+    [REPORT_CLIENTS] = {CLIENTS, ARRAY_LEN(CLIENTS)},
+    [REPORT_SERVERS] = {SERVERS, ARRAY_LEN(SERVERS)},
+    [REPORT_POOLS] = {POOLS, ARRAY_LEN(POOLS)},
+    [REPORT_BATCHES] = {BATCHES, ARRAY_LEN(BATCHES)},
+    [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
+    [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
+};
+
+const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count)
+{
+    *ret_count = KINDS[kind].count;
+    return KINDS[kind].columns;
+}
+
+Report *report_create(ReportKind kind)
+{
+    Report *report = calloc(1, sizeof *report);
+    if (!report)
+        return NULL;
+    report->kind = kind;
+    report->tail = &report->rows;
+    arena_init(&report->arena, 8192);
+    return report;
+}
+
+void report_free(Report *report)
+{
+    if (!report)
+        return;
+    arena_finish(&report->arena);
+    free(report);
+}
+
+bool report_add(Report *report, const char *const *cells)
+{
+    uint32_t count = KINDS[report->kind].count;
+    ReportRow *row = arena_alloc(&report->arena, sizeof *row + count * sizeof(char *));
+    if (!row)
+        return false;
+    row->next = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        row->cells[i] = cells[i] ? arena_text(&report->arena, slice_str(cells[i])) : NULL;
+        if (cells[i] && !row->cells[i])
+            return false;
+    }
+    *report->tail = row;
+    report->tail = &row->next;
+    report->row_count++;
+    return true;
+}
+
+/* ---- merging ------------------------------------------------------------------------------------ */
+
+static bool same_row(const ReportColumn *columns, uint32_t count, const ReportRow *a,
+                     const ReportRow *b)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (columns[i].merge == REPORT_KEEP &&
+            !slice_equal(slice_str(a->cells[i]), slice_str(b->cells[i])))
+            return false;
+    return true;
+}
+
+static void merge_row(Report *report, const ReportColumn *columns, uint32_t count, ReportRow *into,
+                      const ReportRow *from)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (columns[i].merge == REPORT_KEEP || !into->cells[i] || !from->cells[i])
+            continue;
+        unsigned long long a = strtoull(into->cells[i], NULL, 10);
+        unsigned long long b = strtoull(from->cells[i], NULL, 10);
+        unsigned long long both = columns[i].merge == REPORT_SUM ? a + b : MAX(a, b);
+        char *text = arena_printf(&report->arena, "%llu", both);
+        if (text)
+            into->cells[i] = text;
+    }
+}
+
+void report_merge(Report *report)
+{
+    uint32_t count;
+    const ReportColumn *columns = report_columns(report->kind, &count);
+    bool merges = false;
+    for (uint32_t i = 0; i < count; i++)
+        merges |= columns[i].merge != REPORT_KEEP;
+    if (!merges)
+        return;
+    ReportRow *rows = report->rows;
+    report->rows = NULL;
+    report->tail = &report->rows;
+    report->row_count = 0;
+    for (ReportRow *row = rows, *next; row; row = next) {
+        next = row->next;
+        ReportRow *into = report->rows;
+        while (into && !same_row(columns, count, into, row))
+            into = into->next;
+        if (into) {
+            merge_row(report, columns, count, into, row);
+            continue;
+        }
+        row->next = NULL;
+        *report->tail = row;
+        report->tail = &row->next;
+        report->row_count++;
+    }
+}
+
+/* ---- a worker's rows -------------------------------------------------------------------------------- */
+
+typedef struct Cells {
+    Arena *arena;
+    const char *at[CELLS_MAX];
+    uint32_t count;
+} Cells;
+
+static void cell_text(Cells *cells, const char *text)
+{
+    assert(cells->count < CELLS_MAX);
+    cells->at[cells->count++] = text;
+}
+
+static void cell_slice(Cells *cells, Slice text)
+{
+    cell_text(cells, arena_text(cells->arena, text));
+}
+
+static void cell_int(Cells *cells, uint64_t value)
+{
+    cell_text(cells, arena_printf(cells->arena, "%llu", (unsigned long long)value));
+}
+
+/* Long statements are cut: a screen at 3 a.m. is not wide. */
+static void cell_template(Cells *cells, Slice text)
+{
+    bool cut = text.len > TEMPLATE_CELL_MAX;
+    size_t len = cut ? TEMPLATE_CELL_MAX : text.len;
+    while (cut && len && (text.data[len] & 0xc0) == 0x80)
+        len--; /* not in the middle of a character */
+    cell_text(cells, arena_printf(cells->arena, "%.*s%s", (int)len, (const char *)text.data,
+                                  cut ? "..." : ""));
+}
+
+static const char *client_state(const Session *session)
+{
+    switch (session->state) {
+    case SESSION_LOGIN:
+        return "login";
+    case SESSION_ACTIVE:
+        return session->request_count ? "active" : session->tx != TX_IDLE ? "in transaction" : "idle";
+    default:
+        return "closing";
+    }
+}
+
+static void report_clients(Worker *worker, Report *report)
+{
+    LIST_EACH(link, &worker->sessions) {
+        const Session *session = list_entry(link, Session, link);
+        Cells c = {.arena = &report->arena};
+        char tx[2] = {session->tx, 0};
+        cell_int(&c, session->id);
+        cell_text(&c, session->user);
+        cell_text(&c, session->database);
+        cell_text(&c, client_state(session));
+        cell_text(&c, tx);
+        cell_text(&c, session->peer);
+        cell_text(&c, session->tls ? "yes" : "no");
+        cell_int(&c, worker->options.index);
+        cell_int(&c, session->request_count);
+        cell_int(&c, session->statement_total);
+        if (session->held)
+            cell_int(&c, (uint64_t)backend_server_pid(session->held));
+        else
+            cell_text(&c, NULL);
+        cell_text(&c, session->pinned ? "yes" : "no");
+        cell_int(&c, session->statements.count);
+        cell_int(&c, (worker->loop.now_us - session->connected_us) / 1000000);
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
+typedef struct ServerRows {
+    Worker *worker;
+    Report *report;
+} ServerRows;
+
+static void report_backend(Backend *backend, void *ctx)
+{
+    ServerRows *rows = ctx;
+    Pool *pool = backend_pool(backend);
+    Cells c = {.arena = &rows->report->arena};
+    char tx[2] = {backend_tx_status(backend), 0};
+    uint64_t since = backend_connected_us(backend);
+    cell_int(&c, backend_id(backend));
+    cell_text(&c, pool_server(pool)->name);
+    cell_slice(&c, pool_database(pool));
+    cell_slice(&c, pool_user(pool));
+    cell_text(&c, backend_state_name(backend_state(backend)));
+    cell_text(&c, tx[0] ? tx : NULL);
+    cell_int(&c, (uint64_t)backend_server_pid(backend));
+    cell_int(&c, rows->worker->options.index);
+    cell_int(&c, since ? (rows->worker->loop.now_us - since) / 1000000 : 0);
+    report_add(rows->report, c.at);
+}
+
+static void report_servers(Worker *worker, Report *report)
+{
+    ServerRows rows = {worker, report};
+    size_t cursor = 0;
+    Pool *pool;
+    while ((pool = pool_set_next(worker->pools, &cursor)))
+        pool_each_backend(pool, report_backend, &rows);
+}
+
+static void report_pools(Worker *worker, Report *report)
+{
+    size_t cursor = 0;
+    Pool *pool;
+    while ((pool = pool_set_next(worker->pools, &cursor))) {
+        const PoolStats *s = pool_stats(pool);
+        Cells c = {.arena = &report->arena};
+        cell_text(&c, pool_server(pool)->name);
+        cell_slice(&c, pool_database(pool));
+        cell_slice(&c, pool_user(pool));
+        cell_int(&c, pool_size(pool));
+        const Counter *counters[] = {&s->active, &s->idle, &s->held, &s->connecting, &s->waiting,
+                                     &s->tasks, &s->waits, &s->wait_us, &s->connects,
+                                     &s->connect_failures, &s->losses, &s->cancels, &s->parses,
+                                     &s->bytes_in, &s->bytes_out};
+        for (size_t i = 0; i < ARRAY_LEN(counters); i++)
+            cell_int(&c, counter_get(counters[i]));
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
+static void report_batches(Worker *worker, Report *report)
+{
+    static const char *const TIERS[] = {"-", "A", "B"};
+    size_t cursor = 0;
+    BatchTemplateInfo info;
+    while (batcher_next_template(worker->batcher, &cursor, &info)) {
+        Cells c = {.arena = &report->arena};
+        cell_template(&c, info.text);
+        cell_text(&c, info.pool);
+        cell_text(&c, TIERS[info.tier]);
+        cell_text(&c, batch_reason_text(info.reason)->code);
+        cell_int(&c, info.statements);
+        cell_int(&c, info.alone);
+        cell_int(&c, info.batches);
+        cell_int(&c, info.keys);
+        cell_int(&c, info.size_max);
+        cell_int(&c, info.retried);
+        cell_int(&c, info.service_p50_us);
+        cell_int(&c, info.service_p95_us);
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
+static void report_reasons(Worker *worker, Report *report)
+{
+    const BatcherStats *stats = batcher_stats(worker->batcher);
+    for (int reason = BATCH_OK + 1; reason < BATCH_REASON_COUNT; reason++) {
+        const BatchReasonText *text = batch_reason_text((BatchReason)reason);
+        uint64_t count = counter_get(&stats->reasons[reason]);
+        Cells c = {.arena = &report->arena};
+        cell_text(&c, text->code);
+        if (text->rule)
+            cell_int(&c, (uint64_t)text->rule);
+        else
+            cell_text(&c, NULL);
+        cell_int(&c, count);
+        cell_text(&c, text->help);
+        if (count && !report_add(report, c.at))
+            return;
+    }
+}
+
+static void stat_row(Report *report, const char *name, uint64_t value)
+{
+    Cells c = {.arena = &report->arena};
+    cell_text(&c, name);
+    cell_int(&c, value);
+    report_add(report, c.at);
+}
+
+static void report_stats(Worker *worker, Report *report)
+{
+    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_broadcast",
+                                                       "plans_local", "plans_probe", "plans_reject"};
+    const WorkerStats *s = &worker->stats;
+    const BatcherStats *b = batcher_stats(worker->batcher);
+    stat_row(report, "clients", counter_get(&s->clients));
+    stat_row(report, "connections", counter_get(&s->connections));
+    stat_row(report, "logins_refused", counter_get(&s->refused));
+    stat_row(report, "http_on_pg_port", counter_get(&s->http_requests));
+    stat_row(report, "bad_startups", counter_get(&s->bad_startups));
+    stat_row(report, "cancels_unknown", counter_get(&s->cancels_unknown));
+    stat_row(report, "statements", counter_get(&s->statements));
+    stat_row(report, "transactions", counter_get(&s->transactions));
+    stat_row(report, "errors", counter_get(&s->errors));
+    for (int i = 0; i < PLAN_KIND_COUNT; i++)
+        stat_row(report, PLANS[i], counter_get(&s->plans[i]));
+    stat_row(report, "batches", counter_get(&b->batches));
+    stat_row(report, "batched_statements", counter_get(&b->statements));
+    stat_row(report, "batched_keys", counter_get(&b->keys));
+    stat_row(report, "batch_alone", counter_get(&b->alone));
+    stat_row(report, "batch_retried", counter_get(&b->retried));
+    stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
+    stat_row(report, "client_bytes_out", counter_get(&s->bytes_out));
+    stat_row(report, "shapes_cached", worker->shapes.count);
+    stat_row(report, "shape_hits", worker->shapes.hits);
+    stat_row(report, "shape_misses", worker->shapes.misses);
+}
+
+static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
+    [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
+    [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
+    [REPORT_BATCH_REASONS] = report_reasons, [REPORT_STATS] = report_stats,
+};
+
+static void report_on_delivery(Mail *mail, void *owner)
+{
+    Report *report = container_of(mail, Report, mail);
+    Worker *worker = owner;
+    FILL[report->kind](worker, report);
+    report->next_worker++;
+    if (report->next_worker < worker->options.count) {
+        inbox_send(worker_inbox(worker->options.all[report->next_worker]), mail);
+        return;
+    }
+    mail->on_delivery = report->on_reply;
+    inbox_send(report->reply, mail);
+}
+
+void worker_report(Worker *const *workers, uint32_t count, Report *report)
+{
+    assert(count > 0);
+    report->next_worker = 0;
+    report->mail.on_delivery = report_on_delivery;
+    inbox_send(worker_inbox(workers[0]), &report->mail);
+}
