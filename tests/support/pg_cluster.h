@@ -70,14 +70,15 @@ static inline int pg_free_port(void)
 
 static inline bool pg_cluster_up(const PgCluster *pg)
 {
-    return pg_run("exec " PG_BIN "/pg_ctl -D %s/data -l %s/log -w -s start >/dev/null 2>&1", pg->dir,
-                  pg->dir);
+    return pg_run("exec " PG_BIN "/pg_ctl -D %s/data -l %s/log -w -s start >/dev/null 2>&1",
+                  pg->dir, pg->dir);
 }
 
 /* mode: smart, fast or immediate (as a crash). */
 static inline bool pg_cluster_down(const PgCluster *pg, const char *mode)
 {
-    return pg_run("exec " PG_BIN "/pg_ctl -D %s/data -m %s -w -s stop >/dev/null 2>&1", pg->dir, mode);
+    return pg_run("exec " PG_BIN "/pg_ctl -D %s/data -m %s -w -s stop >/dev/null 2>&1", pg->dir,
+                  mode);
 }
 
 /* `settings`: lines for postgresql.conf. */
@@ -95,7 +96,8 @@ static inline bool pg_cluster_start(PgCluster *pg, const char *settings)
     }
     pg->port = pg_free_port();
     return pg_run(PG_BIN "/initdb -D %s/data -U postgres -A trust -E UTF8 --locale=C --no-sync "
-                         ">%s/initdb.log 2>&1", pg->dir, pg->dir) &&
+                         ">%s/initdb.log 2>&1",
+                  pg->dir, pg->dir) &&
            pg_run("printf \"port=%d\\nlisten_addresses='127.0.0.1'\\n"
                   "unix_socket_directories='%s'\\nfsync=off\\nmax_connections=40\\n%s\\n\" "
                   ">> %s/data/postgresql.conf",
@@ -119,8 +121,10 @@ static inline void pg_cluster_finish(PgCluster *pg)
 /* SQL by psql, for preparing and for looking from outside. */
 static inline bool pg_sql(const PgCluster *pg, const char *sql)
 {
-    return pg_run("exec " PG_BIN "/psql -X -q -h %s -p %d -U postgres -d postgres -v ON_ERROR_STOP=1 "
-                  "-c \"%s\" >/dev/null", pg->dir, pg->port, sql);
+    return pg_run("exec " PG_BIN
+                  "/psql -X -q -h %s -p %d -U postgres -d postgres -v ON_ERROR_STOP=1 "
+                  "-c \"%s\" >/dev/null",
+                  pg->dir, pg->port, sql);
 }
 
 #endif

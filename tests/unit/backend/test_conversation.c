@@ -634,8 +634,9 @@ static void search_path_belongs_to_the_session_not_to_the_statement(void **state
 {
     /* H20: one statement text under two search_paths must see two tables. */
     World *w = world_open(pg.port);
-    query(w, "create schema x; create table x.pt as select 'x' as v; "
-             "create table pt as select 'public' as v",
+    query(w,
+          "create schema x; create table x.pt as select 'x' as v; "
+          "create table pt as select 'public' as v",
           "C(CREATE SCHEMA) C(SELECT 1) C(SELECT 1) Z(I)");
     bool ok;
     GucVector *x = guc_with(&w->gucs, NULL, SLICE("search_path"), SLICE("x"), &ok);

@@ -118,7 +118,8 @@ static World *evil_open(Evil *evil, Manner manner, Slice bytes)
     evil->port = ntohs(address.sin_port);
     assert_int_equal(pthread_create(&evil->thread, NULL, evil_main, evil), 0);
     World *w = world_open(evil->port);
-    snprintf(w->conninfo, sizeof(w->conninfo), "host=127.0.0.1 port=%d sslmode=disable", evil->port);
+    snprintf(w->conninfo, sizeof(w->conninfo), "host=127.0.0.1 port=%d sslmode=disable",
+             evil->port);
     w->config.server_connect_timeout_ms = 300;
     world_adopt(w);
     return w;
@@ -133,7 +134,7 @@ static void evil_close(Evil *evil, World *w)
 }
 
 #define BYTES(text) SLICE(text)
-#define ROW1 "T\0\0\0\x1a\0\1a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"
+#define ROW1        "T\0\0\0\x1a\0\1a\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"
 
 static void lies_cost_the_liar_its_connection(void **state)
 {
@@ -142,32 +143,32 @@ static void lies_cost_the_liar_its_connection(void **state)
         Slice bytes;
         const char *heard;
     } LIES[] = {
-        {BYTES("Z\0\0\0\3"), "lost(08006,yes)"},                 /* length below 4 */
-        {BYTES("Z\xff\xff\xff\xff"), "lost(08006,yes)"},         /* negative */
-        {BYTES("?\0\0\0\4"), "lost(08006,yes)"},                 /* unknown type */
-        {BYTES("Z\0\0\0\5I"), "lost(08006,yes)"},                /* Z and nothing before */
-        {BYTES("Z\0\0\0\5X"), "lost(08006,yes)"},                /* no such status */
-        {BYTES("C\0\0\0\6OK"), "lost(08006,yes)"},               /* tag without NUL */
-        {BYTES("C\0\0\0\7OK\0Z\0\0\0\4"), "C(OK) lost(08006,yes)"},   /* Z without status */
+        {BYTES("Z\0\0\0\3"), "lost(08006,yes)"},                        /* length below 4 */
+        {BYTES("Z\xff\xff\xff\xff"), "lost(08006,yes)"},                /* negative */
+        {BYTES("?\0\0\0\4"), "lost(08006,yes)"},                        /* unknown type */
+        {BYTES("Z\0\0\0\5I"), "lost(08006,yes)"},                       /* Z and nothing before */
+        {BYTES("Z\0\0\0\5X"), "lost(08006,yes)"},                       /* no such status */
+        {BYTES("C\0\0\0\6OK"), "lost(08006,yes)"},                      /* tag without NUL */
+        {BYTES("C\0\0\0\7OK\0Z\0\0\0\4"), "C(OK) lost(08006,yes)"},     /* Z without status */
         {BYTES("C\0\0\0\7OK\0D\0\0\0\6\0\0"), "C(OK) lost(08006,yes)"}, /* rows from nowhere */
-        {BYTES("T\0\0\0\6\xff\xff"), "lost(08006,yes)"},         /* 65,535 columns, none there */
-        {BYTES(ROW1 "D\0\0\0\6\0\0"), "T lost(08006,yes)"},      /* columns != T's */
-        {BYTES(ROW1 "D\0\0\0\n\0\1\xff\xff\xff\xfe"), "T lost(08006,yes)"},   /* length -2 */
-        {BYTES(ROW1 "D\0\0\0\n\0\1\x7f\xff\xff\xff"), "T lost(08006,yes)"},   /* beyond the end */
-        {BYTES(ROW1 "Z\0\0\0\5I"), "T lost(08006,yes)"},         /* no CommandComplete */
-        {BYTES("E\0\0\0\13SERROR\0"), "lost(08006,yes)"},        /* no SQLSTATE, no end */
-        {BYTES("E\0\0\0\5\0"), "lost(08006,yes)"},               /* an empty error */
-        {BYTES("K\0\0\0\14abcdefgh"), "lost(08006,yes)"},        /* a key in mid session */
-        {BYTES("R\0\0\0\10\0\0\0\0"), "lost(08006,yes)"},        /* welcome again */
+        {BYTES("T\0\0\0\6\xff\xff"), "lost(08006,yes)"},    /* 65,535 columns, none there */
+        {BYTES(ROW1 "D\0\0\0\6\0\0"), "T lost(08006,yes)"}, /* columns != T's */
+        {BYTES(ROW1 "D\0\0\0\n\0\1\xff\xff\xff\xfe"), "T lost(08006,yes)"}, /* length -2 */
+        {BYTES(ROW1 "D\0\0\0\n\0\1\x7f\xff\xff\xff"), "T lost(08006,yes)"}, /* beyond the end */
+        {BYTES(ROW1 "Z\0\0\0\5I"), "T lost(08006,yes)"},                    /* no CommandComplete */
+        {BYTES("E\0\0\0\13SERROR\0"), "lost(08006,yes)"}, /* no SQLSTATE, no end */
+        {BYTES("E\0\0\0\5\0"), "lost(08006,yes)"},        /* an empty error */
+        {BYTES("K\0\0\0\14abcdefgh"), "lost(08006,yes)"}, /* a key in mid session */
+        {BYTES("R\0\0\0\10\0\0\0\0"), "lost(08006,yes)"}, /* welcome again */
         {BYTES("v\0\0\0\14\0\0\0\0\0\0\0\0"), "lost(08006,yes)"},
-        {BYTES("W\0\0\0\7\0\0\0"), "lost(08006,yes)"},           /* CopyBoth */
-        {BYTES("1\0\0\0\4"), "lost(08006,yes)"},                 /* to a Query */
-        {BYTES("d\0\0\0\5x"), "lost(08006,yes)"},                /* copy data without copy */
-        {BYTES("S\0\0\0\6ab"), "lost(08006,yes)"},               /* strings without end */
+        {BYTES("W\0\0\0\7\0\0\0"), "lost(08006,yes)"}, /* CopyBoth */
+        {BYTES("1\0\0\0\4"), "lost(08006,yes)"},       /* to a Query */
+        {BYTES("d\0\0\0\5x"), "lost(08006,yes)"},      /* copy data without copy */
+        {BYTES("S\0\0\0\6ab"), "lost(08006,yes)"},     /* strings without end */
         {BYTES("A\0\0\0\4"), "lost(08006,yes)"},
         {BYTES("N\0\0\0\6xx"), "lost(08006,yes)"},
-        {BYTES("D\x3f\0\0\0"), "lost(54000,yes)"},               /* a row of 1 GB: not buffered */
-        {BYTES("Z\x3f\0\0\0"), "lost(08006,yes)"},               /* but no Z is that long */
+        {BYTES("D\x3f\0\0\0"), "lost(54000,yes)"}, /* a row of 1 GB: not buffered */
+        {BYTES("Z\x3f\0\0\0"), "lost(08006,yes)"}, /* but no Z is that long */
     };
     for (size_t i = 0; i < ARRAY_LEN(LIES); i++) {
         Evil evil;

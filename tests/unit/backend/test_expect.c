@@ -17,11 +17,16 @@ static void owe(const char *steps)
         char letter;
         Expect expect;
     } KINDS[] = {
-        {'P', {.kind = EXPECT_PARSE}},       {'B', {.kind = EXPECT_BIND}},
-        {'D', {.kind = EXPECT_DESCRIBE_PORTAL}}, {'d', {.kind = EXPECT_DESCRIBE_STATEMENT}},
-        {'E', {.kind = EXPECT_EXECUTE, .described = true}},      {'C', {.kind = EXPECT_CLOSE}},
-        {'Q', {.kind = EXPECT_QUERY}},       {'F', {.kind = EXPECT_FUNCTION}},
-        {'S', {.kind = EXPECT_SYNC}},        {'1', {.kind = EXPECT_SYNTHETIC, .answer = '1'}},
+        {'P', {.kind = EXPECT_PARSE}},
+        {'B', {.kind = EXPECT_BIND}},
+        {'D', {.kind = EXPECT_DESCRIBE_PORTAL}},
+        {'d', {.kind = EXPECT_DESCRIBE_STATEMENT}},
+        {'E', {.kind = EXPECT_EXECUTE, .described = true}},
+        {'C', {.kind = EXPECT_CLOSE}},
+        {'Q', {.kind = EXPECT_QUERY}},
+        {'F', {.kind = EXPECT_FUNCTION}},
+        {'S', {.kind = EXPECT_SYNC}},
+        {'1', {.kind = EXPECT_SYNTHETIC, .answer = '1'}},
         {'c', {.kind = EXPECT_COPY_END}},
     };
     for (; *steps; steps++)

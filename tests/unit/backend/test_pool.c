@@ -276,7 +276,7 @@ static void logins_wait_for_the_first_connection(void **state)
     world_close(w);
 }
 
-/* ---- cancel ------------------------------------------------------------------------------------ */
+/* ---- cancel --------------------------------------------------------------------------------- */
 
 /* Just sent, not yet answered. */
 static void send_off(Talk *t)
@@ -391,7 +391,7 @@ static void the_server_dies_while_a_cancel_is_under_way(void **state)
     world_close(w);
 }
 
-/* ---- abandon ----------------------------------------------------------------------------------- */
+/* ---- abandon -------------------------------------------------------------------------------- */
 
 /* Abandons what was just begun and looks whether the connection comes back clean. */
 static void abandon(World *w, Talk *t)

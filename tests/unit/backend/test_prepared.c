@@ -126,8 +126,9 @@ static void the_way_between_two_vectors(void **state)
     transition(bob, app, "RESET \"role\"; SET \"app\".\"user\"\"id\" TO '42'; SET \"role\" TO bob");
     transition(app, plain, "RESET \"role\"; RESET \"datestyle\"");
     transition(sesame, bob, "RESET \"role\"; RESET \"session_authorization\"; SET \"role\" TO bob");
-    transition(NULL, sesame, "SET \"datestyle\" TO iso, dmy; "
-                             "SET \"session_authorization\" TO 'eve'; SET \"role\" TO bob");
+    transition(NULL, sesame,
+               "SET \"datestyle\" TO iso, dmy; "
+               "SET \"session_authorization\" TO 'eve'; SET \"role\" TO bob");
     GucVector *all[] = {iso, bob, app, plain, sesame};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         guc_release(&gucs, all[i]);
