@@ -100,7 +100,7 @@ typedef enum ShapeTrait {
      * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, currval ... */
     SHAPE_LEAVES_STATE = 1 << 27,
     SHAPE_HAS_NULL_KEY_TEST = 1 << 28, /* `column IS NULL` is an AND-term somewhere */
-    SHAPE_HAS_SRF_TARGET = 1 << 29   /* reserved: known only with the catalog */
+    SHAPE_READS_STATE = 1 << 29      /* currval(), lastval(): what nextval() left on this session */
 } ShapeTrait;
 
 typedef struct ShapeName {
