@@ -21,15 +21,15 @@
 #include "core/slab.h"
 
 #define JUDGEMENTS_MAX 4096
-#define TEMPLATES_MAX 4096
-#define GROUPS_MAX 8192
-#define GROUP_KEY_MAX ((size_t)4096) /* bytes of what must be equal: literals and parameters */
-#define PARAMS_MAX 64 /* of a batched statement */
-#define STRIKES_MAX 3
-#define DISTRUST_US ((uint64_t)60 * 1000 * 1000)
-#define RELEARN_US ((uint64_t)1000 * 1000)
+#define TEMPLATES_MAX  4096
+#define GROUPS_MAX     8192
+#define GROUP_KEY_MAX  ((size_t)4096) /* bytes of what must be equal: literals and parameters */
+#define PARAMS_MAX     64             /* of a batched statement */
+#define STRIKES_MAX    3
+#define DISTRUST_US    ((uint64_t)60 * 1000 * 1000)
+#define RELEARN_US     ((uint64_t)1000 * 1000)
 /* A batch that is out for longer does not hold up the next one, up to so many in flight. */
-#define LATE_US ((uint64_t)10 * 1000)
+#define LATE_US           ((uint64_t)10 * 1000)
 #define LATE_INFLIGHT_MAX 8
 
 typedef struct Judgement Judgement;
@@ -49,7 +49,7 @@ typedef struct JudgementKey {
 } JudgementKey;
 
 struct Judgement {
-    List lru; /* batcher->judgements_lru, longest unused first; unlinked when retired */
+    List lru;         /* batcher->judgements_lru, longest unused first; unlinked when retired */
     JudgementKey key; /* references on shape and gucs; oids owned */
     char *pool_name;  /* owned, for SHOW */
     uint32_t database;
@@ -58,7 +58,7 @@ struct Judgement {
     PolicyVerdict verdict; /* `table` is NULL here: it ends with the topology */
     uint32_t templates;
     uint32_t strikes; /* batches that failed although every member was fine alone */
-    uint64_t seen; /* statements that asked while it said no */
+    uint64_t seen;    /* statements that asked while it said no */
 };
 
 typedef enum TemplateState {
@@ -73,10 +73,10 @@ struct Template {
     List lru; /* batcher->templates_lru, or retired_templates */
     Judgement *judgement;
     uint64_t hash;
-    Slice key;     /* judgement and literals */
-    int state;     /* TemplateState */
+    Slice key; /* judgement and literals */
+    int state; /* TemplateState */
     BatchReason reason;
-    bool retired;  /* out of the map; freed with its last group and task */
+    bool retired; /* out of the map; freed with its last group and task */
     uint64_t trust_us;
     uint32_t groups;
     Arena arena;
@@ -117,9 +117,11 @@ struct Group {
     List batches; /* Batches SENT or with members that run alone */
     uint32_t batch_count;
     uint32_t inflight; /* those of them that hold a slot */
-    WireFormats formats; /* for the batch's Bind: binary for the first column, the members' behind */
-    Slice portal_frame;  /* RowDescription as a Describe of a member's portal gets it */
-    Slice expected; /* body of the batch's RowDescription once it was checked; malloc'ed, or empty */
+    WireFormats
+        formats;        /* for the batch's Bind: binary for the first column, the members' behind */
+    Slice portal_frame; /* RowDescription as a Describe of a member's portal gets it */
+    Slice
+        expected; /* body of the batch's RowDescription once it was checked; malloc'ed, or empty */
     Arena arena;
 };
 
@@ -142,8 +144,8 @@ typedef struct Member {
     Sink *up;   /* its sink */
     Group *group;
     Batch *batch;
-    Task alone; /* the same steps, when it runs alone */
-    bool failed; /* alone, too */
+    Task alone;       /* the same steps, when it runs alone */
+    bool failed;      /* alone, too */
     size_t forwarded; /* bytes of its answer, alone */
     uint64_t added_us;
     uint32_t slot;
@@ -155,8 +157,8 @@ typedef struct Member {
 /* Rows of one key: a chain through the batch's entries, in order of arrival. */
 typedef struct Slot {
     uint32_t first, last, rows; /* entry numbers + 1; 0 none */
-    uint32_t offset, len; /* where the key stands in `request` (tier A) */
-    const Member *member; /* while the batch is being made */
+    uint32_t offset, len;       /* where the key stands in `request` (tier A) */
+    const Member *member;       /* while the batch is being made */
     uint64_t hash;
 } Slot;
 
@@ -185,7 +187,7 @@ struct Batch {
     uint32_t member_count;
     bool slot_held;
     bool retrying, retry_failed;
-    bool blamed; /* if all members are fine alone, the batch was at fault */
+    bool blamed;         /* if all members are fine alone, the batch was at fault */
     BatchReason trouble; /* why the answer is not used */
     bool described, completed;
     uint64_t sent_us;
@@ -246,8 +248,8 @@ void learn_start(Batcher *batcher, Template *template, const BatchCandidate *can
 
 /* Writes to batcher->key what members of a group must have in common. *ret_template_len: how much
  * of it the template is found by. */
-BatchReason group_key(Batcher *batcher, const Judgement *judgement,
-                      const BatchCandidate *candidate, size_t *ret_template_len) MUST_USE;
+BatchReason group_key(Batcher *batcher, const Judgement *judgement, const BatchCandidate *candidate,
+                      size_t *ret_template_len) MUST_USE;
 bool group_equal(const void *group, const void *key);
 Group *group_find(Batcher *batcher);
 Group *group_make(Batcher *batcher, Template *template, const BatchCandidate *candidate,
@@ -272,7 +274,7 @@ void member_emit(Member *member, uint8_t type, Slice whole);
 void member_finish(Member *member, char tx_status);
 void member_lose(Member *member, const Error *err, bool maybe_executed);
 void member_cancelled(Member *member); /* 57014 */
-void member_forget(Member *member); /* without a call */
+void member_forget(Member *member);    /* without a call */
 /* Runs it by its own steps. */
 void member_run_alone(Member *member);
 void member_free(Batcher *batcher, Member *member);

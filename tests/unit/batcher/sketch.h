@@ -34,8 +34,8 @@ typedef struct Sketch {
 static inline CatalogTable *sketch_table(Sketch *s, const char *name, uint32_t columns)
 {
     CatalogTable *table = arena_new(&s->catalog->arena, CatalogTable);
-    *table = (CatalogTable){.schema = SLICE("public"), .name = slice_str(name), .kind = 'r',
-                            .persistence = 'p'};
+    *table = (CatalogTable){
+        .schema = SLICE("public"), .name = slice_str(name), .kind = 'r', .persistence = 'p'};
     table->columns = arena_array(&s->catalog->arena, CatalogColumn, columns);
     assert_true(catalog_add_table(s->catalog, table));
     return table;
@@ -46,9 +46,14 @@ static inline CatalogColumn *sketch_column(CatalogTable *table, const char *name
 {
     bool image = oid != WIRE_OID_BPCHAR && oid != WIRE_OID_NUMERIC;
     table->columns[table->column_count] =
-        (CatalogColumn){.name = slice_str(name), .type_oid = oid, .typmod = -1,
-                        .number = (int16_t)(table->column_count + 1), .equal_image = image,
-                        .deterministic = true, .indexed_alone = indexed, .unique_alone = unique,
+        (CatalogColumn){.name = slice_str(name),
+                        .type_oid = oid,
+                        .typmod = -1,
+                        .number = (int16_t)(table->column_count + 1),
+                        .equal_image = image,
+                        .deterministic = true,
+                        .indexed_alone = indexed,
+                        .unique_alone = unique,
                         .plain_type = true};
     return &table->columns[table->column_count++];
 }
@@ -57,8 +62,11 @@ static inline void sketch_function(Sketch *s, const char *name, char volatility,
                                    bool set)
 {
     CatalogFunction *f = arena_new(&s->catalog->arena, CatalogFunction);
-    *f = (CatalogFunction){.schema = SLICE("pg_catalog"), .name = slice_str(name),
-                           .volatility = volatility, .kind = kind, .set_returning = set};
+    *f = (CatalogFunction){.schema = SLICE("pg_catalog"),
+                           .name = slice_str(name),
+                           .volatility = volatility,
+                           .kind = kind,
+                           .set_returning = set};
     assert_true(catalog_add_function(s->catalog, f));
 }
 
@@ -144,9 +152,13 @@ static inline void sketch_read(Sketch *s, const char *sql)
     if (s->reading.shape)
         shape_release(&s->shapes, s->reading.shape);
     assert_true(shape_read(&s->shapes, slice_str(sql), true, true, &s->arena, &s->reading));
-    s->input = (PolicyInput){.shape = s->reading.shape, .topology = &s->topology,
-                             .user = SLICE("alice"), .search_path = SLICE("\"$user\", public"),
-                             .hint = s->reading.hint, .autocommit = true, .values_may_vary = true};
+    s->input = (PolicyInput){.shape = s->reading.shape,
+                             .topology = &s->topology,
+                             .user = SLICE("alice"),
+                             .search_path = SLICE("\"$user\", public"),
+                             .hint = s->reading.hint,
+                             .autocommit = true,
+                             .values_may_vary = true};
 }
 
 #endif

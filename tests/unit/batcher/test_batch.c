@@ -155,7 +155,8 @@ static void test_answers_equal_the_direct_ones(void **state)
         " where p.user_id = %d order by p.id",
         "select u.name, (select count(*) from posts p where p.user_id = u.id) from users u"
         " where u.id = %d",
-        "select name from users u where id = %d and exists (select 1 from posts where user_id = u.id)",
+        "select name from users u where id = %d and exists (select 1 from posts where user_id = "
+        "u.id)",
         "select id from users where born = '2000-01-02' and org = %d order by id",
         "select id from users where id = -%d",
         "select v from tenants where tenant = 2 and id = %d",
@@ -272,7 +273,8 @@ static void test_notices_end_batching(void **state)
     apart(sql, BATCH_DISTRUSTED);
 }
 
-/* ---- extended protocol ------------------------------------------------------------------------- */
+/* ---- extended protocol -------------------------------------------------------------------------
+ */
 
 static void run_extended(const char *sql, const char *steps, Param (*params)[2], size_t param_count,
                          int count, WireFormats results)
@@ -323,8 +325,8 @@ static void test_extended_answers_equal_the_direct_ones(void **state)
             uint64_t before = batched(h);
             run_extended(cases[i].sql, cases[i].steps, mine, cases[i].count, n, formats[f]);
             if (batched(h) != before + (uint64_t)n)
-                fail_msg("not batched (%s): %s",
-                         batch_reason_text(crowd.clients[0]->reason)->code, cases[i].sql);
+                fail_msg("not batched (%s): %s", batch_reason_text(crowd.clients[0]->reason)->code,
+                         cases[i].sql);
             compare_all();
             dismiss();
         }
@@ -353,7 +355,8 @@ static void test_extended_odd_ones_run_alone(void **state)
     dismiss();
 }
 
-/* ---- going away -------------------------------------------------------------------------------- */
+/* ---- going away --------------------------------------------------------------------------------
+ */
 
 /* A cancelled client would wait, or others of its batch would be cancelled with it. */
 static void test_cancel_hits_one_member(void **state)
@@ -450,7 +453,8 @@ static void test_a_lost_connection_is_survived(void **state)
     dismiss();
 }
 
-/* ---- change ------------------------------------------------------------------------------------ */
+/* ---- change ------------------------------------------------------------------------------------
+ */
 
 /* After DDL a client would be told of columns that the rows do not have. */
 static void test_ddl_before_the_catalog_is_read_again(void **state)
@@ -493,7 +497,8 @@ static void test_serializable_is_never_batched(void **state)
     client_free(c);
     guc_release(&h->gucs, gucs);
 
-    assert_true(pg_sql(&pg, "alter role postgres set default_transaction_isolation = serializable"));
+    assert_true(
+        pg_sql(&pg, "alter role postgres set default_transaction_isolation = serializable"));
     Harbour *other = harbour_open(&pg);
     for (int i = 0; i < 2; i++) {
         c = client(other, sql);
@@ -518,8 +523,8 @@ static void test_templates_are_shown(void **state)
     size_t cursor = 0;
     int good = 0, bad = 0;
     while (batcher_next_template(h->batcher, &cursor, &info)) {
-        good += info.reason == BATCH_OK && info.tier == BATCH_TIER_KEYS &&
-                info.size_max == KEY_N && info.keys == 9;
+        good += info.reason == BATCH_OK && info.tier == BATCH_TIER_KEYS && info.size_max == KEY_N &&
+                info.keys == 9;
         bad += info.reason == BATCH_FUNCTION;
     }
     assert_int_equal(good, 1);

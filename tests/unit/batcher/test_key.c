@@ -10,7 +10,7 @@ typedef struct Row {
 } Row;
 
 #define OK(type, bytes) BATCH_OK, type, bytes, sizeof(bytes) - 1
-#define NO BATCH_KEY_VALUE, 0, "", 0
+#define NO              BATCH_KEY_VALUE, 0, "", 0
 
 static const Row ROWS[] = {
     {"select 1 from users where id = 7", OK(WIRE_OID_INT4, "\0\0\0\7")},
@@ -18,8 +18,7 @@ static const Row ROWS[] = {
     {"select 1 from users where id = -1", OK(WIRE_OID_INT4, "\xff\xff\xff\xff")},
     {"select 1 from users where id = 2147483647", OK(WIRE_OID_INT4, "\x7f\xff\xff\xff")},
     {"select 1 from users where id = 2147483648", OK(WIRE_OID_INT8, "\0\0\0\0\x80\0\0\0")},
-    {"select 1 from users where id = -2147483648",
-     OK(WIRE_OID_INT8, "\xff\xff\xff\xff\x80\0\0\0")},
+    {"select 1 from users where id = -2147483648", OK(WIRE_OID_INT8, "\xff\xff\xff\xff\x80\0\0\0")},
     {"select 1 from users where org = 7", OK(WIRE_OID_INT4, "\0\0\0\7")},
     {"select 1 from users where id = ' 7 '", OK(WIRE_OID_INT4, "\0\0\0\7")},
     {"select 1 from users where org = '7'", OK(WIRE_OID_INT8, "\0\0\0\0\0\0\0\7")},

@@ -144,8 +144,8 @@ static void test_role_moves_the_search_path(void **state)
 {
     Sketch *s = *state;
     CatalogTable *table = arena_new(&s->catalog->arena, CatalogTable);
-    *table = (CatalogTable){.schema = SLICE("bob"), .name = SLICE("users"), .kind = 'v',
-                            .persistence = 'p'};
+    *table = (CatalogTable){
+        .schema = SLICE("bob"), .name = SLICE("users"), .kind = 'v', .persistence = 'p'};
     assert_true(catalog_add_table(s->catalog, table));
     sketch_read(s, PLAIN);
     assert_int_equal(policy_judge(&s->input).reason, BATCH_OK);

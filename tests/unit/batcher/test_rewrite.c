@@ -8,8 +8,8 @@
     ") WITH ORDINALITY AS \"_shoal_k\"(" names ", \"_shoal_o\") CROSS JOIN LATERAL (" original     \
     "\nOFFSET 0) AS \"_shoal_s\""
 #define ONE(type) "pg_catalog.unnest($1::pg_catalog." type "[])"
-#define K1 " \"_shoal_k\".\"_shoal_a1\""
-#define K2 " \"_shoal_k\".\"_shoal_a2\""
+#define K1        " \"_shoal_k\".\"_shoal_a1\""
+#define K2        " \"_shoal_k\".\"_shoal_a2\""
 
 static const struct {
     const char *sql, *a, *b; /* NULL: cannot be rewritten in this tier */
@@ -42,8 +42,7 @@ static const struct {
      B(ONE("int4") ", pg_catalog.unnest($2::pg_catalog.int4[])", "\"_shoal_a1\", \"_shoal_a2\"",
        "select 1 from tenants where tenant = " K1 " and id = " K2)},
     {"select name, $1 + 1, $2 from users where id = $1", NULL,
-     B(ONE("int4"), "\"_shoal_a1\"",
-       "select name, " K1 " + 1, $2 from users where id = " K1)},
+     B(ONE("int4"), "\"_shoal_a1\"", "select name, " K1 " + 1, $2 from users where id = " K1)},
     {"select name from users where id = $1 and name = $2",
      "select id AS \"_shoal_key\", name from users where id = ANY($1::pg_catalog.int4[])"
      " and name = $2",
@@ -61,7 +60,8 @@ static void check(Sketch *s, size_t row, bool (*rewrite)(const RewriteInput *, B
     PolicyVerdict verdict = policy_judge(&s->input);
     assert_int_equal(verdict.reason, BATCH_OK);
     assert_int_equal(key_plan_make(s->input.shape, &verdict, s->reading.literals, oids,
-                                   s->input.shape->param_max, keys), BATCH_OK);
+                                   s->input.shape->param_max, keys),
+                     BATCH_OK);
     RewriteInput input = {slice_str(ROWS[row].sql), s->input.shape, keys, verdict.key_count};
     Buf sql;
     buf_init(&sql, 1 << 16);
@@ -88,15 +88,18 @@ static void test_texts(void **state)
 /* A text that is not the shape's own must not be cut at the shape's places. */
 static void test_foreign_texts_are_refused(void **state)
 {
-    static const char *const texts[] = {"", ";", "select 1", "select name from users where id = 'x",
+    static const char *const texts[] = {"",
+                                        ";",
+                                        "select 1",
+                                        "select name from users where id = 'x",
                                         "select name from users where id = x",
                                         "select name from users where id = 1; select 2"};
     Sketch *s = *state;
     KeyPlan keys[KEY_COUNT_MAX];
     sketch_read(s, "select name from users where id = 1");
     PolicyVerdict verdict = policy_judge(&s->input);
-    assert_int_equal(
-        key_plan_make(s->input.shape, &verdict, s->reading.literals, NULL, 0, keys), BATCH_OK);
+    assert_int_equal(key_plan_make(s->input.shape, &verdict, s->reading.literals, NULL, 0, keys),
+                     BATCH_OK);
     Buf sql;
     buf_init(&sql, 1 << 16);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
