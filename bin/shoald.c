@@ -142,15 +142,16 @@ static uint32_t worker_count_of(const Config *config)
     return MIN(count, PUBLISHED_READERS_MAX);
 }
 
-/* Blocked before the first thread: all inherit it. libev unblocks what the control loop watches. */
-static void signals_block(void)
+/* Blocked before the first thread, so that all inherit it; unblocked in the control thread alone,
+ * when its loop watches them and the others run. */
+static void signals_mask(int how)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(how, &set, NULL);
 }
 
 static void on_stop_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
@@ -223,6 +224,7 @@ static void shoald_on_ready(void *ctx)
         }
         shoald->started++;
     }
+    signals_mask(SIG_UNBLOCK);
     fprintf(stderr, "shoald: ready on %s:%d\n", config->listen, config->port);
 }
 
@@ -263,7 +265,7 @@ static int shoald_run(Shoald *shoald, Config *config)
     Error err;
     bool ok = false;
     descriptors_raise();
-    signals_block();
+    signals_mask(SIG_BLOCK);
     published_init(&shoald->topologies, topology_destroy);
     if (!tls_context_make(config, &shoald->tls, &err)) {
         config_free(config);
