@@ -119,17 +119,10 @@ void batcher_destroy(Batcher *batcher)
     free(batcher);
 }
 
-/* Pools that are not in the new configuration may end: what waits here goes to them before. */
+/* Templates of older catalogs are judged again when they are next asked for. */
 void batcher_adopt(Batcher *batcher, const Topology *topology)
 {
     const Config *config = topology->config;
-    if (batcher->topology)
-        LIST_EACH (it, &batcher->groups_lru) {
-            Group *group = list_entry(it, Group, lru);
-            while (group->queued)
-                batch_close(batcher, group);
-        }
-    batcher->topology = topology;
     batcher->batch_max = MAX(config->batch_max, 1);
     batcher->inflight_max = MAX(config->batch_inflight_max, 1);
     batcher->bytes_max = config->batch_bytes_max;

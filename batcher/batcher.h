@@ -14,6 +14,7 @@
  * is policy.c, pure. Each answer equals the direct one byte for byte; on any error all members run
  * alone, so that only the guilty one fails, with its own text.
  *
+ *   Judgement  (shape, pool, GucVector): the policy's verdict
  *   Template   one statement text (keys cut out) on one pool under one GucVector: verdict,
  * rewritten SQL, the original's RowDescription, statistics Group      Template x parameter/result
  * formats: queue of members, batches in flight Batch      members of one statement sent: COLLECTING
@@ -62,7 +63,8 @@ void batcher_adopt(Batcher *batcher, const Topology *topology);
 /* BATCH_OK: the batcher has the task and its sink will hear the same frames as from a backend.
  * Otherwise nothing happened: the caller submits it to the pool; the reason was counted. */
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task);
-/* For a task in state MEMBER. */
+/* For a task in state MEMBER, which it stays from batcher_add until it is DONE, even when it runs
+ * alone: what is in the pool then is a task of the batcher's own. Harmless in other states. */
 void batcher_cancel(Batcher *batcher, Task *task);  /* answered 57014 at once */
 void batcher_abandon(Batcher *batcher, Task *task); /* no more calls to its sink */
 

@@ -206,7 +206,6 @@ struct Batcher {
     PreparedSet *prepared;
     GucSet *gucs;
     ShapeCache *shapes;
-    const Topology *topology;
     uint32_t batch_max, inflight_max, rows_max;
     uint64_t bytes_max;
     Map judgements, templates, groups;
