@@ -5,20 +5,19 @@
  *   client 2  SELECT name FROM users WHERE id = 42  ┼─> one Batch ──────────┼ row of 42 -> client 2
  *   client 3  SELECT name FROM users WHERE id = 7   ┘   ... = ANY('{7,42}') └ row of 7  -> client 3
  *
- * No timer anywhere: while fewer than `batch_inflight_max` batches of a group are in flight, what
- * was collected in this turn goes out at the turn's end, even alone (and then unmodified);
- * otherwise it waits for the running batch to come back. Light load means no delay, heavy load
- * means large batches.
+ * No timer anywhere: while fewer than `batch_inflight_max` batches of a group are in flight, what was
+ * collected in this turn goes out at the turn's end, even alone (and then unmodified); otherwise it
+ * waits for the running batch to come back. Light load means no delay, heavy load means large batches.
  *
- * The contract (which statements may travel together: 20 rules) is docs/batching.md; the decision
- * is policy.c, pure. Each answer equals the direct one byte for byte; on any error all members run
+ * The contract (which statements may travel together: 20 rules) is docs/batching.md; the decision is
+ * policy.c, pure. Each answer equals the direct one byte for byte; on any error all members run
  * alone, so that only the guilty one fails, with its own text.
  *
- *   Judgement  (shape, pool, GucVector): the policy's verdict
- *   Template   one statement text (keys cut out) on one pool under one GucVector: verdict,
- * rewritten SQL, the original's RowDescription, statistics Group      Template x parameter/result
- * formats: queue of members, batches in flight Batch      members of one statement sent: COLLECTING
- * -> SENT -> SPLITTING -> DONE | RETRY_SINGLY
+ *   Judgement  the policy's verdict on a statement (keys cut out) from one pool under one GucVector
+ *   Template   Judgement x literals that are no keys: the original's description, the rewritten SQL
+ *   Group      Template x parameters that are no keys, formats: queue of members, batches in flight
+ *   Batch      members of one statement sent: COLLECTING -> SENT -> SPLITTING -> DONE,
+ *              or SINGLY, each by its own steps
  */
 #ifndef SHOAL_BATCHER_BATCHER_H
 #define SHOAL_BATCHER_BATCHER_H
@@ -30,22 +29,22 @@
 typedef struct Batcher Batcher;
 
 typedef struct BatcherStats {
-    Counter statements;                  /* members that came back through a batch of two or more */
-    Counter alone;                       /* members sent alone because nobody else was there */
-    Counter batches;                     /* statements sent for two or more members */
-    Counter keys;                        /* keys in them: duplicates counted once */
-    Counter retried;                     /* members run alone after an error of their batch */
+    Counter statements; /* members that came back through a batch of two or more */
+    Counter alone; /* members sent alone because nobody else was there */
+    Counter batches; /* statements sent for two or more members */
+    Counter keys; /* keys in them: duplicates counted once */
+    Counter retried; /* members run alone after an error of their batch */
     Counter reasons[BATCH_REASON_COUNT]; /* statements not batched, by reason */
-    Histogram size;                      /* members per batch, batches of one included */
-    Histogram wait_us;                   /* from batcher_add to sending */
-    Histogram service_us;                /* from sending to the last answer */
+    Histogram size; /* members per batch, batches of one included */
+    Histogram wait_us; /* from batcher_add to sending */
+    Histogram service_us; /* from sending to the last answer */
 } BatcherStats;
 
 /* A statement that the planner sent to one shard, with all that decides whether it may be batched.
  * Everything is borrowed until the task is DONE. */
 typedef struct BatchCandidate {
     PolicyInput policy; /* shape, catalog, session facts */
-    Slice text;         /* the statement as the client wrote it */
+    Slice text; /* the statement as the client wrote it */
     const ShapeLiteral *literals;
     const uint32_t *param_oids; /* declared types, 0 = to be inferred */
     uint32_t param_oid_count;
@@ -65,7 +64,7 @@ void batcher_adopt(Batcher *batcher, const Topology *topology);
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task);
 /* For a task in state MEMBER, which it stays from batcher_add until it is DONE, even when it runs
  * alone: what is in the pool then is a task of the batcher's own. Harmless in other states. */
-void batcher_cancel(Batcher *batcher, Task *task);  /* answered 57014 at once */
+void batcher_cancel(Batcher *batcher, Task *task); /* answered 57014 at once */
 void batcher_abandon(Batcher *batcher, Task *task); /* no more calls to its sink */
 
 /* Turn-end hook, before the pools': closes what is due. */

@@ -24,7 +24,7 @@
 #define TEMPLATES_MAX  4096
 #define GROUPS_MAX     8192
 #define GROUP_KEY_MAX  ((size_t)4096) /* bytes of what must be equal: literals and parameters */
-#define PARAMS_MAX     64             /* of a batched statement */
+#define PARAMS_MAX     64 /* of a batched statement */
 #define STRIKES_MAX    3
 #define DISTRUST_US    ((uint64_t)60 * 1000 * 1000)
 #define RELEARN_US     ((uint64_t)1000 * 1000)
@@ -49,23 +49,23 @@ typedef struct JudgementKey {
 } JudgementKey;
 
 struct Judgement {
-    List lru;         /* batcher->judgements_lru, longest unused first; unlinked when retired */
+    List lru; /* batcher->judgements_lru, longest unused first; unlinked when retired */
     JudgementKey key; /* references on shape and gucs; oids owned */
-    char *pool_name;  /* owned, for SHOW */
+    char *pool_name; /* owned, for SHOW */
     uint32_t database;
     const Catalog *catalog; /* only compared */
     uint64_t catalog_version;
     PolicyVerdict verdict; /* `table` is NULL here: it ends with the topology */
     uint32_t templates;
     uint32_t strikes; /* batches that failed although every member was fine alone */
-    uint64_t seen;    /* statements that asked while it said no */
+    uint64_t seen; /* statements that asked while it said no */
 };
 
 typedef enum TemplateState {
-    TEMPLATE_NEW,       /* seen, not asked about yet */
-    TEMPLATE_LEARNING,  /* Parse and Describe are on their way */
-    TEMPLATE_READY,     /* batches */
-    TEMPLATE_REFUSED,   /* `reason`, until the catalog changes */
+    TEMPLATE_NEW, /* seen, not asked about yet */
+    TEMPLATE_LEARNING, /* Parse and Describe are on their way */
+    TEMPLATE_READY, /* batches */
+    TEMPLATE_REFUSED, /* `reason`, until the catalog changes */
     TEMPLATE_DISTRUSTED /* until `trust_us`, then learned anew */
 } TemplateState;
 
@@ -118,7 +118,7 @@ struct Group {
     uint32_t batch_count;
     uint32_t inflight; /* those of them that hold a slot */
     WireFormats
-        formats;        /* for the batch's Bind: binary for the first column, the members' behind */
+        formats; /* for the batch's Bind: binary for the first column, the members' behind */
     Slice portal_frame; /* RowDescription as a Describe of a member's portal gets it */
     Slice
         expected; /* body of the batch's RowDescription once it was checked; malloc'ed, or empty */
@@ -136,29 +136,29 @@ typedef enum MemberState { MEMBER_QUEUED, MEMBER_BATCHED, MEMBER_ALONE, MEMBER_G
 
 typedef struct Member {
     Sink place; /* stands in task->sink as long as the task is ours: so we are found by it */
-    Sink sink;  /* of `alone` */
+    Sink sink; /* of `alone` */
     List link;
     int state;
     Batcher *batcher;
     Task *task; /* the client's */
-    Sink *up;   /* its sink */
+    Sink *up; /* its sink */
     Group *group;
     Batch *batch;
-    Task alone;       /* the same steps, when it runs alone */
-    bool failed;      /* alone, too */
+    Task alone; /* the same steps, when it runs alone */
+    bool failed; /* alone, too */
     size_t forwarded; /* bytes of its answer, alone */
     uint64_t added_us;
     uint32_t slot;
     uint8_t *big; /* owned; key values that do not fit `small` */
-    Slice key;    /* per key int32 length and bytes, as in a binary array */
+    Slice key; /* per key int32 length and bytes, as in a binary array */
     uint8_t small[48];
 } Member;
 
 /* Rows of one key: a chain through the batch's entries, in order of arrival. */
 typedef struct Slot {
     uint32_t first, last, rows; /* entry numbers + 1; 0 none */
-    uint32_t offset, len;       /* where the key stands in `request` (tier A) */
-    const Member *member;       /* while the batch is being made */
+    uint32_t offset, len; /* where the key stands in `request` (tier A) */
+    const Member *member; /* while the batch is being made */
     uint64_t hash;
 } Slot;
 
@@ -187,7 +187,7 @@ struct Batch {
     uint32_t member_count;
     bool slot_held;
     bool retrying, retry_failed;
-    bool blamed;         /* if all members are fine alone, the batch was at fault */
+    bool blamed; /* if all members are fine alone, the batch was at fault */
     BatchReason trouble; /* why the answer is not used */
     bool described, completed;
     uint64_t sent_us;
@@ -216,7 +216,7 @@ struct Batcher {
     List gone_members, gone_batches; /* freed at the end of the turn */
     List free_batches;
     uint32_t free_batch_count;
-    Buf key;       /* scratch: a group's key */
+    Buf key; /* scratch: a group's key */
     Arena scratch; /* scratch: one batcher_add */
     BatcherStats stats;
 };
@@ -224,7 +224,7 @@ struct Batcher {
 /* ---- template.c ------------------------------------------------------------------------------ */
 
 bool judgement_equal(const void *judgement, const void *key); /* a JudgementKey */
-bool template_equal(const void *template, const void *key);   /* a Slice, as for groups */
+bool template_equal(const void *template, const void *key); /* a Slice, as for groups */
 /* The judgement of a statement, made when it is new or the catalog has changed; NULL: no memory. */
 Judgement *judgement_get(Batcher *batcher, const BatchCandidate *candidate) MUST_USE;
 void judgement_retire(Batcher *batcher, Judgement *judgement);
@@ -273,7 +273,7 @@ void member_emit(Member *member, uint8_t type, Slice whole);
 void member_finish(Member *member, char tx_status);
 void member_lose(Member *member, const Error *err, bool maybe_executed);
 void member_cancelled(Member *member); /* 57014 */
-void member_forget(Member *member);    /* without a call */
+void member_forget(Member *member); /* without a call */
 /* Runs it by its own steps. */
 void member_run_alone(Member *member);
 void member_free(Batcher *batcher, Member *member);

@@ -1,11 +1,9 @@
 /*
  * group.c - who may share one statement: equal in everything but the keys.
  *
- *     key   | judgement | literals that are no keys | parameters that are no keys | result formats
- * |
- *           |<---- the template is found by this -->| |
- *           |<------------------------- the group is found by this
- * -------------------------------->|
+ *     key   | judgement | literals that are no keys | parameters that are no keys | result formats |
+ *           |<---- the template is found by this -->|                                              |
+ *           |<------------------------- the group is found by this -------------------------------->|
  */
 #include "batcher/batcher_internal.h"
 

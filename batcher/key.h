@@ -39,9 +39,9 @@ typedef struct KeyPlan {
     KeySource source;
     uint32_t index; /* of the literal, or the parameter counted from 0 */
     bool negative;
-    uint16_t equal;          /* in shape->equals */
+    uint16_t equal; /* in shape->equals */
     const KeyTypeInfo *type; /* of the elements */
-    uint32_t array_param;    /* $n of the batch statement that carries the array, from 1 */
+    uint32_t array_param; /* $n of the batch statement that carries the array, from 1 */
 } KeyPlan;
 
 /* Plans the keys that the policy chose. `param_oids`: what PostgreSQL said the parameters are.

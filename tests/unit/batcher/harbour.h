@@ -56,7 +56,7 @@ typedef struct Client {
     BindMessage bind;
     bool extended;
     GucVector *gucs; /* borrowed */
-    Buf heard;       /* every frame; ReadyForQuery as a frame of its own */
+    Buf heard; /* every frame; ReadyForQuery as a frame of its own */
     uint32_t rows;
     bool over, lost;
     Error err;
@@ -65,8 +65,7 @@ typedef struct Client {
     void *ctx;
 } Client;
 
-/* ---- the catalog, as the control thread reads it -----------------------------------------------
- */
+/* ---- the catalog, as the control thread reads it ----------------------------------------------- */
 
 static inline Slice cell(Arena *arena, const PGresult *result, int row, int column)
 {
@@ -185,8 +184,7 @@ static inline Catalog *load_catalog(const PgCluster *pg, uint64_t version)
     return catalog;
 }
 
-/* ---- the worker --------------------------------------------------------------------------------
- */
+/* ---- the worker -------------------------------------------------------------------------------- */
 
 static inline void harbour_turn_end(void *ctx)
 {
@@ -297,8 +295,7 @@ static inline void wait_ms(Harbour *h, unsigned ms)
     (void)harbour_until(h, time_is_up, &end_us);
 }
 
-/* ---- clients -----------------------------------------------------------------------------------
- */
+/* ---- clients ----------------------------------------------------------------------------------- */
 
 static inline void client_on_frame(Sink *sink, Task *task, const Frame *frame)
 {

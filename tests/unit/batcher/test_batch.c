@@ -273,8 +273,7 @@ static void test_notices_end_batching(void **state)
     apart(sql, BATCH_DISTRUSTED);
 }
 
-/* ---- extended protocol -------------------------------------------------------------------------
- */
+/* ---- extended protocol ------------------------------------------------------------------------- */
 
 static void run_extended(const char *sql, const char *steps, Param (*params)[2], size_t param_count,
                          int count, WireFormats results)
@@ -355,8 +354,7 @@ static void test_extended_odd_ones_run_alone(void **state)
     dismiss();
 }
 
-/* ---- going away --------------------------------------------------------------------------------
- */
+/* ---- going away -------------------------------------------------------------------------------- */
 
 /* A cancelled client would wait, or others of its batch would be cancelled with it. */
 static void test_cancel_hits_one_member(void **state)
@@ -453,8 +451,7 @@ static void test_a_lost_connection_is_survived(void **state)
     dismiss();
 }
 
-/* ---- change ------------------------------------------------------------------------------------
- */
+/* ---- change ------------------------------------------------------------------------------------ */
 
 /* After DDL a client would be told of columns that the rows do not have. */
 static void test_ddl_before_the_catalog_is_read_again(void **state)
