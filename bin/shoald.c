@@ -142,15 +142,16 @@ static uint32_t worker_count_of(const Config *config)
     return MIN(count, PUBLISHED_READERS_MAX);
 }
 
-/* Blocked before the first thread: all inherit it. libev unblocks what the control loop watches. */
-static void signals_block(void)
+/* Threads inherit the mask: signals are blocked whenever one is made, so that only the main thread
+ * ever handles them. */
+static void signals_mask(int how)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(how, &set, NULL);
 }
 
 static void on_stop_signal(struct ev_loop *ev, ev_signal *watcher, int revents)
@@ -187,6 +188,7 @@ static void signals_watch(Shoald *shoald)
         watchers[i]->data = shoald;
         ev_signal_start(ev, watchers[i]);
     }
+    signals_mask(SIG_UNBLOCK);
 }
 
 static bool workers_create(Shoald *shoald, Error *err)
@@ -210,18 +212,27 @@ static bool workers_create(Shoald *shoald, Error *err)
     return true;
 }
 
+static bool workers_start(Shoald *shoald, Error *err)
+{
+    bool ok = true;
+    signals_mask(SIG_BLOCK);
+    while (ok && shoald->started < shoald->worker_count) {
+        ok = worker_start(shoald->workers[shoald->started], err);
+        shoald->started += ok;
+    }
+    signals_mask(SIG_UNBLOCK);
+    return ok;
+}
+
 static void shoald_on_ready(void *ctx)
 {
     Shoald *shoald = ctx;
     const Config *config = control_config(shoald->control);
     Error err;
-    while (shoald->started < shoald->worker_count) {
-        if (!worker_start(shoald->workers[shoald->started], &err)) {
-            shoald->exit_code = complain(&err);
-            control_request_stop(shoald->control, 0);
-            return;
-        }
-        shoald->started++;
+    if (!workers_start(shoald, &err)) {
+        shoald->exit_code = complain(&err);
+        control_request_stop(shoald->control, 0);
+        return;
     }
     fprintf(stderr, "shoald: ready on %s:%d\n", config->listen, config->port);
 }
@@ -250,12 +261,13 @@ static void shoald_on_stop(void *ctx, uint32_t grace_ms)
         worker_stop(shoald->workers[i], grace_ms);
     if (shoald->joining)
         return;
-    shoald->joining = true;
-    if (pthread_create(&shoald->joiner, NULL, joiner_main, shoald) == 0)
+    signals_mask(SIG_BLOCK);
+    shoald->joining = pthread_create(&shoald->joiner, NULL, joiner_main, shoald) == 0;
+    signals_mask(SIG_UNBLOCK);
+    if (shoald->joining)
         return;
     /* No thread to be had: wait here. */
     joiner_main(shoald);
-    shoald->joining = false;
 }
 
 static int shoald_run(Shoald *shoald, Config *config)
@@ -263,7 +275,7 @@ static int shoald_run(Shoald *shoald, Config *config)
     Error err;
     bool ok = false;
     descriptors_raise();
-    signals_block();
+    signals_mask(SIG_BLOCK);
     published_init(&shoald->topologies, topology_destroy);
     if (!tls_context_make(config, &shoald->tls, &err)) {
         config_free(config);
