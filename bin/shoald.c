@@ -5,7 +5,7 @@
  *             -> control runs: catalogs are read -> listeners open, threads start -> "ready"
  *     death   SIGTERM, SIGINT or SHUTDOWN -> workers stop (listeners closed, sessions end as they become
  *             idle) -> a thread of its own joins them, so that the control loop goes on meanwhile and
- *             Calls are still answered -> control's loop ends -> control, workers, canceller,
+ *             Calls are still answered -> control's loop ends -> canceller, workers, control,
  *             published, TLS are destroyed
  *
  * The main thread is the control thread. Signals are blocked everywhere else. The only exits of the
@@ -302,9 +302,10 @@ static int shoald_run(Shoald *shoald, Config *config)
         pthread_join(shoald->joiner, NULL);
     ok = true;
 end:
+    /* What the canceller has not done yet goes back to the workers' inboxes, which stand until then. */
+    canceller_destroy(shoald->canceller);
     for (uint32_t i = 0; i < shoald->worker_count; i++)
         worker_destroy(shoald->workers[i]);
-    canceller_destroy(shoald->canceller);
     control_destroy(shoald->control);
     published_finish(&shoald->topologies);
     SSL_CTX_free(shoald->tls);

@@ -5,7 +5,7 @@
  * (operators, NOT, CASE ...) count into `item`; what ends an expression for sure starts a new item:
  *
  *     values (1 + 2, -3::int), (4, 5)       level 0: "values", then item by item between commas
- *             |item| | item |                        each ( ... ) hands its deepest item + 1 upwards
+ *             |item| | item |                        each ( ... ) hands its deepest item + 3 upwards
  *
  *     a = 1 and b = 2 or c = 3              AND and OR end an item too: PostgreSQL's grammar makes
  *     |item|    |item|   |item|             one flat list of them
@@ -13,10 +13,16 @@
  * Three things stay open over AND and OR: CASE ... END, BETWEEN ... AND, JOIN ... ON; an item that
  * has seen one of them is `open` and only a comma ends it. Set operations chain over commas as
  * well, so they count for the whole level. A keyword behind a dot is a column's name.
+ *
+ * A step stands for two messages of the protobuf tree (a Node and what is in it), about 2 KiB of
+ * stack where it is unpacked. CASE weighs two (CaseExpr, CaseWhen), a parenthesis three (it may be a
+ * SubLink, its SelectStmt and a ResTarget).
  */
 #include "query/complexity.h"
 
 #include "query/lexer.h"
+
+enum { CASE_STEPS = 2, PARENTHESIS_STEPS = 3 };
 
 typedef struct Level {
     uint32_t item;    /* steps in the present item */
@@ -29,7 +35,7 @@ typedef enum WordEffect {
     WORD_NOTHING,
     WORD_ENDS,   /* AND, OR */
     WORD_STEPS,  /* puts a node on top of another */
-    WORD_OPENS,  /* steps, and stays open over AND and OR */
+    WORD_OPENS,  /* steps twice, and stays open over AND and OR */
     WORD_CHAINS  /* set operations */
 } WordEffect;
 
@@ -79,7 +85,7 @@ static void word_count(Level *level, Slice word)
         break;
     case WORD_OPENS:
         level->open = true;
-        level->item++;
+        level->item += CASE_STEPS;
         break;
     case WORD_STEPS:
         level->item++;
@@ -117,7 +123,7 @@ Complexity complexity_measure(Slice text, bool standard_strings)
                 break;
             *++level = (Level){0};
         } else if (token.kind == TOKEN_PUNCT && (c == ')' || c == ']') && level > levels) {
-            uint32_t steps = level_steps(level) + 1;
+            uint32_t steps = level_steps(level) + PARENTHESIS_STEPS;
             (--level)->item += steps;
         } else if (token.kind == TOKEN_PUNCT && c == ',') {
             item_end(level);
@@ -129,7 +135,7 @@ Complexity complexity_measure(Slice text, bool standard_strings)
     }
     uint32_t steps = level_steps(level); /* unbalanced: what is still open stands under the rest */
     while (level > levels)
-        steps += level_steps(--level);
+        steps += level_steps(--level) + PARENTHESIS_STEPS;
     complexity.terms = MAX(complexity.terms, steps);
     return complexity;
 }

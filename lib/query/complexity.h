@@ -17,7 +17,7 @@
 typedef struct Complexity {
     uint32_t depth; /* most ( and [ open at once */
     uint32_t terms; /* most steps (operators, NOT, CASE, JOIN, UNION, parentheses ...) that can stand
-                       under one another in the parse tree */
+                       under one another in the parse tree; a parenthesis weighs three, CASE two */
 } Complexity;
 
 /* Stops at the first TOKEN_BAD. */

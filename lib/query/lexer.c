@@ -77,16 +77,18 @@ typedef enum QuoteStyle {
     QUOTE_BITS     /* neither */
 } QuoteStyle;
 
-static bool blanks_skip(Lexer *lexer);
+/* Inlined into lexer_next they would cost it registers, and so each word and comma. */
+#define OUT_OF_LINE __attribute__((noinline))
+static bool blanks_skip(Lexer *lexer) OUT_OF_LINE;
 static bool comment_skip(Lexer *lexer);
-static Token word_token(Lexer *lexer);
-static Token prefixed_token(Lexer *lexer);
-static Token number_token(Lexer *lexer);
-static Token dollar_token(Lexer *lexer);
-static Token string_token(Lexer *lexer, size_t quote, QuoteStyle style, TokenKind kind);
-static Token quoted_token(Lexer *lexer, size_t quote);
+static Token prefixed_token(Lexer *lexer) OUT_OF_LINE;
+static Token number_token(Lexer *lexer) OUT_OF_LINE;
+static Token dotted_token(Lexer *lexer) OUT_OF_LINE;
+static Token other_token(Lexer *lexer, uint8_t class) OUT_OF_LINE;
+static Token dollar_token(Lexer *lexer) OUT_OF_LINE;
+static Token string_token(Lexer *lexer, size_t quote, QuoteStyle style, TokenKind kind) OUT_OF_LINE;
+static Token quoted_token(Lexer *lexer, size_t quote) OUT_OF_LINE;
 static Token operator_token(Lexer *lexer);
-static Token punct_token(Lexer *lexer);
 
 static inline uint8_t byte_at(const Lexer *lexer, size_t at)
 {
@@ -119,37 +121,52 @@ void lexer_init(Lexer *lexer, Slice text, bool standard_strings)
     *lexer = (Lexer){.text = text, .standard_strings = standard_strings};
 }
 
+/* The common tokens are found right here; whatever needs more thought is called, out of line. */
 Token lexer_next(Lexer *lexer)
 {
-    uint8_t class = class_at(lexer, lexer->at);
-    uint8_t c = byte_at(lexer, lexer->at);
-    if (class & BYTE_SPACE || c == '-' || c == '/') {
+    const uint8_t *data = lexer->text.data, *end = data + lexer->text.len, *p = data + lexer->at;
+    while (p < end && byte_table[*p] & BYTE_SPACE)
+        p++;
+    if (p + 1 < end && ((p[0] == '-' && p[1] == '-') || (p[0] == '/' && p[1] == '*'))) {
+        lexer->at = (size_t)(p - data);
         if (!blanks_skip(lexer))
             return token_bad(lexer);
-        class = class_at(lexer, lexer->at);
-        c = byte_at(lexer, lexer->at);
+        p = data + lexer->at;
     }
+    lexer->at = (size_t)(p - data);
     lexer->begun = true;
-    if (class & BYTE_PREFIX)
-        return prefixed_token(lexer);
-    if (class & BYTE_WORD_START)
-        return word_token(lexer);
-    if (class & BYTE_DIGIT || (c == '.' && class_at(lexer, lexer->at + 1) & BYTE_DIGIT))
-        return number_token(lexer);
+    if (p >= end)
+        return token_take(lexer, TOKEN_END, lexer->at);
+    uint8_t class = byte_table[*p];
+    if (class & BYTE_WORD_START) {
+        if (class & BYTE_PREFIX && p + 1 < end && (p[1] == '\'' || p[1] == '&'))
+            return prefixed_token(lexer);
+        do
+            p++;
+        while (p < end && byte_table[*p] & BYTE_WORD);
+        return token_take(lexer, TOKEN_IDENT, (size_t)(p - data));
+    }
     if (class & BYTE_PUNCT)
-        return punct_token(lexer);
+        return *p == '.' || *p == ':' ? dotted_token(lexer)
+                                      : token_take(lexer, TOKEN_PUNCT, lexer->at + 1);
+    if (class & BYTE_DIGIT)
+        return number_token(lexer);
+    return other_token(lexer, class);
+}
+
+/* Operators, quotes, dollars, and what cannot begin a token. */
+static Token other_token(Lexer *lexer, uint8_t class)
+{
+    uint8_t c = lexer->text.data[lexer->at];
     if (class & BYTE_OPERATOR)
         return operator_token(lexer);
-    if (class & BYTE_DOLLAR)
-        return dollar_token(lexer);
     if (c == '\'')
-        return lexer->standard_strings
-                   ? string_token(lexer, lexer->at, QUOTE_PLAIN, TOKEN_STRING)
-                   : string_token(lexer, lexer->at, QUOTE_ESCAPES, TOKEN_STRING);
+        return string_token(lexer, lexer->at,
+                            lexer->standard_strings ? QUOTE_PLAIN : QUOTE_ESCAPES, TOKEN_STRING);
     if (c == '"')
         return quoted_token(lexer, lexer->at);
-    if (lexer->at >= lexer->text.len)
-        return token_take(lexer, TOKEN_END, lexer->at);
+    if (class & BYTE_DOLLAR)
+        return dollar_token(lexer);
     return token_bad(lexer);
 }
 
@@ -208,16 +225,7 @@ static bool comment_skip(Lexer *lexer)
 
 /* --- words --------------------------------------------------------------------------------- */
 
-static Token word_token(Lexer *lexer)
-{
-    const uint8_t *p = lexer->text.data + lexer->at, *end = lexer->text.data + lexer->text.len;
-    do
-        p++;
-    while (p < end && byte_table[*p] & BYTE_WORD);
-    return token_take(lexer, TOKEN_IDENT, (size_t)(p - lexer->text.data));
-}
-
-/* A word, or a string or identifier announced by its first letter: e'' b'' x'' n'' u&'' u&"". */
+/* A string or identifier announced by its first letter: e'' b'' x'' n'' u&'' u&""; else a word. */
 static Token prefixed_token(Lexer *lexer)
 {
     uint8_t letter = byte_at(lexer, lexer->at) | 0x20, next = byte_at(lexer, lexer->at + 1);
@@ -238,7 +246,10 @@ static Token prefixed_token(Lexer *lexer)
                        ? string_token(lexer, lexer->at + 2, QUOTE_PLAIN, TOKEN_STRING_OTHER)
                        : token_bad(lexer);
     }
-    return word_token(lexer);
+    size_t end = lexer->at;
+    while (class_at(lexer, end) & BYTE_WORD)
+        end++;
+    return token_take(lexer, TOKEN_IDENT, end);
 }
 
 /* --- numbers and parameters ---------------------------------------------------------------- */
@@ -400,11 +411,14 @@ static Token operator_token(Lexer *lexer)
     return token_take(lexer, TOKEN_OPERATOR, end);
 }
 
-static Token punct_token(Lexer *lexer)
+/* . .. .5 : :: := */
+static Token dotted_token(Lexer *lexer)
 {
     uint8_t c = byte_at(lexer, lexer->at), next = byte_at(lexer, lexer->at + 1);
     if (c == ':' && (next == ':' || next == '='))
         return token_take(lexer, TOKEN_OPERATOR, lexer->at + 2);
+    if (c == '.' && byte_table[next] & BYTE_DIGIT)
+        return number_token(lexer);
     if (c == '.' && next == '.')
         return token_take(lexer, TOKEN_PUNCT, lexer->at + 2);
     return token_take(lexer, TOKEN_PUNCT, lexer->at + 1);

@@ -33,16 +33,15 @@ static const char reason_grammar[] = "not in PostgreSQL 15's grammar";
 typedef struct Reading {
     ShapeCache *cache;
     Slice text;
-    TemplateRule rule;
+    bool standard_strings;
     Template template;
     const char *reason; /* why the tree is missing */
     PgQuery__ParseResult *tree;
     Build build;
 } Reading;
 
-static Shape *shape_find(ShapeCache *cache, Slice text, TemplateRule *rule, Template *template,
-                         bool *ret_failed);
-static Shape *shape_make(ShapeCache *cache, Slice text, TemplateRule rule, Template *template);
+static bool shape_find(ShapeCache *cache, Slice text, Template *template, Shape **ret);
+static Shape *shape_make(ShapeCache *cache, Slice text, bool standard_strings, Template *template);
 static bool reading_parse(Reading *reading);
 static bool reading_settle_literals(Reading *reading);
 static Shape *reading_build(Reading *reading);
@@ -58,12 +57,11 @@ bool shape_read(ShapeCache *cache, Slice text, bool standard_strings, bool value
     if (text.len > cache->text_max) {
         shape = unparsed_make(&template, reason_long, true);
     } else {
-        TemplateRule rule = {.standard_strings = standard_strings,
-                             .values_may_vary = values_may_vary && standard_strings};
-        bool failed = false;
-        shape = shape_find(cache, text, &rule, &template, &failed);
-        if (!shape && !failed)
-            shape = shape_make(cache, text, rule, &template);
+        if (!template_read(&cache->scratch, text, standard_strings, values_may_vary, &template) ||
+            !shape_find(cache, text, &template, &shape))
+            return false;
+        if (!shape)
+            shape = shape_make(cache, text, standard_strings, &template);
     }
     if (!shape)
         return false;
@@ -82,41 +80,38 @@ bool shape_read(ShapeCache *cache, Slice text, bool standard_strings, bool value
     return true;
 }
 
-/* Reads the template, following a stub to the second one: rule and template say which it was. */
-static Shape *shape_find(ShapeCache *cache, Slice text, TemplateRule *rule, Template *template,
-                         bool *ret_failed)
+/* Looks the template up, following a stub to the second one. *ret is NULL when it is new. False
+ * when memory is out. */
+static bool shape_find(ShapeCache *cache, Slice text, Template *template, Shape **ret)
 {
-    Shape *shape = NULL;
-    for (int i = 0; i < 2; i++) {
-        if (!template_read(&cache->scratch, text, rule, template)) {
-            *ret_failed = true;
-            return NULL;
-        }
+    Shape *shape = cache_get(cache, template->key, template->hash);
+    if (shape && shape->stub) {
+        if (!template_keep(&cache->scratch, text, template, shape->kept, shape->kept_count))
+            return false;
         shape = cache_get(cache, template->key, template->hash);
-        if (!shape || !shape->stub)
-            break;
-        rule->kept = shape->kept;
-        rule->kept_count = shape->kept_count;
-        shape = NULL;
     }
     if (shape)
         cache->hits++;
     else
         cache->misses++;
-    return shape;
+    *ret = shape;
+    return true;
 }
 
 /* --- a new template ------------------------------------------------------------------------ */
 
-/* The kept list of a stub is borrowed from the cache: nothing is dropped before it was used. */
-static Shape *shape_make(ShapeCache *cache, Slice text, TemplateRule rule, Template *template)
+static Shape *shape_make(ShapeCache *cache, Slice text, bool standard_strings, Template *template)
 {
-    Reading reading = {.cache = cache, .text = text, .rule = rule, .template = *template};
+    Reading reading = {.cache = cache,
+                       .text = text,
+                       .standard_strings = standard_strings,
+                       .template = *template};
     if (!reading_parse(&reading))
         return NULL;
     Shape *shape;
     if (reading.reason) {
-        shape = unparsed_make(&reading.template, reading.reason, reading.reason == reason_complex);
+        bool much = reading.reason == reason_complex || reading.reason == reason_long;
+        shape = unparsed_make(&reading.template, reading.reason, much);
     } else {
         if (!reading_settle_literals(&reading))
             return NULL;
@@ -139,7 +134,7 @@ static bool tokens_read(Reading *reading)
     if (!tokens)
         return false;
     Lexer lexer;
-    lexer_init(&lexer, reading->text, reading->rule.standard_strings);
+    lexer_init(&lexer, reading->text, reading->standard_strings);
     for (uint32_t i = 0; i < n; i++)
         tokens[i] = lexer_next(&lexer);
     reading->build.tokens = tokens;
@@ -152,12 +147,17 @@ static bool reading_parse(Reading *reading)
 {
     ShapeCache *cache = reading->cache;
     Slice text = reading->text;
-    Complexity complexity = complexity_measure(text, reading->rule.standard_strings);
+    if (reading->template.token_count > cache->tokens_max) {
+        reading->reason = reason_long;
+        return true;
+    }
+    Complexity complexity = complexity_measure(text, reading->standard_strings);
     if (reading->template.bad || (text.len && memchr(text.data, '\0', text.len)))
         reading->reason = reason_lexer;
     else if (reading->template.escapes)
         reading->reason = reason_strings;
-    else if (complexity.depth > cache->depth_max || complexity.terms > cache->terms_max)
+    else if (complexity.depth > MIN(cache->depth_max, COMPLEXITY_DEPTH_MAX) ||
+             complexity.terms > cache->terms_max)
         reading->reason = reason_complex;
     if (reading->reason)
         return true;
@@ -202,7 +202,7 @@ static bool reading_settle_literals(Reading *reading)
 {
     reading->build.literals = reading->template.literals;
     reading->build.literal_count = reading->template.literal_count;
-    if (reading->rule.kept_count || !reading->template.literal_count)
+    if (reading->template.settled || !reading->template.literal_count)
         return true;
     uint32_t *kept, kept_count;
     if (!structure_read(&reading->build, reading->tree, &kept, &kept_count))
@@ -211,11 +211,8 @@ static bool reading_settle_literals(Reading *reading)
         return true;
     if (!stub_add(reading, kept, kept_count))
         return false;
-    reading->rule.kept = kept;
-    reading->rule.kept_count = kept_count;
-    if (!template_read(&reading->cache->scratch, reading->text, &reading->rule, &reading->template))
+    if (!template_keep(&reading->cache->scratch, reading->text, &reading->template, kept, kept_count))
         return false;
-    reading->build.literals = reading->template.literals;
     reading->build.literal_count = reading->template.literal_count;
     return true;
 }

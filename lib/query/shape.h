@@ -265,7 +265,8 @@ typedef struct ShapeCache {
     size_t bytes, bytes_max;
     /* What the parser is asked at most, else SHAPE_UNPARSED. The defaults of shape_cache_init need a
      * third of a stack of 16 MiB at worst (measured; see README.md). */
-    size_t text_max;    /* bytes */
+    size_t text_max;     /* bytes */
+    uint32_t tokens_max; /* the parser takes about 1.5 us for each, and the worker waits for it */
     uint32_t depth_max; /* parentheses open at once (complexity.h) */
     uint32_t terms_max; /* steps under one another in the tree (complexity.h) */
     uint64_t hits, misses, parse_errors;

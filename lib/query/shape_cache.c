@@ -17,7 +17,7 @@ enum {
 };
 
 /* Measured: README.md, "Limits before the parser". */
-enum { TEXT_MAX = 1024 * 1024, DEPTH_MAX = 200, TERMS_MAX = 1500 };
+enum { TEXT_MAX = 1024 * 1024, TOKENS_MAX = 50 * 1000, DEPTH_MAX = 200, TERMS_MAX = 2000 };
 
 static void cache_forget(ShapeCache *cache, Shape *shape);
 
@@ -32,6 +32,7 @@ void shape_cache_init(ShapeCache *cache, size_t count_max, size_t bytes_max)
     *cache = (ShapeCache){.count_max = count_max,
                           .bytes_max = bytes_max,
                           .text_max = TEXT_MAX,
+                          .tokens_max = TOKENS_MAX,
                           .depth_max = DEPTH_MAX,
                           .terms_max = TERMS_MAX};
     map_init(&cache->by_key, key_equal);

@@ -23,17 +23,15 @@ enum { MARK_FIRST = 1, MARK_LAST = MARK_FIRST + SHAPE_LITERAL_STRING };
 
 typedef struct Writer {
     Arena *arena;
-    const TemplateRule *rule;
     Slice text;
-    uint8_t *out; /* where the next byte of the key goes */
-    size_t run;   /* text[run..end of the last token) is not yet in the key */
-    uint32_t could_go; /* literals seen that the rule's flags would cut */
-    uint32_t kept_at;  /* how many of rule->kept are behind us */
+    uint8_t *key, *out; /* the key, and where its next byte goes */
+    size_t run; /* text[run..end of the last token) is not yet in the key */
     uint32_t literal_max;
     Template *template;
 } Writer;
 
 static bool literal_cut(Writer *w, Token token);
+static bool literals_grow(Writer *w);
 static ShapeLiteralClass literal_class(Slice text, Token token);
 
 static inline void run_flush(Writer *w, size_t end)
@@ -54,33 +52,20 @@ static inline void gap_close(Writer *w, size_t end, size_t start)
     w->run = start;
 }
 
-static inline bool literal_varies(Writer *w, Token token)
-{
-    if (token.kind != TOKEN_INTEGER && token.kind != TOKEN_STRING)
-        return false;
-    if (!w->rule->values_may_vary || !w->rule->standard_strings)
-        return false;
-    uint32_t ordinal = w->could_go++;
-    if (w->kept_at < w->rule->kept_count && w->rule->kept[w->kept_at] == ordinal) {
-        w->kept_at++;
-        return false;
-    }
-    return true;
-}
-
-bool template_read(Arena *arena, Slice text, const TemplateRule *rule, Template *ret)
+bool template_read(Arena *arena, Slice text, bool standard_strings, bool values_may_vary,
+                   Template *ret)
 {
     Lexer lexer;
-    lexer_init(&lexer, text, rule->standard_strings);
+    lexer_init(&lexer, text, standard_strings);
+    bool vary = values_may_vary && standard_strings;
     /* A mark is never longer than its literal, a space never than its blanks: +1 for the flags. */
     uint8_t *key = arena_alloc(arena, text.len + 1);
     if (!key)
         return false;
     *ret = (Template){0};
-    Writer w = {.arena = arena, .rule = rule, .text = text, .out = key, .template = ret};
-    *w.out++ = (uint8_t)(KEY_BASE | (rule->standard_strings ? KEY_STANDARD_STRINGS : 0) |
-                         (rule->values_may_vary ? KEY_VALUES_VARY : 0) |
-                         (rule->kept_count ? KEY_SOME_KEPT : 0));
+    Writer w = {.arena = arena, .text = text, .key = key, .out = key, .template = ret};
+    *w.out++ = (uint8_t)(KEY_BASE | (standard_strings ? KEY_STANDARD_STRINGS : 0) |
+                         (vary ? KEY_VALUES_VARY : 0));
     size_t end = 0; /* of the token before */
     for (;;) {
         Token token = lexer_next(&lexer);
@@ -96,11 +81,13 @@ bool template_read(Arena *arena, Slice text, const TemplateRule *rule, Template 
             break;
         }
         ret->token_count++;
-        if (literal_varies(&w, token) && !literal_cut(&w, token))
-            return false;
-        if (token.kind == TOKEN_STRING_OTHER && !rule->standard_strings &&
-            text.data[token.offset] == '\'' && memchr(text.data + token.offset, '\\', token.len))
-            ret->escapes = true;
+        if (token.kind == TOKEN_INTEGER || token.kind == TOKEN_STRING) {
+            if (vary && !literal_cut(&w, token))
+                return false;
+        } else if (token.kind == TOKEN_STRING_OTHER && !standard_strings) {
+            const uint8_t *bytes = text.data + token.offset;
+            ret->escapes = ret->escapes || (*bytes == '\'' && memchr(bytes, '\\', token.len));
+        }
     }
     run_flush(&w, MAX(end, w.run));
     ret->key = slice_of(key, (size_t)(w.out - key));
@@ -113,16 +100,9 @@ bool template_read(Arena *arena, Slice text, const TemplateRule *rule, Template 
 static bool literal_cut(Writer *w, Token token)
 {
     Template *template = w->template;
-    if (template->literal_count == w->literal_max) {
-        w->literal_max = MAX(w->literal_max * 2, LITERALS_FIRST);
-        ShapeLiteral *more = arena_alloc(w->arena, w->literal_max * sizeof(ShapeLiteral));
-        if (!more)
-            return false;
-        if (template->literal_count)
-            memcpy(more, template->literals, template->literal_count * sizeof(ShapeLiteral));
-        template->literals = more;
-    }
-    ShapeLiteral *literal = &template->literals[template->literal_count++];
+    if (template->literal_count == w->literal_max && !literals_grow(w))
+        return false;
+    ShapeLiteral *literal = &template->literals[template->literal_count];
     *literal = (ShapeLiteral){.class = literal_class(w->text, token),
                               .offset = token.offset,
                               .len = token.len};
@@ -130,8 +110,60 @@ static bool literal_cut(Writer *w, Token token)
         literal->doubled = token.len > 2 &&
                            memchr(w->text.data + token.offset + 1, '\'', token.len - 2) != NULL;
     run_flush(w, token.offset);
+    template->marks[template->literal_count++] = (uint32_t)(w->out - w->key);
     *w->out++ = (uint8_t)(MARK_FIRST + literal->class);
     w->run = (size_t)token.offset + token.len;
+    return true;
+}
+
+static bool literals_grow(Writer *w)
+{
+    Template *template = w->template;
+    uint32_t n = template->literal_count, max = MAX(w->literal_max * 2, LITERALS_FIRST);
+    ShapeLiteral *literals = arena_alloc(w->arena, max * sizeof(ShapeLiteral));
+    uint32_t *marks = arena_alloc(w->arena, max * sizeof(uint32_t));
+    if (!literals || !marks)
+        return false;
+    if (n) {
+        memcpy(literals, template->literals, n * sizeof(ShapeLiteral));
+        memcpy(marks, template->marks, n * sizeof(uint32_t));
+    }
+    template->literals = literals;
+    template->marks = marks;
+    w->literal_max = max;
+    return true;
+}
+
+bool template_keep(Arena *arena, Slice text, Template *template, const uint32_t *kept,
+                   uint32_t kept_count)
+{
+    size_t len = template->key.len;
+    for (uint32_t i = 0; i < kept_count; i++)
+        len += template->literals[kept[i]].len - 1;
+    uint8_t *key = arena_alloc(arena, len), *out = key;
+    if (!key)
+        return false;
+    const uint8_t *from = template->key.data, *end = from + template->key.len;
+    uint32_t left = 0, next = 0; /* literals still cut; place in `kept` */
+    for (uint32_t i = 0; i < template->literal_count; i++) {
+        ShapeLiteral literal = template->literals[i];
+        if (next == kept_count || kept[next] != i) {
+            template->literals[left++] = literal;
+            continue;
+        }
+        next++;
+        const uint8_t *mark = template->key.data + template->marks[i];
+        out = mempcpy(out, from, (size_t)(mark - from));
+        out = mempcpy(out, text.data + literal.offset, literal.len);
+        from = mark + 1;
+    }
+    out = mempcpy(out, from, (size_t)(end - from));
+    key[0] |= KEY_SOME_KEPT;
+    template->key = slice_of(key, (size_t)(out - key));
+    template->hash = slice_hash(template->key, 0);
+    template->literal_count = left;
+    template->marks = NULL; /* of the old key */
+    template->settled = true;
     return true;
 }
 

@@ -13,29 +13,26 @@
 
 #include "query/shape.h"
 
-/* Which literals are cut out. */
-typedef struct TemplateRule {
-    bool standard_strings;
-    bool values_may_vary; /* false: none is cut out */
-    /* Literals that stay although others go, by their order among all that could go; ascending.
-     * Borrowed; NULL when empty. */
-    const uint32_t *kept;
-    uint32_t kept_count;
-} TemplateRule;
-
 typedef struct Template {
     Slice key;     /* in the arena that was given */
     uint64_t hash; /* of key */
     ShapeLiteral *literals; /* those cut out; in the arena */
+    uint32_t *marks;        /* where each of them is missing in the key; in the arena */
     uint32_t literal_count;
     uint32_t token_count; /* TOKEN_END not counted */
     Slice leading_comment;
+    bool settled; /* template_keep was called: what is cut out now are values */
     bool bad;     /* met TOKEN_BAD: the rest of the text is in the key as it is */
     bool escapes; /* a plain '...' holds a backslash while standard_conforming_strings is off */
 } Template;
 
-/* False when memory is out. */
-bool template_read(Arena *arena, Slice text, const TemplateRule *rule, Template *ret) MUST_USE;
+/* Literals are cut out only when values may vary, and never with standard_strings off. False when
+ * memory is out. */
+bool template_read(Arena *arena, Slice text, bool standard_strings, bool values_may_vary,
+                   Template *ret) MUST_USE;
+/* Puts some literals back: `kept` are their numbers, ascending. The others are numbered anew. */
+bool template_keep(Arena *arena, Slice text, Template *template, const uint32_t *kept,
+                   uint32_t kept_count) MUST_USE;
 /* The key as people read it: literals as ?, cut at `len_max` bytes. */
 Slice template_describe(Arena *arena, Slice key, size_t len_max) MUST_USE;
 
