@@ -5,7 +5,7 @@
  *             -> control runs: catalogs are read -> listeners open, threads start -> "ready"
  *     death   SIGTERM, SIGINT or SHUTDOWN -> workers stop (listeners closed, sessions end as they become
  *             idle) -> a thread of its own joins them, so that the control loop goes on meanwhile and
- *             Calls are still answered -> control's loop ends -> canceller, workers, control,
+ *             a second signal is heard -> control's loop ends -> canceller, workers, control,
  *             published, TLS are destroyed
  *
  * The main thread is the control thread. Signals are blocked everywhere else. The only exits of the
