@@ -24,6 +24,7 @@
 #include "admin/control.h"
 #include "core/log.h"
 #include "options.h"
+#include "port.h"
 #include "tls.h"
 
 #define CANCEL_THREADS 4
@@ -230,7 +231,8 @@ static void shoald_on_ready(void *ctx)
     const Config *config = control_config(shoald->control);
     Error err;
     if (!workers_start(shoald, &err)) {
-        shoald->exit_code = complain(&err);
+        complain(&err);
+        shoald->exit_code = EX_UNAVAILABLE;
         control_request_stop(shoald->control, 0);
         return;
     }
@@ -277,7 +279,7 @@ static int shoald_run(Shoald *shoald, Config *config)
     descriptors_raise();
     signals_mask(SIG_BLOCK);
     published_init(&shoald->topologies, topology_destroy);
-    if (!tls_context_make(config, &shoald->tls, &err)) {
+    if (!port_check(config, &err) || !tls_context_make(config, &shoald->tls, &err)) {
         config_free(config);
         goto end;
     }
