@@ -48,8 +48,12 @@ PgLogin control_login(const Config *config, const DatabaseConfig *database,
 {
     PgLogin login = {.conninfo = server->conninfo,
                      .dbname = database ? database->dbname : "postgres",
-                     .user = database ? database->server_user : NULL,
-                     .password = database ? database->server_password : NULL};
+                     .user = config->control_user,
+                     .password = config->control_password};
+    if (!login.user && database) {
+        login.user = database->server_user;
+        login.password = database->server_password;
+    }
     const UserConfig *user = NULL;
     for (uint32_t i = 0; !login.user && i < config->user_count; i++) {
         if (!user || (config->users[i].admin && !user->admin))
@@ -59,6 +63,8 @@ PgLogin control_login(const Config *config, const DatabaseConfig *database,
         login.user = user->name;
         login.password = login.password ? login.password : user->password;
     }
+    if (!login.user)
+        login.user = "postgres";
     return login;
 }
 

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "meta/nearest.h"
+
 #define EXCERPT_MAX 40
 
 typedef struct Reader {
@@ -128,39 +130,6 @@ static void line_join(const CommandLine *line, char *ret_text, size_t size)
     }
 }
 
-/* Levenshtein distance of short texts. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[64];
-    size_t width = MIN(strlen(b), ARRAY_LEN(row) - 1);
-    for (size_t j = 0; j <= width; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i] && i < ARRAY_LEN(row); i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < width; j++) {
-            size_t change = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = MIN(change, MIN(row[j], row[j + 1]) + 1);
-        }
-    }
-    return row[width];
-}
-
-static const Command *command_nearest(const Command *commands, size_t count, const char *text)
-{
-    const Command *nearest = NULL;
-    size_t best = 4; /* farther than that is no typing error */
-    for (size_t i = 0; i < count; i++) {
-        size_t d = distance(text, commands[i].words);
-        if (d < best) {
-            best = d;
-            nearest = &commands[i];
-        }
-    }
-    return nearest;
-}
-
 static void upper(const char *text, char *ret, size_t size)
 {
     size_t i = 0;
@@ -208,10 +177,13 @@ const Command *command_find(const Command *commands, size_t count, const Command
     line_join(line, text, sizeof text);
     error_set(err, SQLSTATE_SYNTAX_ERROR, "unknown command \"%.*s\"",
               excerpt_len(text, strlen(text)), text);
-    const Command *nearest = command_nearest(commands, count, text);
-    if (nearest) {
-        upper(nearest->words, text, sizeof text);
-        error_hint(err, "Did you mean %s? SHOW HELP lists all commands.", text);
+    Nearest nearest = nearest_init(text);
+    for (size_t i = 0; i < count; i++)
+        nearest_offer(&nearest, commands[i].words);
+    if (nearest.best) {
+        char best[64];
+        upper(nearest.best, best, sizeof best);
+        error_hint(err, "Did you mean %s? SHOW HELP lists all commands.", best);
     } else {
         error_hint(err, "SHOW HELP lists all commands.");
     }

@@ -298,6 +298,15 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
     if (!config)
         return false;
     const char *restart = config_restart_needed(control->config, config, arena);
+    /* A Config is adopted as a whole. Settings of the process just stay as they are; shards and
+     * databases that differ would be half old, half new. */
+    if (restart && strchr(restart, '[')) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "%s changed in a way that needs a restart: %s",
+                  control->options.config_path, restart);
+        error_hint(err, "Nothing was changed. Restart shoald, or take the change back.");
+        config_free(config);
+        return false;
+    }
     if (!parts_load(control, config, err))
         return false;
     *ret_restart = restart;

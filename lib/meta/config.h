@@ -80,6 +80,7 @@ typedef struct Config {
     uint32_t buckets;     /* only for a new store: 64..16384, power of two */
     AuthMethod auth;
     const char *user_list; /* path or NULL */
+    const char *control_user, *control_password; /* who Shoal itself logs in as; NULL: see docs */
     const char *tls_cert, *tls_key; /* paths or NULL: SSLRequest answered N */
     bool tls_required;
     uint32_t client_max;            /* sessions, all workers together */

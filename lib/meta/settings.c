@@ -39,6 +39,11 @@ static const Setting SETTINGS[] = {
      "Threads that carry queries. 0: one per two cores, at least one."},
     {"shoal", "store", SETTING_TEXT, SHOAL(store), 1, 4000, NULL, "shoal.db", RESTARTS, false,
      "File of the metadata store (SQLite). Made when it does not exist; back it up."},
+    {"shoal", "control_user", SETTING_TEXT, SHOAL(control_user), 1, 63, NULL, NULL, RELOADS, false,
+     "Who Shoal itself logs in as to read catalogs and watch servers. Default: server_user of the "
+     "database, else the first admin user, else postgres."},
+    {"shoal", "control_password", SETTING_TEXT, SHOAL(control_password), 1, 1000, NULL, NULL, RELOADS,
+     true, "Password of control_user."},
     {"shoal", "buckets", SETTING_INT, SHOAL(buckets), 64, 16384, NULL, "1024", RESTARTS, false,
      "Buckets that rows are hashed into, a power of two. Used only when the store is made."},
     {"shoal", "log_level", SETTING_ENUM, SHOAL(log_level), 0, 0, LOG_LEVELS, "info", RELOADS, false,

@@ -525,7 +525,7 @@ static void report_put(Buf *buf, char type, const char *severity, const Error *e
         field_put(buf, FIELD_DETAIL, err->detail);
     if (err->hint[0])
         field_put(buf, FIELD_HINT, err->hint);
-    field_put(buf, FIELD_ROUTINE, "shoal");
+    field_put(buf, FIELD_ROUTINE, "router");
     writer_u8(buf, 0);
     writer_end(buf, mark);
 }

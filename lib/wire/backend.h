@@ -190,7 +190,7 @@ WireResult backend_read_error(Slice body, ErrorResponse *ret, Error *err) MUST_U
 bool error_response_field(const ErrorResponse *response, char code, Slice *ret);
 /* SQLSTATE, message, detail and hint, cut to what an Error holds. */
 void error_response_copy(const ErrorResponse *response, Error *ret);
-/* 'E' from Shoal itself: severity in S and V, and R "shoal", so that it is told apart. */
+/* 'E' from Shoal itself: severity in S and V, and R "router", so that it is told apart. */
 void backend_put_error(Buf *buf, const char *severity, const Error *err);
 /* 'N' likewise; severity SEVERITY_NOTICE or SEVERITY_WARNING. */
 void backend_put_notice(Buf *buf, const char *severity, const Error *notice);

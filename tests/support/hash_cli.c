@@ -1,45 +1,44 @@
 /*
- * hash_cli.c - the bucket of 1024 of each key on stdin, for tests that ask PostgreSQL the same.
+ * hash_cli.c - asks Shoal's own code for the row hash of a key, so that tests can hold it against PostgreSQL.
  *
- *     in:  uuid<TAB>F47AC10B-58cc-4372-a567-0e02b2c3d479      out:  362
- *
- * A value that the router would leave to PostgreSQL gives "opaque", one out of range "range".
+ * stdin:   <type oid> TAB <format 0|1> TAB <value in hex>      one key per line
+ * stdout:  <row hash, unsigned decimal>  |  opaque  |  range  |  nokey
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "core/arena.h"
 #include "meta/hash.h"
 #include "wire/value.h"
 
-static const struct {
-    const char *name;
-    uint32_t oid;
-} TYPES[] = {
-    {"int2", WIRE_OID_INT2},       {"int4", WIRE_OID_INT4},
-    {"int8", WIRE_OID_INT8},       {"text", WIRE_OID_TEXT},
-    {"varchar", WIRE_OID_VARCHAR}, {"bpchar", WIRE_OID_BPCHAR},
-    {"bytea", WIRE_OID_BYTEA},     {"uuid", WIRE_OID_UUID},
-    {"bool", WIRE_OID_BOOL},       {"date", WIRE_OID_DATE},
-    {"timestamp", WIRE_OID_TIMESTAMP}, {"timestamptz", WIRE_OID_TIMESTAMPTZ},
-};
+#define LINE_MAX_BYTES (1 << 20)
 
-static uint32_t type_oid(Slice name)
+/* Decodes in place; the length in bytes. */
+static size_t hex_decode(char *hex)
 {
-    for (size_t i = 0; i < ARRAY_LEN(TYPES); i++) {
-        if (slice_is(name, TYPES[i].name))
-            return TYPES[i].oid;
+    size_t len = strcspn(hex, "\r\n") / 2;
+    for (size_t i = 0; i < len; i++) {
+        unsigned byte = 0;
+        if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
+            return i;
+        hex[i] = (char)byte;
     }
-    return 0;
+    return len;
 }
 
-static bool print_bucket(uint32_t oid, Slice text, Arena *arena)
+static void answer(uint32_t type_oid, int format, Slice value, Arena *arena)
 {
     Slice canonical;
-    if (oid == 0)
-        return false;
-    switch (value_canonical(oid, 0, text, arena, &canonical)) {
+    KeyType type = key_type_of(type_oid);
+    if (type == KEY_NONE) {
+        puts("nokey");
+        return;
+    }
+    switch (value_canonical(type_oid, format, value, arena, &canonical)) {
     case VALUE_OK:
-        printf("%u\n", (unsigned)(hash_key(key_type_of(oid), canonical) & 1023));
+        printf("%" PRIu64 "\n", hash_key(type, canonical));
         break;
     case VALUE_OPAQUE:
         puts("opaque");
@@ -48,28 +47,28 @@ static bool print_bucket(uint32_t oid, Slice text, Arena *arena)
         puts("range");
         break;
     }
-    return true;
 }
 
 int main(void)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t len;
-    Arena arena;
-    bool ok = true;
-    arena_init(&arena, 4096);
-    while (ok && (len = getline(&line, &cap, stdin)) >= 0) {
-        if (len > 0 && line[len - 1] == '\n')
-            line[--len] = 0;
-        char *tab = memchr(line, '\t', (size_t)len);
-        ok = tab && print_bucket(type_oid(slice_of(line, (size_t)(tab - line))),
-                                 slice_of(tab + 1, (size_t)(line + len - tab - 1)), &arena);
-        if (!ok)
-            fprintf(stderr, "not a line of type<TAB>value: %s\n", line);
-        arena_reset(&arena);
+    char *line = malloc(LINE_MAX_BYTES);
+    if (line == NULL)
+        return 1;
+    while (fgets(line, LINE_MAX_BYTES, stdin) != NULL) {
+        char *format = strchr(line, '\t');
+        char *hex = format == NULL ? NULL : strchr(format + 1, '\t');
+        if (hex == NULL) {
+            fprintf(stderr, "hash_cli: want <oid> TAB <format> TAB <hex>\n");
+            free(line);
+            return 2;
+        }
+        size_t len = hex_decode(hex + 1);
+        Arena arena;
+        arena_init(&arena, 4096);
+        answer((uint32_t)strtoul(line, NULL, 10), atoi(format + 1),
+               (Slice){(const uint8_t *)hex + 1, len}, &arena);
+        arena_finish(&arena);
     }
-    arena_finish(&arena);
     free(line);
-    return ok ? 0 : 1;
+    return 0;
 }

@@ -323,7 +323,7 @@ static void our_errors_say_who_speaks(void **state)
     assert_slice(response.sqlstate, "0A000");
     assert_slice(response.message, "not across shards");
     assert_true(error_response_field(&response, FIELD_ROUTINE, &field));
-    assert_slice(field, "shoal");
+    assert_slice(field, "router");
     assert_true(error_response_field(&response, FIELD_SEVERITY, &field));
     assert_slice(field, "FATAL");
     assert_false(error_response_field(&response, FIELD_POSITION, &field));

@@ -1,0 +1,195 @@
+/*
+ * shoalctl.c - the operator's command line: one console command, its answer, an exit code.
+ *
+ *     shoalctl show batches        the console's SHOW BATCHES as a table (--json for programs)
+ *     shoalctl status              version and servers; exit code 1 when a server is not up
+ *     shoalctl reload | shutdown [wait SECONDS]
+ *
+ * It is an ordinary client of the database "shoal"; what it may do is what its user may do.
+ */
+#include <ctype.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "table.h"
+
+#define EXIT_REFUSED 1     /* the console answered with an error, or a server is not up */
+#define EXIT_UNREACHABLE 2 /* no connection */
+#define STATEMENT_MAX 200
+
+typedef struct Ctl {
+    const char *host, *port, *user;
+    bool json;
+    PGconn *conn;
+} Ctl;
+
+static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code);
+static bool ctl_connect(Ctl *ctl);
+static int ctl_run(Ctl *ctl, const char *statement);
+static int ctl_status(Ctl *ctl);
+
+static void help(const char *program)
+{
+    printf("Talks to a running shoald.\n\n"
+           "usage: %s [options] COMMAND\n\n"
+           "  show WHAT               batches, pools, clients, servers, shards, tables ... (show help)\n"
+           "  status                  version and servers; exit code 1 when a server is not up\n"
+           "  reload                  read shards.ini again\n"
+           "  shutdown [wait SECONDS] stop\n\n"
+           "  -h, --host HOST         default: $PGHOST, else 127.0.0.1\n"
+           "  -p, --port PORT         default: $PGPORT, else 6432\n"
+           "  -U, --user USER         default: $PGUSER, else the system's user name\n"
+           "      --json              rows as JSON\n"
+           "  -V, --version           say the version, and end\n"
+           "      --help              say this, and end\n",
+           program);
+}
+
+/* The command's words as one statement. False when there is something else than words in it. */
+static bool statement_make(char *const *words, int count, char *ret, size_t size)
+{
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        for (const char *c = words[i]; *c; c++) {
+            if ((!isalnum((unsigned char)*c) && *c != '_' && *c != ' ') || at + 3 > size)
+                return false;
+            ret[at++] = *c;
+        }
+        ret[at++] = i + 1 < count ? ' ' : '\0';
+    }
+    return at > 1;
+}
+
+int main(int argc, char **argv)
+{
+    Ctl ctl = {.host = getenv("PGHOST") ? NULL : "127.0.0.1",
+               .port = getenv("PGPORT") ? NULL : "6432"};
+    char statement[STATEMENT_MAX];
+    int exit_code;
+    if (!options_read(&ctl, argc, argv, &exit_code))
+        return exit_code;
+    if (!statement_make(argv + optind, argc - optind, statement, sizeof statement)) {
+        fprintf(stderr, "%s: a command is made of words; --help lists them\n", argv[0]);
+        return EX_USAGE;
+    }
+    if (!ctl_connect(&ctl)) {
+        fprintf(stderr, "%s: %s", argv[0], PQerrorMessage(ctl.conn));
+        exit_code = EXIT_UNREACHABLE;
+    } else if (strcmp(statement, "status") == 0) {
+        exit_code = ctl_status(&ctl);
+    } else {
+        exit_code = ctl_run(&ctl, statement);
+    }
+    PQfinish(ctl.conn);
+    return exit_code;
+}
+
+static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
+{
+    enum { OPT_JSON = 256, OPT_HELP };
+    static const struct option LONG_OPTIONS[] = {{"host", required_argument, NULL, 'h'},
+                                                 {"port", required_argument, NULL, 'p'},
+                                                 {"user", required_argument, NULL, 'U'},
+                                                 {"json", no_argument, NULL, OPT_JSON},
+                                                 {"version", no_argument, NULL, 'V'},
+                                                 {"help", no_argument, NULL, OPT_HELP},
+                                                 {NULL, 0, NULL, 0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "h:p:U:V", LONG_OPTIONS, NULL)) != -1) {
+        switch (option) {
+        case 'h':
+            ctl->host = optarg;
+            break;
+        case 'p':
+            ctl->port = optarg;
+            break;
+        case 'U':
+            ctl->user = optarg;
+            break;
+        case OPT_JSON:
+            ctl->json = true;
+            break;
+        case 'V':
+            printf("shoalctl %s\n", SHOAL_VERSION);
+            *ret_exit_code = EX_OK;
+            return false;
+        case OPT_HELP:
+            help(argv[0]);
+            *ret_exit_code = EX_OK;
+            return false;
+        default:
+            *ret_exit_code = EX_USAGE;
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool ctl_connect(Ctl *ctl)
+{
+    const char *names[] = {"host", "port", "user", "dbname", "application_name", "connect_timeout",
+                           NULL};
+    const char *values[] = {ctl->host, ctl->port, ctl->user, "shoal", "shoalctl", "10", NULL};
+    ctl->conn = PQconnectdbParams(names, values, 0);
+    return PQstatus(ctl->conn) == CONNECTION_OK;
+}
+
+static bool rows_print(const Ctl *ctl, const PGresult *rows)
+{
+    if (ctl->json)
+        return table_print_json(stdout, rows);
+    table_print(stdout, rows);
+    return true;
+}
+
+/* NULL when the console refused; what it said was written. */
+static PGresult *ctl_ask(Ctl *ctl, const char *statement)
+{
+    PGresult *result = PQexec(ctl->conn, statement);
+    ExecStatusType status = PQresultStatus(result);
+    if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY)
+        return result;
+    fprintf(stderr, "%s", PQerrorMessage(ctl->conn));
+    PQclear(result);
+    return NULL;
+}
+
+static int ctl_run(Ctl *ctl, const char *statement)
+{
+    PGresult *result = ctl_ask(ctl, statement);
+    if (!result)
+        return EXIT_REFUSED;
+    bool ok = true;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        ok = rows_print(ctl, result);
+    else
+        printf("%s\n", PQcmdStatus(result));
+    PQclear(result);
+    return ok ? EX_OK : EX_OSERR;
+}
+
+static int ctl_status(Ctl *ctl)
+{
+    PGresult *shards = ctl_ask(ctl, "SHOW SHARDS");
+    PGresult *version = shards ? ctl_ask(ctl, "SHOW VERSION") : NULL;
+    if (!version) {
+        PQclear(shards);
+        return EXIT_REFUSED;
+    }
+    if (!ctl->json && PQntuples(version) == 1)
+        printf("%s, started %s, %s workers\n\n", PQgetvalue(version, 0, 0),
+               PQgetvalue(version, 0, 1), PQgetvalue(version, 0, 2));
+    bool ok = rows_print(ctl, shards);
+    int state = PQfnumber(shards, "state");
+    int exit_code = ok ? EX_OK : EX_OSERR;
+    for (int i = 0; ok && state >= 0 && i < PQntuples(shards); i++) {
+        if (strcmp(PQgetvalue(shards, i, state), "up") != 0)
+            exit_code = EXIT_REFUSED;
+    }
+    PQclear(version);
+    PQclear(shards);
+    return exit_code;
+}

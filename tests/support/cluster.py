@@ -1,0 +1,148 @@
+"""cluster.py - a throwaway PostgreSQL cluster: made, started, killed, copied as a replica."""
+import os
+import signal
+import time
+from pathlib import Path
+
+from . import host
+from .wire import Conn, PgError
+
+# Durability costs time and a test cluster has nothing to lose; everything else is PostgreSQL's own.
+SETTINGS = {
+    'listen_addresses': "'127.0.0.1'", 'fsync': 'off', 'full_page_writes': 'off',
+    'shared_buffers': '64MB', 'max_connections': '200', 'max_prepared_transactions': '20',
+    'wal_level': 'logical', 'max_wal_senders': '10', 'jit': 'off', 'timezone': "'UTC'",
+    'log_timezone': "'UTC'", 'lc_messages': "'C'", 'wal_receiver_status_interval': '1s',
+    'log_line_prefix': "'%m [%p] %a '", 'password_encryption': 'scram-sha-256',
+}
+
+
+class Cluster:
+    """One server: `port` on 127.0.0.1, superuser postgres, every role trusted unless hba says else."""
+
+    def __init__(self, workspace, name, settings=None, hba=None):
+        self.name = name
+        self.port = host.free_port()
+        self.data = workspace.path / name
+        self.log = workspace.path / f'{name}.log'
+        self.settings = dict(SETTINGS, unix_socket_directories=f"'{workspace.path}'",
+                             **(settings or {}))
+        self.hba = hba
+        self.workspace = workspace
+        self.standby_of = None
+
+    # -- life --------------------------------------------------------------------------------
+
+    def create(self):
+        host.run_server_tool([host.pg_bin('initdb'), '-D', str(self.data), '-U', 'postgres',
+                              '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync'])
+        self.configure()
+        return self
+
+    def create_replica(self, name, settings=None):
+        """A streaming replica of this running cluster."""
+        replica = Cluster(self.workspace, name, settings)
+        host.run_server_tool([host.pg_bin('pg_basebackup'), '-D', str(replica.data), '-R',
+                              '-X', 'stream', '-c', 'fast', '--no-sync', '-h', '127.0.0.1',
+                              '-p', str(self.port), '-U', 'postgres'])
+        replica.standby_of = self
+        replica.configure()
+        return replica
+
+    def configure(self, **changes):
+        self.settings.update(changes)
+        lines = [f'{key} = {value}\n' for key, value in self.settings.items()]
+        lines.append(f'port = {self.port}\n')
+        self._write('postgresql.conf', ''.join(lines))
+        if self.hba is not None:
+            self._write('pg_hba.conf', self.hba)
+
+    def _write(self, name, text):
+        path = self.data / name
+        path.write_text(text)
+        host.give_to_server(path)
+
+    def start(self, timeout_s=60):
+        host.run_server_tool([host.pg_bin('pg_ctl'), '-D', str(self.data), '-l', str(self.log),
+                              '-w', '-t', str(timeout_s), 'start'])
+        return self
+
+    def stop(self, mode='immediate'):
+        if self.pid() is not None:
+            host.run_server_tool([host.pg_bin('pg_ctl'), '-D', str(self.data), '-m', mode, '-w',
+                                  '-t', '60', 'stop'])
+
+    def kill9(self):
+        """The machine is gone: postmaster and its children at once."""
+        pid = self.pid()
+        os.kill(pid, signal.SIGSTOP)
+        for child in children_of(pid):
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        os.kill(pid, signal.SIGKILL)
+        while Path(f'/proc/{pid}').exists() and not is_zombie(pid):
+            time.sleep(0.01)
+
+    def pid(self):
+        try:
+            pid = int((self.data / 'postmaster.pid').read_text().split()[0])
+        except (FileNotFoundError, IndexError):
+            return None
+        return pid if Path(f'/proc/{pid}').exists() and not is_zombie(pid) else None
+
+    # -- questions ---------------------------------------------------------------------------
+
+    def connect(self, database='postgres', user='postgres', **kwargs):
+        return Conn(('127.0.0.1', self.port), database=database, user=user, **kwargs)
+
+    def query(self, sql, database='postgres', user='postgres'):
+        """Rows as lists of text; an error raises PgError."""
+        with self.connect(database, user) as conn:
+            return conn.query(sql)
+
+    def sql(self, *statements, database='postgres', user='postgres'):
+        with self.connect(database, user) as conn:
+            for statement in statements:
+                conn.query(statement)
+
+    def wait_caught_up(self, replica, timeout_s=20):
+        lsn = self.query('SELECT pg_current_wal_flush_lsn()')[0][0]
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if replica.query(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")[0][0] == 't':
+                return
+            time.sleep(0.05)
+        raise TimeoutError(f'{replica.name} does not reach {lsn}')
+
+
+def children_of(pid):
+    try:
+        text = Path(f'/proc/{pid}/task/{pid}/children').read_text()
+    except FileNotFoundError:
+        return []
+    return [int(p) for p in text.split()]
+
+
+def is_zombie(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(what, condition, timeout_s=10, pause_s=0.05):
+    """Repeats `condition` until it is true; errors of connecting count as not yet."""
+    deadline = time.monotonic() + timeout_s
+    last = None
+    while True:
+        try:
+            value = condition()
+            if value:
+                return value
+        except (OSError, PgError) as err:
+            last = err
+        if time.monotonic() > deadline:
+            raise AssertionError(f'waited {timeout_s} s for {what}' + (f': {last}' if last else ''))
+        time.sleep(pause_s)

@@ -1,0 +1,330 @@
+/*
+ * Where statements go. A user would lose everything if this were wrong: a row that is written on a
+ * shard where nobody looks for it, or an answer from one shard for a question about all of them.
+ *
+ * Two shards; buckets 0..511 on s0, 512..1023 on s1. Of bigint keys 0, 2 and -42 live on s0; 1, 42
+ * and -1 on s1 (vectors of the shard function).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "router/planner.h"
+#include "wire/value.h"
+
+typedef struct Story {
+    Config *config;
+    uint32_t *refs;
+    ShardMap *map;
+    Catalog *catalog;
+    Topology *topology;
+    ShapeCache shapes;
+    Arena arena;
+} Story;
+
+static CatalogTable *add_table(Catalog *catalog, const char *name, char kind)
+{
+    CatalogTable *table = arena_new(&catalog->arena, CatalogTable);
+    *table = (CatalogTable){.schema = SLICE("public"), .name = slice_str(name), .kind = kind,
+                            .persistence = 'p'};
+    assert_true(catalog_add_table(catalog, table));
+    return table;
+}
+
+static void add_columns(Catalog *catalog, CatalogTable *table, const char *key, uint32_t oid)
+{
+    static const char *const OTHERS[] = {"name", "amount"};
+    table->column_count = 3;
+    table->columns = arena_array(&catalog->arena, CatalogColumn, 3);
+    table->columns[0] = (CatalogColumn){.name = slice_str(key), .type_oid = oid, .number = 1,
+                                        .plain_type = true, .deterministic = true};
+    for (int i = 0; i < 2; i++)
+        table->columns[i + 1] = (CatalogColumn){.name = slice_str(OTHERS[i]), .type_oid = WIRE_OID_TEXT,
+                                                .number = (int16_t)(i + 2), .plain_type = true,
+                                                .deterministic = true};
+}
+
+static Config *load_config(void)
+{
+    char path[] = "/tmp/shoal-planner-XXXXXX";
+    Error err;
+    int fd = mkstemp(path);
+    static const char TEXT[] = "[shoal]\nauth = trust\n"
+                               "[shard s0]\nprimary = host=127.0.0.1 port=6001\n"
+                               "[shard s1]\nprimary = host=127.0.0.1 port=6002\n[database app]\n";
+    assert_int_equal(write(fd, TEXT, sizeof TEXT - 1), sizeof TEXT - 1);
+    close(fd);
+    Config *config = config_load(path, &err);
+    unlink(path);
+    if (!config)
+        fail_msg("%s", err.message);
+    return config;
+}
+
+static int setup(void **state)
+{
+    Story *s = calloc(1, sizeof *s);
+    Error err;
+    s->config = load_config();
+    s->refs = malloc(sizeof *s->refs);
+    *s->refs = 1;
+    s->map = shard_map_create(1024);
+    shard_map_spread(s->map, 2);
+    s->catalog = catalog_create();
+    add_columns(s->catalog, add_table(s->catalog, "users", 'r'), "id", WIRE_OID_INT8);
+    add_columns(s->catalog, add_table(s->catalog, "orders", 'r'), "user_id", WIRE_OID_INT8);
+    add_columns(s->catalog, add_table(s->catalog, "things", 'r'), "id", WIRE_OID_UUID);
+    add_columns(s->catalog, add_table(s->catalog, "words", 'r'), "word", WIRE_OID_TEXT);
+    add_columns(s->catalog, add_table(s->catalog, "notes", 'r'), "id", WIRE_OID_INT4);
+    add_table(s->catalog, "report", 'v');
+    s->catalog->search_path = SLICE("\"$user\", public");
+    s->catalog->loaded = true;
+    Table tables[] = {
+        {.schema = SLICE("public"), .name = SLICE("users"), .key = SLICE("id")},
+        {.schema = SLICE("public"), .name = SLICE("orders"), .key = SLICE("user_id")},
+        {.schema = SLICE("public"), .name = SLICE("things"), .key = SLICE("id")},
+        {.schema = SLICE("public"), .name = SLICE("words"), .key = SLICE("word")},
+    };
+    s->topology = topology_create(s->config, s->refs, s->map, tables, 4, &s->catalog, &err);
+    assert_non_null(s->topology);
+    shape_cache_init(&s->shapes, 1000, 1 << 24);
+    arena_init(&s->arena, 4096);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    Story *s = *state;
+    topology_destroy(&s->topology->published);
+    topology_release_config(s->config, s->refs);
+    shard_map_free(s->map);
+    catalog_free(s->catalog);
+    shape_cache_finish(&s->shapes);
+    arena_finish(&s->arena);
+    free(s);
+    return 0;
+}
+
+static Plan plan_of(Story *s, const char *sql, const BindMessage *bind, const uint32_t *oids,
+                    uint32_t oid_count, bool in_transaction)
+{
+    ShapeReading reading;
+    assert_true(shape_read(&s->shapes, slice_str(sql), true, true, &s->arena, &reading));
+    PlanInput input = {.topology = s->topology, .user = SLICE("alice"),
+                       .search_path = s->catalog->search_path, .same_encoding = true,
+                       .in_transaction = in_transaction, .arena = &s->arena};
+    PlanStatement statement = {.shape = reading.shape, .text = slice_str(sql),
+                               .literals = reading.literals, .bind = bind, .param_oids = oids,
+                               .param_oid_count = oid_count};
+    Plan plan = plan_make(&input, &statement);
+    shape_release(&s->shapes, reading.shape);
+    return plan;
+}
+
+static void expect(Story *s, const char *sql, const char *where)
+{
+    Plan plan = plan_of(s, sql, NULL, NULL, 0, false);
+    char got[64];
+    switch (plan.kind) {
+    case PLAN_DIRECT:
+        snprintf(got, sizeof got, "%s", plan.any_shard ? "any" : plan.shard ? "s1" : "s0");
+        break;
+    case PLAN_BROADCAST:
+        snprintf(got, sizeof got, "all");
+        break;
+    case PLAN_LOCAL:
+        snprintf(got, sizeof got, "shoal");
+        break;
+    case PLAN_PROBE:
+        snprintf(got, sizeof got, "probe");
+        break;
+    default:
+        snprintf(got, sizeof got, "%s", plan.error.sqlstate);
+        assert_true(plan.error.message[0] != 0);
+        break;
+    }
+    if (strcmp(got, where) != 0)
+        fail_msg("%s\n  expected %s, got %s (%s)", sql, where, got, plan.error.message);
+}
+
+/* Else: a lookup by key is answered by a shard that does not have the row. */
+static void a_key_fixed_by_equality_decides(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM users WHERE id = 1", "s1");
+    expect(s, "SELECT * FROM users WHERE id = 2", "s0");
+    expect(s, "SELECT * FROM users WHERE 42 = id", "s1");
+    expect(s, "SELECT * FROM users WHERE id = -42", "s0");
+    expect(s, "SELECT * FROM users WHERE id = '2'", "s0");
+    expect(s, "SELECT * FROM users WHERE id = 2::int", "s0");
+    expect(s, "SELECT * FROM users WHERE id = CAST('2' AS bigint)", "s0");
+    expect(s, "SELECT * FROM users u WHERE u.id = 2 AND name = 'x' ORDER BY amount LIMIT 3", "s0");
+    expect(s, "SELECT count(*) FROM public.users WHERE users.id = 1 AND amount > 5", "s1");
+    expect(s, "UPDATE users SET name = 'y' WHERE id = 1", "s1");
+    expect(s, "DELETE FROM users WHERE id = 2", "s0");
+    expect(s, "EXPLAIN SELECT * FROM users WHERE id = 2", "s0");
+}
+
+/* Else: the same uuid or text, spelt in another way, is looked for on another shard (H52). */
+static void spellings_of_one_value_agree(void **state)
+{
+    Story *s = *state;
+    const char *a = "SELECT * FROM things WHERE id = 'f47ac10b-58cc-4372-a567-0e02b2c3d479'"; /* 362 */
+    expect(s, a, "s0");
+    expect(s, "SELECT * FROM things WHERE id = 'F47AC10B58CC4372A5670E02B2C3D479'", "s0");
+    expect(s, "SELECT * FROM things WHERE id = '{f47ac10b-58cc-4372-a567-0e02b2c3d479}'", "s0");
+    expect(s, "SELECT * FROM things WHERE id = 'nonsense'", "0A000");
+    expect(s, "SELECT * FROM words WHERE word = 'user-1'", "s0"); /* 245 */
+    expect(s, "SELECT * FROM words WHERE word = 'a'", "s1");      /* 862 */
+    expect(s, "SELECT * FROM words WHERE word = 'a'::varchar", "0A000");
+}
+
+/* Else: one shard's part is taken for the whole (H46, bad-input 119, 120). */
+static void what_needs_more_than_one_shard_is_refused(void **state)
+{
+    Story *s = *state;
+    static const char *const TEXTS[] = {
+        "SELECT * FROM users",
+        "SELECT count(*) FROM users",
+        "SELECT * FROM users WHERE id IN (1, 3)",
+        "SELECT * FROM users WHERE id = 1 OR id = 2",
+        "SELECT * FROM users WHERE id BETWEEN 1 AND 2",
+        "SELECT * FROM users WHERE id > 1",
+        "SELECT * FROM users WHERE NOT id = 1",
+        "SELECT * FROM users WHERE id = 1 + 0",
+        "SELECT * FROM users WHERE id = (SELECT 1)",
+        "SELECT * FROM users WHERE id::text = '1'",
+        "SELECT * FROM users WHERE id = 1.0",
+        "SELECT * FROM users WHERE name = '1'",
+        "SELECT * FROM users WHERE coalesce(id, 0) = 1",
+        "SELECT * FROM users WHERE EXISTS (SELECT 1 FROM orders WHERE user_id = 1)",
+        "SELECT * FROM users WHERE id = 1 UNION SELECT * FROM users",
+        "SELECT * FROM users a, users b WHERE a.id = 1",
+        "SELECT * FROM users a LEFT JOIN orders o ON a.id = 1",
+        "WITH w AS (SELECT * FROM users) SELECT * FROM w WHERE id = 1",
+        "SELECT * FROM users WHERE id = 1 AND EXISTS (SELECT 1 FROM orders WHERE amount = '1')",
+        "UPDATE users SET name = 'x'",
+        "DELETE FROM users",
+        "SELECT * FROM report",
+        "COPY users TO STDOUT",
+        "COPY users FROM STDIN",
+        "LOCK TABLE users",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(TEXTS); i++)
+        expect(s, TEXTS[i], "0A000");
+}
+
+/* Else: a join is answered from half of its rows. */
+static void joins_stay_on_one_shard_or_are_refused(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = 1", "s1");
+    expect(s, "SELECT * FROM users u, orders o WHERE o.user_id = u.id AND o.user_id = 2", "s0");
+    expect(s, "SELECT * FROM users u LEFT JOIN orders o ON o.user_id = u.id WHERE u.id = 2", "s0");
+    expect(s, "SELECT * FROM users u JOIN orders o ON o.amount = u.amount WHERE u.id = 1", "0A000");
+    expect(s, "SELECT * FROM users u JOIN orders o ON o.user_id = 2 WHERE u.id = 1", "0A000");
+    expect(s, "SELECT * FROM users u JOIN orders o ON o.user_id = 42 WHERE u.id = 1", "s1");
+    expect(s, "SELECT * FROM users u JOIN notes n ON n.id = u.id WHERE u.id = 2", "s0"); /* home */
+    expect(s, "SELECT * FROM users u JOIN notes n ON n.id = u.id WHERE u.id = 1", "0A000");
+    expect(s, "SELECT * FROM users WHERE id = 1 AND EXISTS (SELECT 1 FROM orders WHERE user_id = users.id)",
+           "s1");
+    expect(s, "WITH w AS (SELECT * FROM users WHERE id = 1) SELECT * FROM w", "s1");
+}
+
+/* Else: a row is written where nobody looks for it (H51, bad-input 121). */
+static void writes_say_the_key_and_never_change_it(void **state)
+{
+    Story *s = *state;
+    expect(s, "INSERT INTO users VALUES (1, 'a', 'b')", "s1");
+    expect(s, "INSERT INTO users (name, id) VALUES ('a', 2)", "s0");
+    expect(s, "INSERT INTO users (id) VALUES (1), (42), (-1) RETURNING id", "s1");
+    expect(s, "INSERT INTO users (id) VALUES (1), (2)", "0A000");
+    expect(s, "INSERT INTO users (name) VALUES ('a')", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (NULL)", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (DEFAULT)", "0A000");
+    expect(s, "INSERT INTO users DEFAULT VALUES", "0A000");
+    expect(s, "INSERT INTO users SELECT * FROM users WHERE id = 1", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", "s1");
+    expect(s, "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2", "0A000");
+    expect(s, "UPDATE users SET id = 2 WHERE id = 1", "0A000");
+    expect(s, "UPDATE users SET (id, name) = (2, 'x') WHERE id = 1", "0A000");
+    expect(s, "INSERT INTO notes (id) VALUES (5)", "s0");
+    expect(s, "INSERT INTO users (id) VALUES (99999999999999999999)", "0A000");
+}
+
+/* Else: psql does not start, or a schema differs between shards. */
+static void statements_without_rows(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT 1", "any");
+    expect(s, "SHOW server_version", "any");
+    expect(s, "SELECT relname FROM pg_catalog.pg_class", "any");
+    expect(s, "SET work_mem = '1MB'", "any");
+    expect(s, "", "any");
+    expect(s, "CREATE TABLE t (id int)", "all");
+    expect(s, "DROP TABLE users", "all");
+    expect(s, "TRUNCATE users", "all");
+    expect(s, "CREATE INDEX CONCURRENTLY i ON users (name)", "all");
+    expect(s, "VACUUM users", "all");
+    expect(s, "SELECT shoal.distribute_table('users', 'id')", "shoal");
+    expect(s, "SELEC 1", "probe");
+    expect(s, "CREATE TABLE t AS SELECT * FROM notes", "0A000");
+    assert_int_equal(plan_of(s, "CREATE TABLE t (id int)", NULL, NULL, 0, true).kind, PLAN_REJECT);
+}
+
+/* Else: two statements of one Query run on two shards as if they were one transaction. */
+static void statements_of_one_query_agree(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM users WHERE id = 1; SELECT * FROM orders WHERE user_id = 42", "s1");
+    expect(s, "BEGIN; UPDATE users SET name = 'x' WHERE id = 2; COMMIT", "s0");
+    expect(s, "SELECT * FROM users WHERE id = 1; SELECT * FROM users WHERE id = 2", "0A000");
+    expect(s, "SELECT 1; CREATE TABLE t (id int)", "0A000");
+}
+
+static Plan bound(Story *s, uint32_t declared, bool binary, Slice value)
+{
+    uint8_t params[64];
+    uint32_t len = (uint32_t)value.len;
+    params[0] = (uint8_t)(len >> 24), params[1] = (uint8_t)(len >> 16);
+    params[2] = (uint8_t)(len >> 8), params[3] = (uint8_t)len;
+    memcpy(params + 4, value.data, value.len);
+    BindMessage bind = {.formats = binary ? WIRE_FORMATS_BINARY : WIRE_FORMATS_NONE, .param_count = 1,
+                        .params = slice_of(params, value.len + 4)};
+    return plan_of(s, "SELECT * FROM users WHERE id = $1", &bind, &declared, 1, false);
+}
+
+/* Else: a driver that binds in binary reads other rows than one that binds text. */
+static void parameters_in_text_and_binary(void **state)
+{
+    Story *s = *state;
+    static const uint8_t TWO8[] = {0, 0, 0, 0, 0, 0, 0, 2}, TWO4[] = {0, 0, 0, 2};
+    assert_int_equal(bound(s, 0, false, SLICE("2")).shard, 0);
+    assert_int_equal(bound(s, 0, false, SLICE("1")).shard, 1);
+    assert_int_equal(bound(s, WIRE_OID_INT8, true, slice_of(TWO8, 8)).shard, 0);
+    assert_int_equal(bound(s, WIRE_OID_INT4, true, slice_of(TWO4, 4)).shard, 0);
+    assert_int_equal(bound(s, 0, true, slice_of(TWO8, 8)).shard, 0);
+    assert_int_equal(bound(s, WIRE_OID_TEXT, false, SLICE("2")).kind, PLAN_REJECT);
+    assert_int_equal(bound(s, 0, true, slice_of(TWO4, 3)).kind, PLAN_REJECT);
+    assert_int_equal(bound(s, 0, false, SLICE("two")).kind, PLAN_REJECT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_key_fixed_by_equality_decides),
+        cmocka_unit_test(spellings_of_one_value_agree),
+        cmocka_unit_test(what_needs_more_than_one_shard_is_refused),
+        cmocka_unit_test(joins_stay_on_one_shard_or_are_refused),
+        cmocka_unit_test(writes_say_the_key_and_never_change_it),
+        cmocka_unit_test(statements_without_rows),
+        cmocka_unit_test(statements_of_one_query_agree),
+        cmocka_unit_test(parameters_in_text_and_binary),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
