@@ -64,9 +64,15 @@ static const char *const state_functions[] = {
     "dblink_get_connections",
 };
 
+/* pg_temp, or pg_temp_3 as the catalog calls it. */
+bool schema_is_temporary(Slice schema)
+{
+    return slice_is(schema, "pg_temp") || (schema.len > 8 && memcmp(schema.data, "pg_temp_", 8) == 0);
+}
+
 bool function_keeps_state(ShapeName name)
 {
-    if (slice_is(name.schema, "pg_temp"))
+    if (schema_is_temporary(name.schema))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(state_functions); i++)
         if (slice_is(name.name, state_functions[i]))
@@ -91,7 +97,7 @@ static void function_read(Build *build, const Level *level, const ProtobufCMessa
         build_trait(build, SHAPE_LEAVES_STATE);
     if (slice_is(name.name, "currval") || slice_is(name.name, "lastval"))
         build_trait(build, SHAPE_READS_STATE);
-    if (slice_is(name.schema, "pg_temp"))
+    if (schema_is_temporary(name.schema))
         build_trait(build, SHAPE_HAS_TEMP);
     if (call->over)
         build_trait(build, SHAPE_HAS_WINDOW);
