@@ -43,7 +43,7 @@ uint8_t *buf_reserve(Buf *buf, size_t n)
     }
     if (n <= buf->cap - buf->tail && buf->data)
         return buf->data + buf->tail;
-    if (!buf->lent && len + n <= buf->cap && buf->head >= len) {
+    if (buf->data && !buf->lent && len + n <= buf->cap && buf->head >= len) {
         memmove(buf->data, buf->data + buf->head, len);
         buf->head = 0;
         buf->tail = len;
