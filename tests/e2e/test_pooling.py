@@ -334,17 +334,19 @@ def test_session_objects_do_not_leak(shoal, clusters, statement):
         for _ in range(POOL * 2):
             assert a.query('EXECUTE p') == [['1']]
     a.close()
-    others = open_many(shoal, POOL * 2)
     ask = ("SELECT (SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relnamespace = pg_my_temp_schema()),"
            "(SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_cursors WHERE is_holdable),"
            "(SELECT count(*) FROM pg_prepared_statements WHERE from_sql), current_setting('app.leak', true), "
            'session_user, pg_sleep(0.01)')
-    for conn in others:
-        conn.send(query(ask))
-    for conn in others:
-        row = answer(conn)[0][:6]
-        assert row[:4] == [b'0'] * 4 and not row[4] and row[5] == b'app', row
-    shut(others)
+    for _ in range(3):
+        # As many as there are servers: who asks for session state may keep its server until it goes.
+        others = open_many(shoal, POOL)
+        for conn in others:
+            conn.send(query(ask))
+        for conn in others:
+            row = answer(conn)[0][:6]
+            assert row[:4] == [b'0'] * 4 and not row[4] and row[5] == b'app', row
+        shut(others)
     locks = clusters[0].query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
     assert locks == [['0']]
 
