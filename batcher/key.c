@@ -37,15 +37,25 @@ bool key_type_is_integer(uint32_t oid)
     return type && type->integer;
 }
 
-/* Casts that carry a length or precision could change the value; varchar and bpchar may have one. */
+static const KeyTypeInfo *type_by_name(Slice name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(TYPES); i++)
+        if (slice_is(name, TYPES[i].name))
+            return &TYPES[i];
+    return NULL;
+}
+
+/* Casts that carry a length or precision could change the value; varchar and bpchar may have one.
+ * Among integers any cast will do: it stays in the text, and the index serves each of them. */
 bool key_cast_allowed(uint32_t column_oid, ShapeName cast)
 {
     if (cast.name.len == 0)
         return true;
-    const KeyTypeInfo *type = key_type(column_oid);
-    return type && type->oid != WIRE_OID_VARCHAR && type->oid != WIRE_OID_BPCHAR &&
-           (cast.schema.len == 0 || slice_is(cast.schema, "pg_catalog")) &&
-           slice_is(cast.name, type->name);
+    const KeyTypeInfo *column = key_type(column_oid), *type = type_by_name(cast.name);
+    if (!type || !column || (cast.schema.len && !slice_is(cast.schema, "pg_catalog")) ||
+        type->oid == WIRE_OID_VARCHAR || type->oid == WIRE_OID_BPCHAR)
+        return false;
+    return type == column || (type->integer && column->integer);
 }
 
 static bool is_text(uint32_t oid)

@@ -28,7 +28,8 @@ typedef struct KeyTypeInfo {
 
 const KeyTypeInfo *key_type(uint32_t oid); /* NULL: no key */
 bool key_type_is_integer(uint32_t oid);
-/* May a value for a column of this type carry that cast? None, or the column's own type. */
+/* May a value for a column of this type carry that cast? None, the column's own type, or among
+ * integers any. */
 bool key_cast_allowed(uint32_t column_oid, ShapeName cast);
 
 typedef enum KeySource { KEY_FROM_INTEGER, KEY_FROM_STRING, KEY_FROM_PARAM } KeySource;

@@ -16,7 +16,8 @@
 #define TEXT WIRE_OID_TEXT
 #define INT  WIRE_OID_INT8
 
-#define CELLS_MAX 20
+#define CELLS_MAX         20
+#define TEMPLATE_CELL_MAX 120 /* bytes of a statement in SHOW BATCHES */
 
 static const ReportColumn CLIENTS[] = {
     {"id", INT, REPORT_KEEP},        {"user", TEXT, REPORT_KEEP},   {"database", TEXT, REPORT_KEEP},
@@ -193,6 +194,17 @@ static void cell_int(Cells *cells, uint64_t value)
     cell_text(cells, arena_printf(cells->arena, "%llu", (unsigned long long)value));
 }
 
+/* Long statements are cut: a screen at 3 a.m. is not wide. */
+static void cell_template(Cells *cells, Slice text)
+{
+    bool cut = text.len > TEMPLATE_CELL_MAX;
+    size_t len = cut ? TEMPLATE_CELL_MAX : text.len;
+    while (cut && len && (text.data[len] & 0xc0) == 0x80)
+        len--; /* not in the middle of a character */
+    cell_text(cells, arena_printf(cells->arena, "%.*s%s", (int)len, (const char *)text.data,
+                                  cut ? "..." : ""));
+}
+
 static const char *client_state(const Session *session)
 {
     switch (session->state) {
@@ -295,7 +307,7 @@ static void report_batches(Worker *worker, Report *report)
     BatchTemplateInfo info;
     while (batcher_next_template(worker->batcher, &cursor, &info)) {
         Cells c = {.arena = &report->arena};
-        cell_slice(&c, info.text);
+        cell_template(&c, info.text);
         cell_text(&c, info.pool);
         cell_text(&c, TIERS[info.tier]);
         cell_text(&c, batch_reason_text(info.reason)->code);

@@ -1,0 +1,126 @@
+/*
+ * pg_cluster.h - a PostgreSQL of a test's own: made in a temporary directory, gone with the test.
+ *
+ * Runs as user postgres (or nobody) when the test runs as root, listens on 127.0.0.1 and on a unix
+ * socket in its directory, on a port that was free. Trust for everybody. PostgreSQL's own child
+ * processes are never touched by name: everything goes through pg_ctl or a pid.
+ */
+#ifndef SHOAL_SUPPORT_PG_CLUSTER_H
+#define SHOAL_SUPPORT_PG_CLUSTER_H
+
+#include <arpa/inet.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PG_BIN "/usr/lib/postgresql/15/bin"
+
+typedef struct PgCluster {
+    char dir[64];
+    int port;
+} PgCluster;
+
+/* A shell command as the unprivileged user. True when it exits with 0. */
+static inline bool pg_run(const char *fmt, ...)
+{
+    char command[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(command, sizeof(command), fmt, args);
+    va_end(args);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (geteuid() == 0) {
+            struct passwd *user = getpwnam("postgres");
+            if (!user)
+                user = getpwnam("nobody");
+            if (!user || setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 ||
+                setuid(user->pw_uid) != 0 || chdir("/") != 0)
+                _exit(126);
+        }
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+/* A port that nobody listens on now. */
+static inline int pg_free_port(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int port = 0;
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 &&
+        getsockname(fd, (struct sockaddr *)&address, &len) == 0)
+        port = ntohs(address.sin_port);
+    close(fd);
+    return port;
+}
+
+static inline bool pg_cluster_up(const PgCluster *pg)
+{
+    return pg_run("exec " PG_BIN "/pg_ctl -D %s/data -l %s/log -w -s start >/dev/null 2>&1", pg->dir,
+                  pg->dir);
+}
+
+/* mode: smart, fast or immediate (as a crash). */
+static inline bool pg_cluster_down(const PgCluster *pg, const char *mode)
+{
+    return pg_run("exec " PG_BIN "/pg_ctl -D %s/data -m %s -w -s stop >/dev/null 2>&1", pg->dir, mode);
+}
+
+/* `settings`: lines for postgresql.conf. */
+static inline bool pg_cluster_start(PgCluster *pg, const char *settings)
+{
+    strcpy(pg->dir, "/tmp/shoal-pg-XXXXXX");
+    if (!mkdtemp(pg->dir))
+        return false;
+    if (geteuid() == 0) {
+        struct passwd *user = getpwnam("postgres");
+        if (!user)
+            user = getpwnam("nobody");
+        if (!user || chown(pg->dir, user->pw_uid, user->pw_gid) != 0)
+            return false;
+    }
+    pg->port = pg_free_port();
+    return pg_run(PG_BIN "/initdb -D %s/data -U postgres -A trust -E UTF8 --locale=C --no-sync "
+                         ">%s/initdb.log 2>&1", pg->dir, pg->dir) &&
+           pg_run("printf \"port=%d\\nlisten_addresses='127.0.0.1'\\n"
+                  "unix_socket_directories='%s'\\nfsync=off\\nmax_connections=40\\n%s\\n\" "
+                  ">> %s/data/postgresql.conf",
+                  pg->port, pg->dir, settings ? settings : "", pg->dir) &&
+           pg_cluster_up(pg);
+}
+
+static inline void pg_cluster_finish(PgCluster *pg)
+{
+    if (!pg->dir[0])
+        return;
+    (void)pg_cluster_down(pg, "immediate");
+    (void)pg_run("rm -rf %s/data", pg->dir);
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf %s", pg->dir);
+    if (system(command) != 0)
+        fprintf(stderr, "could not remove %s\n", pg->dir);
+    pg->dir[0] = '\0';
+}
+
+/* SQL by psql, for preparing and for looking from outside. */
+static inline bool pg_sql(const PgCluster *pg, const char *sql)
+{
+    return pg_run("exec " PG_BIN "/psql -X -q -h %s -p %d -U postgres -d postgres -v ON_ERROR_STOP=1 "
+                  "-c \"%s\" >/dev/null", pg->dir, pg->port, sql);
+}
+
+#endif
