@@ -19,7 +19,7 @@
 #include "wire/writer.h"
 
 #define FREE_BATCHES_MAX 64
-#define KEEP_BYTES ((size_t)1024 * 1024) /* a reused batch keeps buffers up to this size */
+#define KEEP_BYTES       ((size_t)1024 * 1024) /* a reused batch keeps buffers up to this size */
 
 static const char DESCRIBE_PORTAL[] = {'D', 0, 0, 0, 6, 'P', 0};
 static const char EXECUTE[] = {'E', 0, 0, 0, 9, 0, 0, 0, 0, 0};
@@ -61,15 +61,19 @@ static void batch_destroy(Batch *batch)
 void batch_free(Batcher *batcher, Batch *batch)
 {
     assert(list_empty(&batch->members));
-    bool large = batch->rows.cap + batch->request.cap +
-                     sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
+    bool large =
+        batch->rows.cap + batch->request.cap + sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
     if (large || batcher->free_batch_count >= FREE_BATCHES_MAX) {
         batch_destroy(batch);
         return;
     }
-    Batch kept = {.request = batch->request, .rows = batch->rows, .entries = batch->entries,
-                  .entry_cap = batch->entry_cap, .slots = batch->slots,
-                  .slot_cap = batch->slot_cap, .table = batch->table,
+    Batch kept = {.request = batch->request,
+                  .rows = batch->rows,
+                  .entries = batch->entries,
+                  .entry_cap = batch->entry_cap,
+                  .slots = batch->slots,
+                  .slot_cap = batch->slot_cap,
+                  .table = batch->table,
                   .table_size = batch->table_size};
     *batch = kept;
     buf_reset(&batch->request);
@@ -267,8 +271,7 @@ static void batch_send(Batch *batch)
         (TaskStep){.op = TASK_BIND, .prepared = sql, .frame = buf_bytes(&batch->request)};
     batch->steps[1] = (TaskStep){.op = TASK_DESCRIBE_PORTAL,
                                  .frame = slice_of(DESCRIBE_PORTAL, sizeof(DESCRIBE_PORTAL))};
-    batch->steps[2] =
-        (TaskStep){.op = TASK_EXECUTE, .frame = slice_of(EXECUTE, sizeof(EXECUTE))};
+    batch->steps[2] = (TaskStep){.op = TASK_EXECUTE, .frame = slice_of(EXECUTE, sizeof(EXECUTE))};
     batch->steps[3] = (TaskStep){.op = TASK_SYNC};
     task_init(&batch->task, &batch->sink, batch->steps, 4);
     batch->task.gucs = (GucVector *)(uintptr_t)batch->group->template->judgement->key.gucs;
@@ -340,7 +343,7 @@ void batch_close(Batcher *batcher, Group *group)
     bool together = batch->member_count > 1 && group->template->state == TEMPLATE_READY &&
                     slots_prepare(batch, batch->member_count);
     if (together) {
-        LIST_EACH(it, &batch->members)
+        LIST_EACH (it, &batch->members)
             slot_join(batch, list_entry(it, Member, link));
         together = write_bind(batch);
     }
@@ -362,6 +365,6 @@ void batch_run_singly(Batch *batch)
         batch_release_slot(batch);
     }
     batch->state = BATCH_SINGLY;
-    LIST_EACH_SAFE(it, &batch->members)
+    LIST_EACH_SAFE (it, &batch->members)
         member_run_alone(list_entry(it, Member, link));
 }

@@ -28,9 +28,10 @@ Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCa
     map_init(&batcher->judgements, judgement_equal);
     map_init(&batcher->templates, template_equal);
     map_init(&batcher->groups, group_equal);
-    List *lists[] = {&batcher->judgements_lru, &batcher->templates_lru, &batcher->groups_lru,
-                     &batcher->retired,        &batcher->due,           &batcher->gone_members,
-                     &batcher->gone_batches,   &batcher->free_batches,  &batcher->retired_templates};
+    List *lists[] = {
+        &batcher->judgements_lru, &batcher->templates_lru, &batcher->groups_lru,
+        &batcher->retired,        &batcher->due,           &batcher->gone_members,
+        &batcher->gone_batches,   &batcher->free_batches,  &batcher->retired_templates};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     slab_init(&batcher->members, sizeof(Member), 64);
@@ -68,7 +69,7 @@ static void group_shut(Batcher *batcher, Group *group)
 
 static void templates_shut(Batcher *batcher, List *templates)
 {
-    LIST_EACH_SAFE(it, templates) {
+    LIST_EACH_SAFE (it, templates) {
         Template *template = list_entry(it, Template, lru);
         if (template->state != TEMPLATE_LEARNING)
             continue;
@@ -91,7 +92,7 @@ void batcher_destroy(Batcher *batcher)
 {
     if (!batcher)
         return;
-    LIST_EACH(it, &batcher->groups_lru)
+    LIST_EACH (it, &batcher->groups_lru)
         group_shut(batcher, list_entry(it, Group, lru));
     List *link;
     while ((link = list_first(&batcher->retired))) {
@@ -118,17 +119,10 @@ void batcher_destroy(Batcher *batcher)
     free(batcher);
 }
 
-/* Pools that are not in the new configuration may end: what waits here goes to them before. */
+/* Templates of older catalogs are judged again when they are next asked for. */
 void batcher_adopt(Batcher *batcher, const Topology *topology)
 {
     const Config *config = topology->config;
-    if (batcher->topology)
-        LIST_EACH(it, &batcher->groups_lru) {
-            Group *group = list_entry(it, Group, lru);
-            while (group->queued)
-                batch_close(batcher, group);
-        }
-    batcher->topology = topology;
     batcher->batch_max = MAX(config->batch_max, 1);
     batcher->inflight_max = MAX(config->batch_inflight_max, 1);
     batcher->bytes_max = config->batch_bytes_max;
@@ -154,17 +148,30 @@ static bool steps_plain(const Task *task)
         bool same = step->prepared == bind->prepared && step->unnamed == bind->unnamed;
         bool good = false;
         switch (step->op) {
-        case TASK_PARSE: good = same && step < bind; break;
-        case TASK_DESCRIBE_STATEMENT: good = same; break;
-        case TASK_BIND: good = frame.len > 5 && frame.data[5] == 0; break;
-        case TASK_DESCRIBE_PORTAL: good = step > bind && frame.len == 7; break;
+        case TASK_PARSE:
+            good = same && step < bind;
+            break;
+        case TASK_DESCRIBE_STATEMENT:
+            good = same;
+            break;
+        case TASK_BIND:
+            good = frame.len > 5 && frame.data[5] == 0;
+            break;
+        case TASK_DESCRIBE_PORTAL:
+            good = step > bind && frame.len == 7;
+            break;
         case TASK_EXECUTE:
             good = step > bind && executes++ == 0 && frame.len == 10 &&
                    memcmp(frame.data + 5, "\0\0\0\0", 5) == 0;
             break;
-        case TASK_CLOSE_STATEMENT: good = executes > 0; break;
-        case TASK_CLOSE_PORTAL: good = executes > 0 && frame.len == 7; break;
-        default: break;
+        case TASK_CLOSE_STATEMENT:
+            good = executes > 0;
+            break;
+        case TASK_CLOSE_PORTAL:
+            good = executes > 0 && frame.len == 7;
+            break;
+        default:
+            break;
         }
         if (!good)
             return false;
@@ -174,19 +181,22 @@ static bool steps_plain(const Task *task)
 
 static BatchReason protocol_reason(const BatchCandidate *c, const Task *task)
 {
-    bool good = c->bind ? steps_plain(task)
-                        : task->step_count == 1 && task->steps[0].op == TASK_QUERY;
+    bool good =
+        c->bind ? steps_plain(task) : task->step_count == 1 && task->steps[0].op == TASK_QUERY;
     return good && !task->open ? BATCH_OK : BATCH_PROTOCOL;
 }
 
 static BatchReason template_reason(const Template *template)
 {
-    switch ((TemplateState)template->state) {
-    case TEMPLATE_READY: return BATCH_OK;
+    switch ((TemplateState) template->state) {
+    case TEMPLATE_READY:
+        return BATCH_OK;
     case TEMPLATE_REFUSED:
-    case TEMPLATE_DISTRUSTED: return template->reason;
+    case TEMPLATE_DISTRUSTED:
+        return template->reason;
     case TEMPLATE_NEW:
-    case TEMPLATE_LEARNING: break;
+    case TEMPLATE_LEARNING:
+        break;
     }
     return BATCH_LEARNING;
 }

@@ -13,10 +13,11 @@
  * policy.c, pure. Each answer equals the direct one byte for byte; on any error all members run
  * alone, so that only the guilty one fails, with its own text.
  *
- *   Template   one statement text (keys cut out) on one pool under one GucVector: verdict, rewritten SQL,
- *              the original's RowDescription, statistics
- *   Group      Template x parameter/result formats: queue of members, batches in flight
- *   Batch      members of one statement sent: COLLECTING -> SENT -> SPLITTING -> DONE | RETRY_SINGLY
+ *   Judgement  the policy's verdict on a statement (keys cut out) from one pool under one GucVector
+ *   Template   Judgement x literals that are no keys: the original's description, the rewritten SQL
+ *   Group      Template x parameters that are no keys, formats: queue of members, batches in flight
+ *   Batch      members of one statement sent: COLLECTING -> SENT -> SPLITTING -> DONE,
+ *              or SINGLY, each by its own steps
  */
 #ifndef SHOAL_BATCHER_BATCHER_H
 #define SHOAL_BATCHER_BATCHER_H
@@ -29,13 +30,13 @@ typedef struct Batcher Batcher;
 
 typedef struct BatcherStats {
     Counter statements; /* members that came back through a batch of two or more */
-    Counter alone;      /* members sent alone because nobody else was there */
-    Counter batches;    /* statements sent for two or more members */
-    Counter keys;       /* keys in them: duplicates counted once */
-    Counter retried;    /* members run alone after an error of their batch */
+    Counter alone; /* members sent alone because nobody else was there */
+    Counter batches; /* statements sent for two or more members */
+    Counter keys; /* keys in them: duplicates counted once */
+    Counter retried; /* members run alone after an error of their batch */
     Counter reasons[BATCH_REASON_COUNT]; /* statements not batched, by reason */
-    Histogram size;     /* members per batch, batches of one included */
-    Histogram wait_us;  /* from batcher_add to sending */
+    Histogram size; /* members per batch, batches of one included */
+    Histogram wait_us; /* from batcher_add to sending */
     Histogram service_us; /* from sending to the last answer */
 } BatcherStats;
 
@@ -43,7 +44,7 @@ typedef struct BatcherStats {
  * Everything is borrowed until the task is DONE. */
 typedef struct BatchCandidate {
     PolicyInput policy; /* shape, catalog, session facts */
-    Slice text;         /* the statement as the client wrote it */
+    Slice text; /* the statement as the client wrote it */
     const ShapeLiteral *literals;
     const uint32_t *param_oids; /* declared types, 0 = to be inferred */
     uint32_t param_oid_count;
@@ -52,7 +53,8 @@ typedef struct BatchCandidate {
     GucVector *gucs;
 } BatchCandidate;
 
-Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCache *shapes) MUST_USE;
+Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs,
+                        ShapeCache *shapes) MUST_USE;
 void batcher_destroy(Batcher *batcher);
 /* Limits in force ([batch] settings). Templates of older catalog versions are judged again. */
 void batcher_adopt(Batcher *batcher, const Topology *topology);
@@ -60,8 +62,9 @@ void batcher_adopt(Batcher *batcher, const Topology *topology);
 /* BATCH_OK: the batcher has the task and its sink will hear the same frames as from a backend.
  * Otherwise nothing happened: the caller submits it to the pool; the reason was counted. */
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task);
-/* For a task in state MEMBER. */
-void batcher_cancel(Batcher *batcher, Task *task);  /* answered 57014 at once */
+/* For a task in state MEMBER, which it stays from batcher_add until it is DONE, even when it runs
+ * alone: what is in the pool then is a task of the batcher's own. Harmless in other states. */
+void batcher_cancel(Batcher *batcher, Task *task); /* answered 57014 at once */
 void batcher_abandon(Batcher *batcher, Task *task); /* no more calls to its sink */
 
 /* Turn-end hook, before the pools': closes what is due. */

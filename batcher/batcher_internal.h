@@ -21,15 +21,15 @@
 #include "core/slab.h"
 
 #define JUDGEMENTS_MAX 4096
-#define TEMPLATES_MAX 4096
-#define GROUPS_MAX 8192
-#define GROUP_KEY_MAX ((size_t)4096) /* bytes of what must be equal: literals and parameters */
-#define PARAMS_MAX 64 /* of a batched statement */
-#define STRIKES_MAX 3
-#define DISTRUST_US ((uint64_t)60 * 1000 * 1000)
-#define RELEARN_US ((uint64_t)1000 * 1000)
+#define TEMPLATES_MAX  4096
+#define GROUPS_MAX     8192
+#define GROUP_KEY_MAX  ((size_t)4096) /* bytes of what must be equal: literals and parameters */
+#define PARAMS_MAX     64 /* of a batched statement */
+#define STRIKES_MAX    3
+#define DISTRUST_US    ((uint64_t)60 * 1000 * 1000)
+#define RELEARN_US     ((uint64_t)1000 * 1000)
 /* A batch that is out for longer does not hold up the next one, up to so many in flight. */
-#define LATE_US ((uint64_t)10 * 1000)
+#define LATE_US           ((uint64_t)10 * 1000)
 #define LATE_INFLIGHT_MAX 8
 
 typedef struct Judgement Judgement;
@@ -51,7 +51,7 @@ typedef struct JudgementKey {
 struct Judgement {
     List lru; /* batcher->judgements_lru, longest unused first; unlinked when retired */
     JudgementKey key; /* references on shape and gucs; oids owned */
-    char *pool_name;  /* owned, for SHOW */
+    char *pool_name; /* owned, for SHOW */
     uint32_t database;
     const Catalog *catalog; /* only compared */
     uint64_t catalog_version;
@@ -62,10 +62,10 @@ struct Judgement {
 };
 
 typedef enum TemplateState {
-    TEMPLATE_NEW,       /* seen, not asked about yet */
-    TEMPLATE_LEARNING,  /* Parse and Describe are on their way */
-    TEMPLATE_READY,     /* batches */
-    TEMPLATE_REFUSED,   /* `reason`, until the catalog changes */
+    TEMPLATE_NEW, /* seen, not asked about yet */
+    TEMPLATE_LEARNING, /* Parse and Describe are on their way */
+    TEMPLATE_READY, /* batches */
+    TEMPLATE_REFUSED, /* `reason`, until the catalog changes */
     TEMPLATE_DISTRUSTED /* until `trust_us`, then learned anew */
 } TemplateState;
 
@@ -73,10 +73,10 @@ struct Template {
     List lru; /* batcher->templates_lru, or retired_templates */
     Judgement *judgement;
     uint64_t hash;
-    Slice key;     /* judgement and literals */
-    int state;     /* TemplateState */
+    Slice key; /* judgement and literals */
+    int state; /* TemplateState */
     BatchReason reason;
-    bool retired;  /* out of the map; freed with its last group and task */
+    bool retired; /* out of the map; freed with its last group and task */
     uint64_t trust_us;
     uint32_t groups;
     Arena arena;
@@ -117,9 +117,11 @@ struct Group {
     List batches; /* Batches SENT or with members that run alone */
     uint32_t batch_count;
     uint32_t inflight; /* those of them that hold a slot */
-    WireFormats formats; /* for the batch's Bind: binary for the first column, the members' behind */
-    Slice portal_frame;  /* RowDescription as a Describe of a member's portal gets it */
-    Slice expected; /* body of the batch's RowDescription once it was checked; malloc'ed, or empty */
+    WireFormats
+        formats; /* for the batch's Bind: binary for the first column, the members' behind */
+    Slice portal_frame; /* RowDescription as a Describe of a member's portal gets it */
+    Slice
+        expected; /* body of the batch's RowDescription once it was checked; malloc'ed, or empty */
     Arena arena;
 };
 
@@ -134,12 +136,12 @@ typedef enum MemberState { MEMBER_QUEUED, MEMBER_BATCHED, MEMBER_ALONE, MEMBER_G
 
 typedef struct Member {
     Sink place; /* stands in task->sink as long as the task is ours: so we are found by it */
-    Sink sink;  /* of `alone` */
+    Sink sink; /* of `alone` */
     List link;
     int state;
     Batcher *batcher;
     Task *task; /* the client's */
-    Sink *up;   /* its sink */
+    Sink *up; /* its sink */
     Group *group;
     Batch *batch;
     Task alone; /* the same steps, when it runs alone */
@@ -148,7 +150,7 @@ typedef struct Member {
     uint64_t added_us;
     uint32_t slot;
     uint8_t *big; /* owned; key values that do not fit `small` */
-    Slice key;    /* per key int32 length and bytes, as in a binary array */
+    Slice key; /* per key int32 length and bytes, as in a binary array */
     uint8_t small[48];
 } Member;
 
@@ -204,7 +206,6 @@ struct Batcher {
     PreparedSet *prepared;
     GucSet *gucs;
     ShapeCache *shapes;
-    const Topology *topology;
     uint32_t batch_max, inflight_max, rows_max;
     uint64_t bytes_max;
     Map judgements, templates, groups;
@@ -215,7 +216,7 @@ struct Batcher {
     List gone_members, gone_batches; /* freed at the end of the turn */
     List free_batches;
     uint32_t free_batch_count;
-    Buf key;       /* scratch: a group's key */
+    Buf key; /* scratch: a group's key */
     Arena scratch; /* scratch: one batcher_add */
     BatcherStats stats;
 };
@@ -223,7 +224,7 @@ struct Batcher {
 /* ---- template.c ------------------------------------------------------------------------------ */
 
 bool judgement_equal(const void *judgement, const void *key); /* a JudgementKey */
-bool template_equal(const void *template, const void *key);   /* a Slice, as for groups */
+bool template_equal(const void *template, const void *key); /* a Slice, as for groups */
 /* The judgement of a statement, made when it is new or the catalog has changed; NULL: no memory. */
 Judgement *judgement_get(Batcher *batcher, const BatchCandidate *candidate) MUST_USE;
 void judgement_retire(Batcher *batcher, Judgement *judgement);
@@ -246,8 +247,8 @@ void learn_start(Batcher *batcher, Template *template, const BatchCandidate *can
 
 /* Writes to batcher->key what members of a group must have in common. *ret_template_len: how much
  * of it the template is found by. */
-BatchReason group_key(Batcher *batcher, const Judgement *judgement,
-                      const BatchCandidate *candidate, size_t *ret_template_len) MUST_USE;
+BatchReason group_key(Batcher *batcher, const Judgement *judgement, const BatchCandidate *candidate,
+                      size_t *ret_template_len) MUST_USE;
 bool group_equal(const void *group, const void *key);
 Group *group_find(Batcher *batcher);
 Group *group_make(Batcher *batcher, Template *template, const BatchCandidate *candidate,

@@ -19,8 +19,7 @@
 static bool is_key(const Judgement *judgement, ShapeValueKind kind, uint32_t index)
 {
     for (uint32_t i = 0; i < judgement->verdict.key_count; i++) {
-        const ShapeValue *value =
-            &judgement->key.shape->equals[judgement->verdict.keys[i]].value;
+        const ShapeValue *value = &judgement->key.shape->equals[judgement->verdict.keys[i]].value;
         if (value->kind == kind && value->index == index)
             return true;
     }
@@ -75,8 +74,8 @@ BindParam group_param(const Group *group, uint32_t index, uint16_t *ret_format)
     const uint8_t *at = group->key.data + group->template->key.len;
     for (uint32_t i = 0;; i++) {
         uint16_t format = (uint16_t)(at[0] << 8 | at[1]);
-        int32_t len = (int32_t)((uint32_t)at[2] << 24 | (uint32_t)at[3] << 16 |
-                                (uint32_t)at[4] << 8 | at[5]);
+        int32_t len =
+            (int32_t)((uint32_t)at[2] << 24 | (uint32_t)at[3] << 16 | (uint32_t)at[4] << 8 | at[5]);
         if (i == index) {
             *ret_format = format;
             return (BindParam){.value = slice_of(at + 6, len < 0 ? 0 : (size_t)len),
@@ -185,7 +184,7 @@ void group_retire(Batcher *batcher, Group *group)
 static bool groups_make_room(Batcher *batcher)
 {
     int tries = EVICT_TRIES;
-    LIST_EACH_SAFE(it, &batcher->groups_lru) {
+    LIST_EACH_SAFE (it, &batcher->groups_lru) {
         Group *group = list_entry(it, Group, lru);
         if (batcher->groups.count < GROUPS_MAX || tries-- == 0)
             break;

@@ -67,9 +67,9 @@ static bool is_text(uint32_t oid)
  * compares them, and the column's index serves. */
 static bool param_fits(const KeyTypeInfo *param, uint32_t column_oid)
 {
-    return param && (param->oid == column_oid ||
-                     (param->integer && key_type_is_integer(column_oid)) ||
-                     (is_text(param->oid) && is_text(column_oid)));
+    return param &&
+           (param->oid == column_oid || (param->integer && key_type_is_integer(column_oid)) ||
+            (is_text(param->oid) && is_text(column_oid)));
 }
 
 static BatchReason plan_literal(const ShapeValue *value, const ShapeLiteral *literal,
@@ -98,8 +98,7 @@ BatchReason key_plan_make(const Shape *shape, const PolicyVerdict *verdict,
         KeyPlan *plan = &ret[i];
         *plan = (KeyPlan){.equal = verdict->keys[i], .index = value->index};
         if (value->kind == SHAPE_VALUE_LITERAL) {
-            BatchReason reason =
-                plan_literal(value, &literals[value->index], column_oid, plan);
+            BatchReason reason = plan_literal(value, &literals[value->index], column_oid, plan);
             if (reason)
                 return reason;
             plan->array_param = ++extra;

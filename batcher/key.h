@@ -41,7 +41,7 @@ typedef struct KeyPlan {
     bool negative;
     uint16_t equal; /* in shape->equals */
     const KeyTypeInfo *type; /* of the elements */
-    uint32_t array_param;    /* $n of the batch statement that carries the array, from 1 */
+    uint32_t array_param; /* $n of the batch statement that carries the array, from 1 */
 } KeyPlan;
 
 /* Plans the keys that the policy chose. `param_oids`: what PostgreSQL said the parameters are.

@@ -100,8 +100,12 @@ static void learn_on_frame(Sink *sink, Task *task, const Frame *frame)
     DataRow row;
     Error err;
     switch (frame->type) {
-    case BACKEND_ERROR: template->failed = true; break;
-    case BACKEND_PARAMETER_DESCRIPTION: learn_params(template, frame); break;
+    case BACKEND_ERROR:
+        template->failed = true;
+        break;
+    case BACKEND_PARAMETER_DESCRIPTION:
+        learn_params(template, frame);
+        break;
     case BACKEND_ROW_DESCRIPTION: /* the second one is of our own query */
         if (!template->row_frame.data)
             learn_row(template, frame);
@@ -110,7 +114,8 @@ static void learn_on_frame(Sink *sink, Task *task, const Frame *frame)
         if (backend_read_data_row(frame->body, 1, &row, &err) == WIRE_OK)
             template->serializable |= slice_is(data_row_at(&row, 0).value, "serializable");
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -151,9 +156,8 @@ static BatchReason plan(Template *template)
         return BATCH_LIMIT;
     const PolicyVerdict *verdict = &template->judgement->verdict;
     template->key_count = verdict->key_count;
-    BatchReason reason =
-        key_plan_make(template->judgement->key.shape, verdict, template->literals, template->oids,
-                      template->param_count, template->keys);
+    BatchReason reason = key_plan_make(template->judgement->key.shape, verdict, template->literals,
+                                       template->oids, template->param_count, template->keys);
     if (reason)
         return reason;
     template->sql = make_sql(template);

@@ -363,9 +363,9 @@ static BatchReason choose_tier(Judge *judge)
     const ShapeEqual *equal = &shape->equals[verdict->keys[0]];
     const CatalogColumn *column = catalog_column(verdict->table, equal->column);
     bool keys = verdict->key_count == 1 && shape->table_count == 1 && !(shape->traits & complex) &&
-                !judge->aggregates && shape->select_list_token > 0 && equal->value.cast.name.len == 0 &&
-                column->unique_alone && column->equal_image && column->deterministic &&
-                key_type(column->type_oid)->same_bytes;
+                !judge->aggregates && shape->select_list_token > 0 &&
+                equal->value.cast.name.len == 0 && column->unique_alone && column->equal_image &&
+                column->deterministic && key_type(column->type_oid)->same_bytes;
     verdict->tier = keys ? BATCH_TIER_KEYS : BATCH_TIER_ORDINAL;
     return BATCH_OK;
 }
@@ -373,10 +373,10 @@ static BatchReason choose_tier(Judge *judge)
 /* ---- the table ------------------------------------------------------------------------------- */
 
 static const PolicyRule RULES[] = {
-    {2, check_request},    {3, check_isolation}, {4, check_role},      {5, check_strings},
-    {8, check_select},     {8, check_traits},    {7, check_catalog},   {7, check_tables},
-    {9, check_path},       {9, check_functions}, {9, check_operators}, {9, check_types},
-    {10, check_keys},      {0, choose_tier},
+    {2, check_request}, {3, check_isolation}, {4, check_role},      {5, check_strings},
+    {8, check_select},  {8, check_traits},    {7, check_catalog},   {7, check_tables},
+    {9, check_path},    {9, check_functions}, {9, check_operators}, {9, check_types},
+    {10, check_keys},   {0, choose_tier},
 };
 
 PolicyVerdict policy_judge(const PolicyInput *input)

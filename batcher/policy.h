@@ -12,47 +12,51 @@
 #include "meta/topology.h"
 #include "query/shape.h"
 
-typedef enum BatchTier { BATCH_TIER_NONE, BATCH_TIER_KEYS, BATCH_TIER_ORDINAL } BatchTier; /* -, A, B */
+typedef enum BatchTier {
+    BATCH_TIER_NONE,
+    BATCH_TIER_KEYS,
+    BATCH_TIER_ORDINAL
+} BatchTier; /* -, A, B */
 
 typedef enum BatchReason {
     BATCH_OK,
-    BATCH_OFF,               /* setting of server, database, or hint */
-    BATCH_IN_TRANSACTION,    /* rule 2 */
-    BATCH_PROTOCOL,          /* rule 2: several statements, row limit, portal kept, Flush */
-    BATCH_ISOLATION,         /* rule 3 */
-    BATCH_SESSION_STATE,     /* rules 5, 6: the session left state on a server connection */
-    BATCH_ENCODING,          /* rules 5, H44 */
-    BATCH_NOT_SELECT,        /* rule 8 */
-    BATCH_LOCKING,           /* rule 8 */
+    BATCH_OFF, /* setting of server, database, or hint */
+    BATCH_IN_TRANSACTION, /* rule 2 */
+    BATCH_PROTOCOL, /* rule 2: several statements, row limit, portal kept, Flush */
+    BATCH_ISOLATION, /* rule 3 */
+    BATCH_SESSION_STATE, /* rules 5, 6: the session left state on a server connection */
+    BATCH_ENCODING, /* rules 5, H44 */
+    BATCH_NOT_SELECT, /* rule 8 */
+    BATCH_LOCKING, /* rule 8 */
     BATCH_UNSUPPORTED_CLAUSE, /* rule 8: INTO, modifying CTE, TABLESAMPLE, set operation ... */
-    BATCH_NO_TABLE,          /* nothing to look up */
-    BATCH_UNKNOWN_TABLE,     /* rule 7: not in the catalog */
-    BATCH_TABLE_KIND,        /* rule 7: view, foreign table ... */
-    BATCH_ROW_SECURITY,      /* rule 9 */
-    BATCH_FUNCTION,          /* rule 9: volatile or unknown function, operator or type */
-    BATCH_NO_KEY,            /* no column = value term */
-    BATCH_KEY_TYPE,          /* rule 10 */
-    BATCH_KEY_VALUE,         /* rule 10: NULL, out of range, other literal class */
-    BATCH_NO_INDEX,          /* planner facts: no index serves the key */
-    BATCH_RESULT_SHAPE,      /* rule 11 */
-    BATCH_LEARNING,          /* the original's description is being asked for */
-    BATCH_DISTRUSTED,        /* rules 14, 17: failed before as a batch, or notices appeared */
-    BATCH_LIMIT,             /* rule 18 */
-    BATCH_CATALOG,           /* catalog not loaded */
+    BATCH_NO_TABLE, /* nothing to look up */
+    BATCH_UNKNOWN_TABLE, /* rule 7: not in the catalog */
+    BATCH_TABLE_KIND, /* rule 7: view, foreign table ... */
+    BATCH_ROW_SECURITY, /* rule 9 */
+    BATCH_FUNCTION, /* rule 9: volatile or unknown function, operator or type */
+    BATCH_NO_KEY, /* no column = value term */
+    BATCH_KEY_TYPE, /* rule 10 */
+    BATCH_KEY_VALUE, /* rule 10: NULL, out of range, other literal class */
+    BATCH_NO_INDEX, /* planner facts: no index serves the key */
+    BATCH_RESULT_SHAPE, /* rule 11 */
+    BATCH_LEARNING, /* the original's description is being asked for */
+    BATCH_DISTRUSTED, /* rules 14, 17: failed before as a batch, or notices appeared */
+    BATCH_LIMIT, /* rule 18 */
+    BATCH_CATALOG, /* catalog not loaded */
     BATCH_REASON_COUNT
 } BatchReason;
 
 typedef struct PolicyInput {
     const Shape *shape;
     const Topology *topology;
-    uint32_t database;       /* index in config->databases */
+    uint32_t database; /* index in config->databases */
     Slice user;
-    Slice search_path;       /* of the session; the default when it set none */
+    Slice search_path; /* of the session; the default when it set none */
     const GucVector *gucs;
-    Slice hint;              /* leading "shoal:" comment */
-    bool autocommit;         /* rule 2: status I, one Execute (or one simple statement) before the Sync */
-    bool session_state;      /* the session is pinned: state was left on a server session */
-    bool values_may_vary;    /* H44 */
+    Slice hint; /* leading "shoal:" comment */
+    bool autocommit; /* rule 2: status I, one Execute (or one simple statement) before the Sync */
+    bool session_state; /* the session is pinned: state was left on a server session */
+    bool values_may_vary; /* H44 */
 } PolicyInput;
 
 typedef struct PolicyVerdict {
@@ -73,7 +77,7 @@ BatchReason policy_request(const PolicyInput *input);
 
 typedef struct BatchReasonText {
     const char *code; /* snake_case, stable */
-    int rule;         /* of docs/batching.md; 0: none */
+    int rule; /* of docs/batching.md; 0: none */
     const char *help; /* one sentence for an operator: what it means and what would change it */
 } BatchReasonText;
 const BatchReasonText *batch_reason_text(BatchReason reason);

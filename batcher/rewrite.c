@@ -40,8 +40,8 @@ static bool survey(const RewriteInput *in, size_t *ret_end, uint32_t occurrences
             return false; /* a second statement */
         *ret_end = token.offset + token.len;
         for (uint32_t k = 0; token.kind == TOKEN_PARAM && k < in->key_count; k++)
-            occurrences[k] += in->keys[k].source == KEY_FROM_PARAM &&
-                              in->keys[k].array_param == token.param;
+            occurrences[k] +=
+                in->keys[k].source == KEY_FROM_PARAM && in->keys[k].array_param == token.param;
     }
     return false;
 }
@@ -154,8 +154,8 @@ static int key_at(const RewriteInput *in, uint32_t number, Token token, Token be
             *ret_skip = true;
             return (int)k;
         }
-        bool typed = number > value->token &&
-                     (before.kind == TOKEN_IDENT || before.kind == TOKEN_QUOTED);
+        bool typed =
+            number > value->token && (before.kind == TOKEN_IDENT || before.kind == TOKEN_QUOTED);
         if (token.kind == (key->source == KEY_FROM_INTEGER ? TOKEN_INTEGER : TOKEN_STRING) &&
             !typed)
             return (int)k;

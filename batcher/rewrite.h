@@ -31,7 +31,7 @@ typedef struct RewriteInput {
 /* Appends the batch statement to `sql`. False when this text cannot be rewritten in this tier:
  * try the other one (A's conditions on tokens are strict), or none. What was appended is then
  * taken back. */
-bool rewrite_keys(const RewriteInput *input, Buf *sql) MUST_USE;    /* tier A */
+bool rewrite_keys(const RewriteInput *input, Buf *sql) MUST_USE; /* tier A */
 bool rewrite_ordinal(const RewriteInput *input, Buf *sql) MUST_USE; /* tier B */
 
 #endif

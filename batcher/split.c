@@ -47,8 +47,7 @@ static void on_error(Batch *batch, const Frame *frame)
     bool schema = known && (memcmp(response.sqlstate.data, "42", 2) == 0 ||
                             slice_is(response.sqlstate, SQLSTATE_FEATURE_NOT_SUPPORTED));
     if (schema)
-        template_distrust(batch->batcher, batch->group->template, RELEARN_US,
-                          "its tables changed");
+        template_distrust(batch->batcher, batch->group->template, RELEARN_US, "its tables changed");
     refuse_answer(batch, BATCH_DISTRUSTED, true);
 }
 
@@ -103,7 +102,9 @@ static uint32_t read_u32(const uint8_t *at)
 /* Tier A with integers: the column may be wider or narrower than the array's elements. */
 static uint32_t find_integer(const Batch *batch, const KeyPlan *plan, Slice value)
 {
-    uint32_t width = plan->type->oid == WIRE_OID_INT2 ? 2 : plan->type->oid == WIRE_OID_INT4 ? 4 : 8;
+    uint32_t width = plan->type->oid == WIRE_OID_INT2   ? 2
+                     : plan->type->oid == WIRE_OID_INT4 ? 4
+                                                        : 8;
     uint8_t key[12] = {0, 0, 0, (uint8_t)width};
     if (value.len != 2 && value.len != 4 && value.len != 8)
         return UINT32_MAX;
@@ -205,19 +206,31 @@ static void split_on_frame(Sink *sink, Task *task, const Frame *frame)
     (void)task;
     Batch *batch = container_of(sink, Batch, sink);
     switch (frame->type) {
-    case BACKEND_BIND_COMPLETE: break;
-    case BACKEND_ROW_DESCRIPTION: on_description(batch, frame); break;
-    case BACKEND_DATA_ROW: on_row(batch, frame); break;
-    case BACKEND_COMMAND_COMPLETE: batch->completed = true; break;
-    case BACKEND_ERROR: on_error(batch, frame); break;
-    case BACKEND_NOTIFICATION: break; /* nobody listens on a shared connection */
+    case BACKEND_BIND_COMPLETE:
+        break;
+    case BACKEND_ROW_DESCRIPTION:
+        on_description(batch, frame);
+        break;
+    case BACKEND_DATA_ROW:
+        on_row(batch, frame);
+        break;
+    case BACKEND_COMMAND_COMPLETE:
+        batch->completed = true;
+        break;
+    case BACKEND_ERROR:
+        on_error(batch, frame);
+        break;
+    case BACKEND_NOTIFICATION:
+        break; /* nobody listens on a shared connection */
     case BACKEND_NOTICE:
     case BACKEND_PARAMETER_STATUS: /* whose is it? (rule 17) */
         template_distrust(batch->batcher, batch->group->template, DISTRUST_US,
                           "a notice or parameter change came that belongs to nobody");
         refuse_answer(batch, BATCH_DISTRUSTED, false);
         break;
-    default: refuse_shape(batch); break;
+    default:
+        refuse_shape(batch);
+        break;
     }
 }
 
@@ -257,8 +270,12 @@ static void emit_step(Member *member, const Batch *batch, const TaskStep *step)
         member_emit(member, BACKEND_ROW_DESCRIPTION, group->portal_frame);
         emit_rows(member, batch);
         break;
-    case TASK_PARSE: emit_whole(member, PARSE_COMPLETE, sizeof(PARSE_COMPLETE)); break;
-    case TASK_BIND: emit_whole(member, BIND_COMPLETE, sizeof(BIND_COMPLETE)); break;
+    case TASK_PARSE:
+        emit_whole(member, PARSE_COMPLETE, sizeof(PARSE_COMPLETE));
+        break;
+    case TASK_BIND:
+        emit_whole(member, BIND_COMPLETE, sizeof(BIND_COMPLETE));
+        break;
     case TASK_DESCRIBE_STATEMENT:
         member_emit(member, BACKEND_PARAMETER_DESCRIPTION, template->parameter_frame);
         member_emit(member, BACKEND_ROW_DESCRIPTION, template->row_frame);
@@ -266,10 +283,15 @@ static void emit_step(Member *member, const Batch *batch, const TaskStep *step)
     case TASK_DESCRIBE_PORTAL:
         member_emit(member, BACKEND_ROW_DESCRIPTION, group->portal_frame);
         break;
-    case TASK_EXECUTE: emit_rows(member, batch); break;
+    case TASK_EXECUTE:
+        emit_rows(member, batch);
+        break;
     case TASK_CLOSE_STATEMENT:
-    case TASK_CLOSE_PORTAL: emit_whole(member, CLOSE_COMPLETE, sizeof(CLOSE_COMPLETE)); break;
-    default: break;
+    case TASK_CLOSE_PORTAL:
+        emit_whole(member, CLOSE_COMPLETE, sizeof(CLOSE_COMPLETE));
+        break;
+    default:
+        break;
     }
 }
 

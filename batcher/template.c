@@ -59,7 +59,7 @@ void judgement_retire(Batcher *batcher, Judgement *judgement)
     map_remove(&batcher->judgements, judgement->key.hash, &judgement->key);
     list_remove(&judgement->lru);
     judgement->templates++; /* holds it while its templates are looked for */
-    LIST_EACH_SAFE(it, &batcher->templates_lru) {
+    LIST_EACH_SAFE (it, &batcher->templates_lru) {
         Template *template = list_entry(it, Template, lru);
         if (judgement->templates > 1 && template->judgement == judgement)
             template_retire(batcher, template);
@@ -71,7 +71,7 @@ void judgement_retire(Batcher *batcher, Judgement *judgement)
 static bool judgements_make_room(Batcher *batcher)
 {
     int tries = EVICT_TRIES;
-    LIST_EACH_SAFE(it, &batcher->judgements_lru) {
+    LIST_EACH_SAFE (it, &batcher->judgements_lru) {
         Judgement *judgement = list_entry(it, Judgement, lru);
         if (batcher->judgements.count < JUDGEMENTS_MAX || tries-- == 0)
             break;
@@ -167,7 +167,7 @@ void template_retire(Batcher *batcher, Template *template)
     list_remove(&template->lru);
     list_push(&batcher->retired_templates, &template->lru);
     template->groups++; /* holds it while its groups are looked for */
-    LIST_EACH_SAFE(it, &batcher->groups_lru) {
+    LIST_EACH_SAFE (it, &batcher->groups_lru) {
         Group *group = list_entry(it, Group, lru);
         if (template->groups > 1 && group->template == template)
             group_retire(batcher, group);
@@ -179,7 +179,7 @@ void template_retire(Batcher *batcher, Template *template)
 static bool templates_make_room(Batcher *batcher)
 {
     int tries = EVICT_TRIES;
-    LIST_EACH_SAFE(it, &batcher->templates_lru) {
+    LIST_EACH_SAFE (it, &batcher->templates_lru) {
         Template *template = list_entry(it, Template, lru);
         if (batcher->templates.count < TEMPLATES_MAX || tries-- == 0)
             break;

@@ -145,11 +145,13 @@ static inline Catalog *load_catalog(const PgCluster *pg, uint64_t version)
     PGresult *r = ask(conn, SQL_TABLES);
     for (int i = 0; i < PQntuples(r); i++) {
         CatalogTable *table = arena_new(arena, CatalogTable);
-        *table = (CatalogTable){.schema = cell(arena, r, i, 1), .name = cell(arena, r, i, 2),
+        *table = (CatalogTable){.schema = cell(arena, r, i, 1),
+                                .name = cell(arena, r, i, 2),
                                 .oid = (uint32_t)number(r, i, 0),
                                 .kind = PQgetvalue(r, i, 3)[0],
                                 .persistence = PQgetvalue(r, i, 4)[0],
-                                .row_security = yes(r, i, 5), .has_children = yes(r, i, 6)};
+                                .row_security = yes(r, i, 5),
+                                .has_children = yes(r, i, 6)};
         load_columns(conn, catalog, table);
         assert_true(catalog_add_table(catalog, table));
     }
@@ -157,17 +159,21 @@ static inline Catalog *load_catalog(const PgCluster *pg, uint64_t version)
     r = ask(conn, SQL_FUNCTIONS);
     for (int i = 0; i < PQntuples(r); i++) {
         CatalogFunction *f = arena_new(arena, CatalogFunction);
-        *f = (CatalogFunction){.schema = cell(arena, r, i, 0), .name = cell(arena, r, i, 1),
+        *f = (CatalogFunction){.schema = cell(arena, r, i, 0),
+                               .name = cell(arena, r, i, 1),
                                .volatility = PQgetvalue(r, i, 2)[0],
-                               .kind = PQgetvalue(r, i, 3)[0], .set_returning = yes(r, i, 4)};
+                               .kind = PQgetvalue(r, i, 3)[0],
+                               .set_returning = yes(r, i, 4)};
         assert_true(catalog_add_function(catalog, f));
     }
     PQclear(r);
     r = ask(conn, SQL_TYPES);
     for (int i = 0; i < PQntuples(r); i++) {
         CatalogType *t = arena_new(arena, CatalogType);
-        *t = (CatalogType){.schema = cell(arena, r, i, 0), .name = cell(arena, r, i, 1),
-                           .oid = (uint32_t)number(r, i, 2), .plain = yes(r, i, 3)};
+        *t = (CatalogType){.schema = cell(arena, r, i, 0),
+                           .name = cell(arena, r, i, 1),
+                           .oid = (uint32_t)number(r, i, 2),
+                           .plain = yes(r, i, 3)};
         assert_true(catalog_add_type(catalog, t));
     }
     PQclear(r);
@@ -204,19 +210,29 @@ static inline Harbour *harbour_open(const PgCluster *pg)
     assert_non_null(h->batcher);
     loop_on_turn_end(&h->loop, harbour_turn_end, h);
     snprintf(h->conninfo, sizeof(h->conninfo), "host=127.0.0.1 port=%d", pg->port);
-    h->server = (ServerConfig){.name = "s0/primary", .conninfo = h->conninfo, .host = "127.0.0.1",
-                               .port = pg->port};
+    h->server = (ServerConfig){
+        .name = "s0/primary", .conninfo = h->conninfo, .host = "127.0.0.1", .port = pg->port};
     h->servers[0] = &h->server;
     h->database =
         (DatabaseConfig){.name = "app", .dbname = "postgres", .pool_size = 8, .batch = true};
-    h->config = (Config){.query_wait_timeout_ms = 10000, .server_connect_timeout_ms = 5000,
-                         .server_idle_timeout_ms = 60000, .server_lifetime_ms = 600000,
-                         .server_statements_max = 500, .tcp_user_timeout_ms = 10000,
-                         .message_max = 16 << 20, .server_message_max = 64 << 20,
-                         .output_high = 256 << 10, .servers = h->servers, .server_count = 1,
-                         .databases = &h->database, .database_count = 1, .batch = true,
-                         .batch_max = 100, .batch_inflight_max = 1,
-                         .batch_bytes_max = 1 << 20, .batch_rows_max = 5000};
+    h->config = (Config){.query_wait_timeout_ms = 10000,
+                         .server_connect_timeout_ms = 5000,
+                         .server_idle_timeout_ms = 60000,
+                         .server_lifetime_ms = 600000,
+                         .server_statements_max = 500,
+                         .tcp_user_timeout_ms = 10000,
+                         .message_max = 16 << 20,
+                         .server_message_max = 64 << 20,
+                         .output_high = 256 << 10,
+                         .servers = h->servers,
+                         .server_count = 1,
+                         .databases = &h->database,
+                         .database_count = 1,
+                         .batch = true,
+                         .batch_max = 100,
+                         .batch_inflight_max = 1,
+                         .batch_bytes_max = 1 << 20,
+                         .batch_rows_max = 5000};
     h->catalog = h->catalogs[0] = load_catalog(pg, 1);
     h->topology.config = &h->config;
     h->topology.catalogs = h->catalogs;
@@ -393,9 +409,10 @@ static inline void say_extended(Client *c, const char *steps, const Param *param
             frontend_put_execute(&f, SLICE(""), 0);
             client_step(c, TASK_EXECUTE, &f);
         } else {
-            client_step(c, *steps == 'P'   ? TASK_PARSE
-                           : *steps == 's' ? TASK_DESCRIBE_STATEMENT
-                                           : TASK_SYNC,
+            client_step(c,
+                        *steps == 'P'   ? TASK_PARSE
+                        : *steps == 's' ? TASK_DESCRIBE_STATEMENT
+                                        : TASK_SYNC,
                         NULL);
         }
     }
@@ -424,12 +441,19 @@ static inline BatchReason go(Client *c)
     client_prepare(c);
     if (!c->reading.shape)
         assert_true(shape_read(&h->shapes, slice_str(c->sql), true, true, &c->arena, &c->reading));
-    BatchCandidate candidate = {
-        .policy = {.shape = c->reading.shape, .topology = &h->topology, .user = SLICE("postgres"),
-                   .search_path = h->catalog->search_path, .gucs = c->gucs,
-                   .hint = c->reading.hint, .autocommit = true, .values_may_vary = true},
-        .text = slice_str(c->sql), .literals = c->reading.literals,
-        .bind = c->extended ? &c->bind : NULL, .pool = h->pool, .gucs = c->gucs};
+    BatchCandidate candidate = {.policy = {.shape = c->reading.shape,
+                                           .topology = &h->topology,
+                                           .user = SLICE("postgres"),
+                                           .search_path = h->catalog->search_path,
+                                           .gucs = c->gucs,
+                                           .hint = c->reading.hint,
+                                           .autocommit = true,
+                                           .values_may_vary = true},
+                                .text = slice_str(c->sql),
+                                .literals = c->reading.literals,
+                                .bind = c->extended ? &c->bind : NULL,
+                                .pool = h->pool,
+                                .gucs = c->gucs};
     c->reason = batcher_add(h->batcher, &candidate, &c->task);
     if (c->reason)
         pool_submit(h->pool, &c->task);
