@@ -50,8 +50,8 @@ void catalog_loader_finish(CatalogLoader *loader);
 /* Begins a round now, or right after the running one; its number. */
 uint64_t catalog_loader_refresh(CatalogLoader *loader);
 
-/* How the control thread logs in for this database: server_user when set, else the first [user] who
- * may use the console, else the first [user], else libpq's own default. */
+/* How the control thread logs in for this database (NULL: for none): control_user when set, else its
+ * server_user, else the first [user] with admin, else the first [user], else postgres. */
 PgLogin control_login(const Config *config, const DatabaseConfig *database,
                       const ServerConfig *server);
 

@@ -96,7 +96,7 @@ static const char *reader_word(Reader *r, Arena *arena)
 bool command_line_read(Slice text, Arena *arena, CommandLine *ret, Error *err)
 {
     Reader r = {(const char *)text.data, (const char *)text.data + text.len};
-    bool ended = false; /* a semicolon was seen */
+    bool ended = false; /* a semicolon was seen behind the words */
     ret->count = 0;
     for (;;) {
         const char *before = r.at;
@@ -105,7 +105,7 @@ bool command_line_read(Slice text, Arena *arena, CommandLine *ret, Error *err)
         if (r.at == r.end)
             return true;
         if (*r.at == ';') {
-            ended = true;
+            ended = ret->count > 0;
             r.at++;
             continue;
         }

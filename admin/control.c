@@ -136,6 +136,16 @@ static Catalog *catalog_carry_over(const Control *control, const Config *config,
     return catalog_retain(control->catalogs[old->index]);
 }
 
+static LogLevel log_level_of(const char *name)
+{
+    static const char *const NAMES[] = {"debug", "info", "warning", "error"};
+    for (size_t i = 0; name && i < ARRAY_LEN(NAMES); i++) {
+        if (strcmp(name, NAMES[i]) == 0)
+            return (LogLevel)i;
+    }
+    return LOG_INFO;
+}
+
 /* What RELOAD replaces as a whole. */
 typedef struct Parts {
     Config *config;
@@ -198,6 +208,7 @@ static bool parts_load(Control *control, Config *config, Error *err)
     parts_put(control, new);
     if (control_load_tables(control, err) && control_publish(control, err)) {
         parts_free(old);
+        log_level_set(log_level_of(config->log_level));
         return true;
     }
     parts_put(control, old);
@@ -273,16 +284,6 @@ static void control_on_collect(Timer *timer)
 
 /* ---- reload ---------------------------------------------------------------------------------- */
 
-static LogLevel log_level_of(const char *name)
-{
-    static const char *const NAMES[] = {"debug", "info", "warning", "error"};
-    for (size_t i = 0; name && i < ARRAY_LEN(NAMES); i++) {
-        if (strcmp(name, NAMES[i]) == 0)
-            return (LogLevel)i;
-    }
-    return LOG_INFO;
-}
-
 bool control_reload(Control *control, Arena *arena, const char **ret_restart, Error *err)
 {
     if (control->stopping) {
@@ -310,7 +311,6 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
     if (!parts_load(control, config, err))
         return false;
     *ret_restart = restart;
-    log_level_set(log_level_of(control->config->log_level));
     probes_finish(&control->probes);
     loaders_finish(control);
     loaders_start(control);
@@ -363,9 +363,8 @@ static void control_on_catalog(CatalogLoader *loader, Catalog *catalog)
         return;
     }
     log_line(LOG_INFO, "catalog",
-             "database %s: version %" PRIu64 ", %zu tables, %zu functions, PostgreSQL %d",
-             database->name, catalog->version, catalog->tables.count, catalog->functions.count,
-             catalog->server_version);
+             "database %s: version %" PRIu64 ", %zu tables, PostgreSQL %d", database->name,
+             catalog->version, catalog->tables.count, catalog->server_version);
     catalog_free(old);
 }
 

@@ -183,7 +183,7 @@ static bool plan_distribute(const Topology *topology, const Slice *args, uint32_
     if (!table) {
         error_set(err, SQLSTATE_UNDEFINED_TABLE, "table \"%s.%s\" does not exist", plan->schema,
                   plan->name);
-        error_hint(err, "Create it on every shard first.");
+        error_hint(err, "CREATE TABLE through Shoal makes it on every shard.");
         return false;
     }
     if (!plan_kind(table, plan, err) || !plan_key(table, args[1], arena, plan, err))
@@ -372,7 +372,7 @@ static bool check_facts(const ShardCheck *check, const PGresult *rows, Error *er
     if (PQntuples(rows) == 0) {
         error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" does not exist on shard %s",
                   plan->schema, plan->name, check->shard);
-        error_hint(err, "Run the same CREATE TABLE on every shard first.");
+        error_hint(err, "CREATE TABLE through Shoal makes it on every shard.");
         return false;
     }
     if (plan->undo)
@@ -430,10 +430,11 @@ static bool check_foreign_row(const ShardCheck *check, const PGresult *rows, int
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "foreign key \"%s\" %s \"%s.%s\" does not join the tables by their keys",
               PQgetvalue(rows, i, 0), outgoing ? "to" : "from", schema, name);
-    error_hint(err, outgoing ? "Distribute the referenced table first, by the column that the key "
-                               "column references."
-                             : "Shards cannot see each other's rows: a foreign key can only be "
-                               "kept when it pairs the two tables' keys.");
+    error_hint(err, paired && outgoing
+                        ? "Distribute the referenced table first, by the column that the key column "
+                          "references."
+                        : "Shards cannot see each other's rows: a foreign key can only be kept when "
+                          "it pairs the two tables' keys.");
     return false;
 }
 

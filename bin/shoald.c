@@ -5,7 +5,7 @@
  *             -> control runs: catalogs are read -> listeners open, threads start -> "ready"
  *     death   SIGTERM, SIGINT or SHUTDOWN -> workers stop (listeners closed, sessions end as they become
  *             idle) -> a thread of its own joins them, so that the control loop goes on meanwhile and
- *             Calls are still answered -> control's loop ends -> control, workers, canceller,
+ *             a second signal is heard -> control's loop ends -> canceller, workers, control,
  *             published, TLS are destroyed
  *
  * The main thread is the control thread. Signals are blocked everywhere else. The only exits of the
@@ -24,6 +24,7 @@
 #include "admin/control.h"
 #include "core/log.h"
 #include "options.h"
+#include "port.h"
 #include "tls.h"
 
 #define CANCEL_THREADS 4
@@ -142,8 +143,8 @@ static uint32_t worker_count_of(const Config *config)
     return MIN(count, PUBLISHED_READERS_MAX);
 }
 
-/* Blocked before the first thread, so that all inherit it; unblocked in the control thread alone,
- * when its loop watches them and the others run. */
+/* Threads inherit the mask: signals are blocked whenever one is made, so that only the main thread
+ * ever handles them. */
 static void signals_mask(int how)
 {
     sigset_t set;
@@ -188,6 +189,7 @@ static void signals_watch(Shoald *shoald)
         watchers[i]->data = shoald;
         ev_signal_start(ev, watchers[i]);
     }
+    signals_mask(SIG_UNBLOCK);
 }
 
 static bool workers_create(Shoald *shoald, Error *err)
@@ -211,20 +213,29 @@ static bool workers_create(Shoald *shoald, Error *err)
     return true;
 }
 
+static bool workers_start(Shoald *shoald, Error *err)
+{
+    bool ok = true;
+    signals_mask(SIG_BLOCK);
+    while (ok && shoald->started < shoald->worker_count) {
+        ok = worker_start(shoald->workers[shoald->started], err);
+        shoald->started += ok;
+    }
+    signals_mask(SIG_UNBLOCK);
+    return ok;
+}
+
 static void shoald_on_ready(void *ctx)
 {
     Shoald *shoald = ctx;
     const Config *config = control_config(shoald->control);
     Error err;
-    while (shoald->started < shoald->worker_count) {
-        if (!worker_start(shoald->workers[shoald->started], &err)) {
-            shoald->exit_code = complain(&err);
-            control_request_stop(shoald->control, 0);
-            return;
-        }
-        shoald->started++;
+    if (!workers_start(shoald, &err)) {
+        complain(&err);
+        shoald->exit_code = EX_UNAVAILABLE;
+        control_request_stop(shoald->control, 0);
+        return;
     }
-    signals_mask(SIG_UNBLOCK);
     fprintf(stderr, "shoald: ready on %s:%d\n", config->listen, config->port);
 }
 
@@ -252,12 +263,13 @@ static void shoald_on_stop(void *ctx, uint32_t grace_ms)
         worker_stop(shoald->workers[i], grace_ms);
     if (shoald->joining)
         return;
-    shoald->joining = true;
-    if (pthread_create(&shoald->joiner, NULL, joiner_main, shoald) == 0)
+    signals_mask(SIG_BLOCK);
+    shoald->joining = pthread_create(&shoald->joiner, NULL, joiner_main, shoald) == 0;
+    signals_mask(SIG_UNBLOCK);
+    if (shoald->joining)
         return;
     /* No thread to be had: wait here. */
     joiner_main(shoald);
-    shoald->joining = false;
 }
 
 static int shoald_run(Shoald *shoald, Config *config)
@@ -267,7 +279,7 @@ static int shoald_run(Shoald *shoald, Config *config)
     descriptors_raise();
     signals_mask(SIG_BLOCK);
     published_init(&shoald->topologies, topology_destroy);
-    if (!tls_context_make(config, &shoald->tls, &err)) {
+    if (!port_check(config, &err) || !tls_context_make(config, &shoald->tls, &err)) {
         config_free(config);
         goto end;
     }
@@ -292,9 +304,10 @@ static int shoald_run(Shoald *shoald, Config *config)
         pthread_join(shoald->joiner, NULL);
     ok = true;
 end:
+    /* What the canceller has not done yet goes back to the workers' inboxes, which stand until then. */
+    canceller_destroy(shoald->canceller);
     for (uint32_t i = 0; i < shoald->worker_count; i++)
         worker_destroy(shoald->workers[i]);
-    canceller_destroy(shoald->canceller);
     control_destroy(shoald->control);
     published_finish(&shoald->topologies);
     SSL_CTX_free(shoald->tls);

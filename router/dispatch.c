@@ -407,6 +407,15 @@ static bool has_function_step(const Request *request)
     return false;
 }
 
+/* On a shared connection it would be another client's value, or none. */
+static bool reads_lost_state(const Request *request)
+{
+    const Session *session = request->session;
+    if (session->tx != TX_IDLE || session->pinned || request->planned_count != 1)
+        return false;
+    return request->planned[0].shape->traits & SHAPE_READS_STATE;
+}
+
 static void run_plan(Request *request, Plan *plan)
 {
     Session *session = request->session;
@@ -495,6 +504,15 @@ static void run_alone(Request *request)
         error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
                   "the function call protocol is not supported on a sharded database");
         error_hint(&err, "Call the function with SELECT.");
+        answer_error(request, &err);
+        return;
+    }
+    if (reads_lost_state(request)) {
+        Error err;
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "currval() and lastval() need the transaction in which nextval() was called");
+        error_detail(&err, "Outside of a transaction each statement may run on another server session.");
+        error_hint(&err, "Use INSERT ... RETURNING, or put both statements into one transaction.");
         answer_error(request, &err);
         return;
     }

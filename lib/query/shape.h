@@ -100,7 +100,7 @@ typedef enum ShapeTrait {
      * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, currval ... */
     SHAPE_LEAVES_STATE = 1 << 27,
     SHAPE_HAS_NULL_KEY_TEST = 1 << 28, /* `column IS NULL` is an AND-term somewhere */
-    SHAPE_HAS_SRF_TARGET = 1 << 29   /* reserved: known only with the catalog */
+    SHAPE_READS_STATE = 1 << 29      /* currval(), lastval(): what nextval() left on this session */
 } ShapeTrait;
 
 typedef struct ShapeName {
@@ -263,8 +263,8 @@ typedef struct ShapeCache {
     List lru; /* cached shapes without references, least recently used first: may be dropped */
     size_t count, count_max;
     size_t bytes, bytes_max;
-    /* What the parser is asked at most, else SHAPE_UNPARSED. The defaults of shape_cache_init need a
-     * third of a stack of 16 MiB at worst (measured; see README.md). */
+    /* What the parser is asked at most, else SHAPE_UNPARSED. The defaults of shape_cache_init need
+     * less than 4 MiB of stack (measured; see README.md). */
     size_t text_max;     /* bytes */
     uint32_t tokens_max; /* the parser takes about 1.5 us for each, and the worker waits for it */
     uint32_t depth_max; /* parentheses open at once (complexity.h) */

@@ -105,6 +105,7 @@ void facts_nodes(Build *build, const Level *level, PgQuery__Node *const *nodes, 
 void facts_node(Build *build, const Level *level, const PgQuery__Node *node);
 /* Does calling this function leave or need state of the server session? */
 bool function_keeps_state(ShapeName name);
+bool schema_is_temporary(Slice schema);
 
 /* --- shape_value.c --- */
 ShapeValue value_read(Build *build, const PgQuery__Node *node);

@@ -31,10 +31,10 @@ static void children_read(Build *build, const Level *level, const ProtobufCMessa
 /* --- functions ----------------------------------------------------------------------------- */
 
 /*
- * Functions whose effect stays with, or whose answer comes from, the server session. They pin the
- * client's session to its backend. Left out on purpose: pg_advisory_xact_*, pg_export_snapshot,
- * lo_open and friends (all end with the transaction), and nextval (its trace is only seen by
- * currval and lastval, which are here).
+ * Functions whose effect stays with the server session. They pin the client's session to its
+ * backend. Left out on purpose: pg_advisory_xact_*, pg_export_snapshot, lo_open and friends (all end
+ * with the transaction), and nextval: its trace is seen by currval and lastval alone, which are told
+ * apart by SHAPE_READS_STATE.
  */
 static const char *const state_functions[] = {
     "set_config", /* unless its third argument is the constant true */
@@ -46,10 +46,6 @@ static const char *const state_functions[] = {
     "pg_advisory_unlock",
     "pg_advisory_unlock_shared",
     "pg_advisory_unlock_all",
-    "currval",
-    "lastval",
-    "pg_listening_channels",
-    "pg_my_temp_schema",
     "pg_replication_origin_session_setup",
     "pg_replication_origin_session_reset",
     "pg_replication_origin_session_progress",
@@ -68,9 +64,15 @@ static const char *const state_functions[] = {
     "dblink_get_connections",
 };
 
+/* pg_temp, or pg_temp_3 as the catalog calls it. */
+bool schema_is_temporary(Slice schema)
+{
+    return slice_is(schema, "pg_temp") || (schema.len > 8 && memcmp(schema.data, "pg_temp_", 8) == 0);
+}
+
 bool function_keeps_state(ShapeName name)
 {
-    if (slice_is(name.schema, "pg_temp"))
+    if (schema_is_temporary(name.schema))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(state_functions); i++)
         if (slice_is(name.name, state_functions[i]))
@@ -93,7 +95,9 @@ static void function_read(Build *build, const Level *level, const ProtobufCMessa
     bool local = slice_is(name.name, "set_config") && call->n_args == 3 && const_is_true(call->args[2]);
     if (function_keeps_state(name) && !local)
         build_trait(build, SHAPE_LEAVES_STATE);
-    if (slice_is(name.schema, "pg_temp"))
+    if (slice_is(name.name, "currval") || slice_is(name.name, "lastval"))
+        build_trait(build, SHAPE_READS_STATE);
+    if (schema_is_temporary(name.schema))
         build_trait(build, SHAPE_HAS_TEMP);
     if (call->over)
         build_trait(build, SHAPE_HAS_WINDOW);

@@ -75,7 +75,7 @@ ShapeTable *table_add(Build *build, const Level *level, const PgQuery__RangeVar 
     table->level = level ? level->number : 0;
     table->target = target;
     bool created = range->relpersistence && range->relpersistence[0] == 't';
-    if (created || slice_is(table->name.schema, "pg_temp"))
+    if (created || schema_is_temporary(table->name.schema))
         build_trait(build, SHAPE_HAS_TEMP | SHAPE_LEAVES_STATE);
     return table;
 }

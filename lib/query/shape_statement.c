@@ -457,9 +457,11 @@ static void drop_read(Build *build, const Node *node)
         if (drop->objects[i]->node_case != PG_QUERY__NODE__NODE_LIST)
             continue;
         const PgQuery__List *names = drop->objects[i]->list;
-        PgQuery__RangeVar range = PG_QUERY__RANGE_VAR__INIT;
-        range.relname = names->n_items > 0 ? names->items[names->n_items - 1]->string->sval : NULL;
-        range.schemaname = names->n_items > 1 ? names->items[names->n_items - 2]->string->sval : NULL;
+        size_t n = names->n_items;
+        PgQuery__RangeVar range = {
+            .relname = n > 0 ? names->items[n - 1]->string->sval : NULL,
+            .schemaname = n > 1 ? names->items[n - 2]->string->sval : NULL,
+        };
         table_add(build, NULL, &range, true);
     }
 }

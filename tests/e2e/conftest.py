@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.support import host  # noqa: E402
 from tests.support.cluster import Cluster  # noqa: E402
 from tests.support.shoal import Direct, Shoal  # noqa: E402
+from tests.support.wire import Conn  # noqa: E402
 
 STAND_IN = os.environ.get('SHOAL_TARGET') == 'direct'
 
@@ -90,7 +91,7 @@ def batch_settings():
 
 @pytest.fixture(scope='module')
 def shoal_users():
-    return {'admin': {'admin': 'on'}, 'app': {}, 'other': {}}
+    return {'admin': {'admin': 'on'}, 'app': {'admin': 'on'}, 'other': {}}
 
 
 @pytest.fixture(scope='module')
@@ -114,8 +115,11 @@ def shoal(workspace, clusters, shoal_settings, batch_settings, shoal_users, shoa
 
 @pytest.fixture(autouse=True)
 def still_standing(request):
-    """A shoald that died under a test fails that test, not the next one."""
+    """A shoald that died under a test fails that test, not the next one; nor does what it left open."""
+    before = set(Conn.opened)
     yield
+    for conn in set(Conn.opened) - before:
+        conn.abort()
     shoal = request.node.funcargs.get('shoal')
     process = getattr(shoal, 'process', None)
     if process is not None and process.poll() is not None and \

@@ -197,7 +197,7 @@ def test_start_while_a_shard_is_down(workspace, clusters):
     clusters[1].stop()
     shoal = Shoal(workspace, {'s0': clusters[0], 's1': clusters[1]}, name='early',
                   databases={'app': {'shards': 's0, s1'}, 'solo': {'shards': 's0'}},
-                  users={'admin': {'admin': 'on'}, 'app': {}})
+                  users={'admin': {'admin': 'on'}, 'app': {'admin': 'on'}})
     try:
         shoal.start()
         with shoal.connect('solo') as conn:
@@ -216,7 +216,7 @@ def test_a_damaged_store(workspace, clusters, damage):
     # 132, H68: a damaged store becomes a guessed map: rows on the wrong shards.
     import sqlite3
     shoal = Shoal(workspace, {'s0': clusters[0], 's1': clusters[1]}, name=f'damaged-{damage}',
-                  databases={'app': {'shards': 's0, s1'}}, users={'admin': {'admin': 'on'}, 'app': {}})
+                  databases={'app': {'shards': 's0, s1'}}, users={'admin': {'admin': 'on'}, 'app': {'admin': 'on'}})
     shoal.start()
     shoal.finish()
     store = shoal.folder / 'shoal.db'

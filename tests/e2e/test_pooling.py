@@ -43,6 +43,14 @@ def servers_used(clusters, database='solo'):
     return int(rows[0][0])
 
 
+def answer(conn):
+    """The rows of the statement under way; an error raises."""
+    seen = conn.until('Z')
+    for err in errors_of(seen):
+        raise err
+    return rows_of(seen)
+
+
 def open_many(shoal, count, database='solo', **kwargs):
     return [shoal.connect(database, **kwargs) for _ in range(count)]
 
@@ -68,7 +76,7 @@ def test_many_clients_few_servers(shoal, clusters):
     conns = open_many(shoal, 60)
     for conn in conns:
         conn.send(query('SELECT pg_backend_pid()'))
-    pids = {rows_of(conn.until('Z'))[0][0] for conn in conns}
+    pids = {answer(conn)[0][0] for conn in conns}
     assert len(pids) <= POOL and servers_used(clusters) <= POOL
     shut(conns)
 
@@ -86,7 +94,7 @@ def test_the_longest_waiter_is_next(shoal):
         time.sleep(0.02)
     for conn in blockers:
         conn.query('COMMIT')
-    times = [rows_of(conn.until('Z'))[0][1] for conn in waiters]
+    times = [answer(conn)[0][1] for conn in waiters]
     late = sum(1 for a, b in zip(times, times[POOL:]) if a > b)
     assert late == 0, 'a waiter was overtaken by one that came a whole pool later'
     shut(blockers + waiters)
@@ -158,7 +166,7 @@ def test_prepared_on_every_server(shoal):
         for conn in conns:
             conn.send(bind('', 's1', [str(turn)]) + execute() + sync())
         for n, conn in enumerate(conns):
-            assert rows_of(conn.until('Z')) == [[f'v{turn}'.encode(), str(n).encode()]]
+            assert answer(conn) == [[f'v{turn}'.encode(), str(n).encode()]]
     shut(conns)
 
 
@@ -239,7 +247,7 @@ def test_settings_do_not_leak(shoal, name, value, other):
     for conn in others:
         conn.send(query(f"SELECT current_setting('{name}', true), pg_sleep(0.01)"))
     for conn in others:
-        got = rows_of(conn.until('Z'))[0][0]
+        got = answer(conn)[0][0]
         assert (got or b'').decode() == (before[0][0] if before else '')
     for _ in range(POOL * 3):
         assert a.query(f'SHOW {name}') == mine
@@ -300,7 +308,7 @@ def test_set_role_does_not_leak(shoal):
         others = open_many(shoal, POOL * 2)
         for conn in others:
             conn.send(query('SELECT current_user, pg_sleep(0.01)'))
-        assert {rows_of(conn.until('Z'))[0][0] for conn in others} == {b'app'}
+        assert {answer(conn)[0][0] for conn in others} == {b'app'}
         shut(others)
 
 
@@ -326,17 +334,19 @@ def test_session_objects_do_not_leak(shoal, clusters, statement):
         for _ in range(POOL * 2):
             assert a.query('EXECUTE p') == [['1']]
     a.close()
-    others = open_many(shoal, POOL * 2)
     ask = ("SELECT (SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relnamespace = pg_my_temp_schema()),"
            "(SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_cursors WHERE is_holdable),"
            "(SELECT count(*) FROM pg_prepared_statements WHERE from_sql), current_setting('app.leak', true), "
            'session_user, pg_sleep(0.01)')
-    for conn in others:
-        conn.send(query(ask))
-    for conn in others:
-        row = rows_of(conn.until('Z'))[0][:6]
-        assert row[:4] == [b'0'] * 4 and not row[4] and row[5] == b'app', row
-    shut(others)
+    for _ in range(3):
+        # As many as there are servers: who asks for session state may keep its server until it goes.
+        others = open_many(shoal, POOL)
+        for conn in others:
+            conn.send(query(ask))
+        for conn in others:
+            row = answer(conn)[0][:6]
+            assert row[:4] == [b'0'] * 4 and not row[4] and row[5] == b'app', row
+        shut(others)
     locks = clusters[0].query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
     assert locks == [['0']]
 

@@ -42,7 +42,7 @@ class Shoal:
         self.ini = self.folder / 'shards.ini'
         self.log = self.folder / 'shoald.log'
         self.settings = dict({'listen': '127.0.0.1', 'port': self.port, 'workers': 1,
-                              'store': self.folder / 'shoal.db', 'auth': 'trust'}, **(settings or {}))
+                              'store': self.folder / 'shoal.db', 'auth': 'trust', 'control_user': 'postgres'}, **(settings or {}))
         self.batch = batch or {}
         self.process = None
         self.address = ('127.0.0.1', self.port)

@@ -16,6 +16,7 @@ import socket
 import ssl
 import struct
 import time
+import weakref
 from collections import namedtuple
 
 Msg = namedtuple('Msg', 'type body')
@@ -182,14 +183,17 @@ def types_of(messages):
 class Conn:
     """One client connection. `login=False` leaves the startup to the test."""
 
+    opened = weakref.WeakSet()  # all there are: a failed test's are closed by conftest.py
+
     def __init__(self, address, database='postgres', user='postgres', password=None, login=True,
                  parameters=None, tls=None, timeout_s=20, protocol=PROTOCOL_3_0):
-        self.address, self.timeout_s = address, timeout_s
+        self.address, self.timeout_s, self.closed = address, timeout_s, False
         self.sock = socket.create_connection(address, timeout=timeout_s)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buf = b''
         self.parameters, self.backend_key, self.status = {}, None, None
-        self.notices, self.closed = [], False
+        self.notices = []
+        Conn.opened.add(self)
         if tls is not None:
             self.start_tls(tls)
         if login:
