@@ -45,21 +45,6 @@ static void add_extended(Session *session, TaskOp op, const Frame *frame)
     request->extended = true;
 }
 
-/* Everything up to here is to be answered now, although no Sync has come (H05). */
-static void flush(Session *session, const Frame *frame)
-{
-    Request *request = session->building;
-    if (!request)
-        return; /* nothing is owed */
-    add_extended(session, TASK_FLUSH, frame);
-    if (!request->flushed) {
-        request->flushed = true;
-        enqueue(session, request);
-    } else {
-        dispatch_more(request);
-    }
-}
-
 /* The step that ends a request. `hidden`: its ReadyForQuery is ours alone. */
 static void complete(Session *session, TaskOp op, const Frame *frame, bool hidden)
 {
@@ -78,22 +63,42 @@ static void complete(Session *session, TaskOp op, const Frame *frame, bool hidde
         enqueue(session, request);
 }
 
-static bool executes(const Request *request)
+static bool has_step(const Request *request, TaskOp op)
 {
     for (uint32_t i = 0; i < request->step_count; i++)
-        if (request->steps[i].op == TASK_EXECUTE)
+        if (request->steps[i].op == op)
             return true;
     return false;
 }
 
+/* Everything up to here is to be answered now, although no Sync has come (H05). A series that only
+ * prepares is over with that: which shard and which server connection the Bind behind it needs, is
+ * known when that comes. One that has bound a portal stays open on its connection. */
+static void flush(Session *session, const Frame *frame)
+{
+    Request *request = session->building;
+    if (!request)
+        return; /* nothing is owed */
+    if (!has_step(request, TASK_BIND) && !has_step(request, TASK_QUERY)) {
+        complete(session, TASK_SYNC, NULL, true);
+        return;
+    }
+    add_extended(session, TASK_FLUSH, frame);
+    if (!request->flushed) {
+        request->flushed = true;
+        enqueue(session, request);
+    } else {
+        dispatch_more(request);
+    }
+}
+
 /* A Query among extended messages runs at its place and has a ReadyForQuery of its own (bad-input
- * 104). If something was executed before it, both are one transaction and one series, which ends
- * with its Sync. If not (drivers prepare, Flush, and then send a Query), the series is over: a Sync
- * of our own, which the client does not see, ends it. */
+ * 104). If something was bound before it, both are one transaction and one series, which ends with
+ * its Sync. If not, the series is over: a Sync of our own, which the client does not see, ends it. */
 static void query(Session *session, const Frame *frame)
 {
     Request *request = session->building;
-    if (request && executes(request)) {
+    if (request && has_step(request, TASK_BIND)) {
         add_extended(session, TASK_QUERY, frame);
         return;
     }

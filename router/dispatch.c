@@ -578,16 +578,53 @@ bool dispatch_request(Request *request)
     return true;
 }
 
+/* What came after a Flush runs where the series began, or not at all. */
+static void check_more(Request *request, uint32_t planned, uint32_t from)
+{
+    if (request->planned_count == planned)
+        return;
+    Plan plan = make_plan(request);
+    if (plan.kind == PLAN_DIRECT && (plan.any_shard || plan.shard == request->shard))
+        return;
+    if (plan.kind != PLAN_REJECT) {
+        error_set(&plan.error, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "statements after a Flush must belong to the same shard");
+        error_detail(&plan.error, "The series has begun on another shard.");
+        error_hint(&plan.error, "Send Sync between them.");
+    }
+    request->local_error = arena_new(&request->arena, Error);
+    if (request->local_error)
+        *request->local_error = plan.error;
+    request->step_count = from;
+}
+
+/* The error ends the series now; if its Sync has not come yet, what is before that is passed over. */
+static bool end_refused(Request *request)
+{
+    Session *session = request->session;
+    if (!request_add(request, TASK_SYNC, NULL))
+        return false;
+    if (!request->complete) {
+        request->cut = true;
+        request->steps[request->step_count - 1].hidden = true;
+        request->complete = true;
+        session->building = NULL;
+    }
+    return true;
+}
+
 void dispatch_more(Request *request)
 {
     if (request->state == REQUEST_QUEUED || request->state == REQUEST_ENDED) {
         worker_wake_session(request->session->worker, request->session);
         return;
     }
-    uint32_t from = request->steps_fed;
+    uint32_t from = request->steps_fed, planned = request->planned_count;
     if (!resolve_steps(request) || !request->task_active)
         return;
-    if (request->local_error && !request_add(request, TASK_SYNC, NULL))
+    if (!request->local_error)
+        check_more(request, planned, from);
+    if (request->local_error && !end_refused(request))
         return;
     if (request->task.state == TASK_WAITING) {
         request->task.steps = request->steps;

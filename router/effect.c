@@ -155,7 +155,7 @@ static bool request_commits(const Request *request)
     if (request->error_seen)
         return false;
     for (uint32_t i = 0; i < request->planned_count; i++)
-        if (ends_by_commit(request->planned[i].shape))
+        if (request->planned[i].executed && ends_by_commit(request->planned[i].shape))
             return true;
     return false;
 }
@@ -183,9 +183,12 @@ static void transaction_step(Request *request, char tx_status)
     if (before == TX_IDLE && tx_status != TX_IDLE)
         session->gucs_tx = guc_retain(session->gucs);
     if (!request->error_seen)
-        for (uint32_t i = 0; i < request->planned_count; i++)
+        for (uint32_t i = 0; i < request->planned_count; i++) {
+            if (!request->planned[i].executed)
+                continue;
             shape_apply(request, request->planned[i].shape,
                         inside ? &session->gucs_tx : &session->gucs);
+        }
     if (before != TX_IDLE && tx_status == TX_IDLE)
         effect_transaction_over(session, before == TX_BLOCK && request_commits(request));
     session->tx = tx_status;

@@ -20,8 +20,9 @@
 
 typedef enum PlanKind { PLAN_DIRECT, PLAN_BROADCAST, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
 
-/* A statement about to be executed, with its values. */
+/* A statement with its values: bound, and perhaps executed. */
 typedef struct PlanStatement {
+    bool executed; /* not the planner's business: only what was executed has effects */
     const Shape *shape;
     Slice text;
     const ShapeLiteral *literals;

@@ -47,7 +47,7 @@ struct Request {
     uint32_t statement_count;
     Statement **created; /* by PARSE, in order; ParseCompletes confirm them one by one */
     uint32_t created_count, confirmed_count;
-    PlanStatement *planned; /* statements that will be executed, in order */
+    PlanStatement *planned; /* statements that are bound or executed, in order */
     uint32_t planned_count, planned_room;
     Shape **shapes; /* of TASK_QUERYs; references held */
     uint32_t shape_count;

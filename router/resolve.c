@@ -2,8 +2,8 @@
  * resolve.c - step by step, as PostgreSQL would take the messages.
  *
  *     Parse "a" 'SELECT ..$1'   session.statements += a       step.prepared
- *     Bind  "a" (42)            request.bound = a, (42)        step.prepared
- *     Execute                   request.planned += a with (42)
+ *     Bind  "a" (42)            request.planned += a with (42)  step.prepared
+ *     Execute                   ... and it is executed
  *     Query 'SELECT 1'          request.planned += its shape;  the unnamed statement is gone (H07)
  */
 #include "router/resolve.h"
@@ -68,12 +68,15 @@ static bool plan_later(Request *request, PlanStatement statement)
         request->planned_room = room;
     }
     request->planned[request->planned_count++] = statement;
-    if (statement.shape->traits & SHAPE_LEAVES_STATE)
-        request->pins = true;
-    for (uint32_t i = 0; i < statement.shape->part_count; i++)
-        if (statement.shape->parts[i]->traits & SHAPE_LEAVES_STATE)
-            request->pins = true;
     return true;
+}
+
+static void mark_state(Request *request, const Shape *shape)
+{
+    if (shape->traits & SHAPE_LEAVES_STATE)
+        request->pins = true;
+    for (uint32_t i = 0; i < shape->part_count; i++)
+        mark_state(request, shape->parts[i]);
 }
 
 /* ---- one step each ------------------------------------------------------------------------------ */
@@ -152,7 +155,16 @@ static bool resolve_bind(Request *request, uint32_t at, Slice body)
     if (!statement)
         return true; /* goes as it is: the server says 26000 in its own words */
     step->prepared = statement->prepared;
-    return keep_statement(request, statement);
+    /* Bind already needs the shard: the portal is made there. */
+    return keep_statement(request, statement) &&
+           plan_later(request, (PlanStatement){
+                                   .shape = statement->reading.shape,
+                                   .text = statement->prepared->text,
+                                   .literals = statement->reading.literals,
+                                   .bind = bind,
+                                   .param_oids = statement->prepared->oids,
+                                   .param_oid_count = statement->prepared->oid_count,
+                               });
 }
 
 static bool resolve_target(Request *request, uint32_t at, Slice body, bool close)
@@ -202,14 +214,9 @@ static bool resolve_execute(Request *request, uint32_t at, Slice body)
     if (!statement || !slice_equal(execute.portal, request->bound->portal))
         return true; /* a portal of an earlier request of this transaction, or none */
     request->last_reading = &statement->reading;
-    return plan_later(request, (PlanStatement){
-                                   .shape = statement->reading.shape,
-                                   .text = statement->prepared->text,
-                                   .literals = statement->reading.literals,
-                                   .bind = request->bound,
-                                   .param_oids = statement->prepared->oids,
-                                   .param_oid_count = statement->prepared->oid_count,
-                               });
+    request->planned[request->planned_count - 1].executed = true;
+    mark_state(request, statement->reading.shape);
+    return true;
 }
 
 static bool resolve_query(Request *request, uint32_t at, Slice body)
@@ -235,7 +242,9 @@ static bool resolve_query(Request *request, uint32_t at, Slice body)
     request->last_reading = reading;
     statement_release(&worker->statements, session->unnamed);
     session->unnamed = NULL;
-    return plan_later(request, (PlanStatement){.shape = reading->shape,
+    mark_state(request, reading->shape);
+    return plan_later(request, (PlanStatement){.executed = true,
+                                               .shape = reading->shape,
                                                .text = query.sql,
                                                .literals = reading->literals});
 }
