@@ -86,6 +86,8 @@ class Cluster:
             time.sleep(0.01)
         # Where nobody reaps orphans, the zombie's pid would look like a running server.
         (self.data / 'postmaster.pid').unlink(missing_ok=True)
+        for lock in self.workspace.path.glob(f'.s.PGSQL.{self.port}*'):
+            lock.unlink()
 
     def pid(self):
         try:
