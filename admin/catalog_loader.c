@@ -12,7 +12,7 @@
 #include "admin/catalog_rows.h"
 #include "core/log.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS         1000
 #define ROUND_TIMEOUT_MS 20000
 
 static void loader_on_time(Timer *timer);

@@ -3,12 +3,13 @@
  * of a change.
  *
  *     every poll_ms or on demand:  digest --same--> round over
- *                                     └--differs--> read all in one snapshot --> on_catalog, round over
+ *                                     └--differs--> read all in one snapshot --> on_catalog, round
+ * over
  *
  * Asked of the home shard's primary. While that one is down the last Catalog stays in force and a
- * round is tried each second. Rounds are numbered: who needs a look at the catalog that begins after
- * this moment waits for catalog_loader_refresh's number.
- * Owner: the control thread. One per database.
+ * round is tried each second. Rounds are numbered: who needs a look at the catalog that begins
+ * after this moment waits for catalog_loader_refresh's number. Owner: the control thread. One per
+ * database.
  */
 #ifndef SHOAL_ADMIN_CATALOG_LOADER_H
 #define SHOAL_ADMIN_CATALOG_LOADER_H
@@ -27,7 +28,7 @@ typedef struct CatalogLoaderEvents {
 
 struct CatalogLoader {
     PgClient client;
-    Timer timer; /* the next poll */
+    Timer timer;          /* the next poll */
     const Config *config; /* borrowed: in force as long as the loader */
     uint32_t database;
     uint64_t digest, version; /* of the catalog in force; 0 none */
@@ -50,8 +51,8 @@ void catalog_loader_finish(CatalogLoader *loader);
 /* Begins a round now, or right after the running one; its number. */
 uint64_t catalog_loader_refresh(CatalogLoader *loader);
 
-/* How the control thread logs in for this database (NULL: for none): control_user when set, else its
- * server_user, else the first [user] with admin, else the first [user], else postgres. */
+/* How the control thread logs in for this database (NULL: for none): control_user when set, else
+ * its server_user, else the first [user] with admin, else the first [user], else postgres. */
 PgLogin control_login(const Config *config, const DatabaseConfig *database,
                       const ServerConfig *server);
 

@@ -7,6 +7,9 @@
  */
 #include "admin/catalog_rows.h"
 
+/* SQL keeps its own lines. */
+/* clang-format off */
+
 /* Namespaces that no client statement means. */
 #define SESSION_SCHEMAS "n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
 #define TABLE_KINDS "'r', 'p', 'v', 'm', 'f', 'S'"
@@ -144,6 +147,8 @@ static const char TYPES_SQL[] =
     " LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'"
     " LEFT JOIN pg_class c ON c.oid = coalesce(nullif(t.typrelid, 0), e.typrelid)"
     " WHERE (c.oid IS NULL OR c.relkind = 'c') AND " SESSION_SCHEMAS;
+
+/* clang-format on */
 
 const PgQuery CATALOG_QUERIES[CATALOG_QUESTION_COUNT] = {
     [CATALOG_ASK_BEGIN] = {.sql = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},

@@ -170,8 +170,7 @@ const Command *command_find(const Command *commands, size_t count, const Command
             return NULL;
         }
         ret_arguments->count = line->count - own;
-        memcpy(ret_arguments->words, line->words + own,
-               ret_arguments->count * sizeof *line->words);
+        memcpy(ret_arguments->words, line->words + own, ret_arguments->count * sizeof *line->words);
         return &commands[i];
     }
     line_join(line, text, sizeof text);

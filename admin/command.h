@@ -1,7 +1,8 @@
 /*
  * command.h - a console statement's words, and the table they are looked up in. Pure.
  *
- *     "show  pools -- now" or "SHOW pools;"   ->   SHOW POOLS   ->   its row of the table, or 42601 with a hint
+ *     "show  pools -- now" or "SHOW pools;"   ->   SHOW POOLS   ->   its row of the table, or 42601
+ * with a hint
  *
  * Words are folded to lower case; "quoted" words are taken as they are; comments and trailing
  * semicolons are skipped. Anything behind a semicolon, and any string literal, is refused.
@@ -42,8 +43,8 @@ struct Command {
 };
 
 bool command_line_read(Slice text, Arena *arena, CommandLine *ret, Error *err) MUST_USE;
-/* The command that the line begins with; the rest goes to *ret_arguments. NULL and 42601 when there is
- * none, with the nearest one as hint. Commands without arguments take none. */
+/* The command that the line begins with; the rest goes to *ret_arguments. NULL and 42601 when there
+ * is none, with the nearest one as hint. Commands without arguments take none. */
 const Command *command_find(const Command *commands, size_t count, const CommandLine *line,
                             CommandLine *ret_arguments, Error *err) MUST_USE;
 bool command_allowed(const Command *command, const Call *call, Error *err) MUST_USE;

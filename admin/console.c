@@ -17,7 +17,7 @@
 #include "wire/backend.h"
 #include "wire/value.h"
 
-#define EVENTS_MAX 200
+#define EVENTS_MAX          200
 #define SHUTDOWN_WAIT_MAX_S 86400
 
 typedef bool CommandFn(Control *control, Call *call, const Command *command,
@@ -42,8 +42,7 @@ static const Command COMMANDS[] = {
     {"show map", COMMAND_FOR_MONITORS, "", "Buckets of each shard.", 0, show_map},
     {"show pools", COMMAND_FOR_MONITORS, "", "Server connections by pool.", REPORT_POOLS,
      show_report},
-    {"show clients", COMMAND_FOR_MONITORS, "", "Sessions of clients.", REPORT_CLIENTS,
-     show_report},
+    {"show clients", COMMAND_FOR_MONITORS, "", "Sessions of clients.", REPORT_CLIENTS, show_report},
     {"show servers", COMMAND_FOR_MONITORS, "", "Server connections one by one.", REPORT_SERVERS,
      show_report},
     {"show batches", COMMAND_FOR_MONITORS, "",
@@ -90,8 +89,14 @@ failed:
 
 /* ---- what is known here ---------------------------------------------------------------------- */
 
-#define TEXT(column_name) {column_name, WIRE_OID_TEXT}
-#define INT8(column_name) {column_name, WIRE_OID_INT8}
+#define TEXT(column_name)                                                                          \
+    {                                                                                              \
+        column_name, WIRE_OID_TEXT                                                                 \
+    }
+#define INT8(column_name)                                                                          \
+    {                                                                                              \
+        column_name, WIRE_OID_INT8                                                                 \
+    }
 
 /* Ends a SHOW: the tag, and the answer on its way. */
 static bool show_end(Control *control, Call *call)
@@ -128,8 +133,8 @@ static bool show_help(Control *control, Call *call, const Command *command,
     answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
     for (size_t i = 0; i < ARRAY_LEN(COMMANDS); i++) {
         const Command *c = &COMMANDS[i];
-        char *words = arena_printf(&call->arena, "%s%s%s", c->words, *c->arguments ? " " : "",
-                                   c->arguments);
+        char *words =
+            arena_printf(&call->arena, "%s%s%s", c->words, *c->arguments ? " " : "", c->arguments);
         for (char *p = words; p && *p && p < words + strlen(c->words); p++)
             *p = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
         const char *cells[] = {words, c->right == COMMAND_FOR_ADMINS ? "admin" : "monitor",
@@ -167,8 +172,9 @@ static bool show_config(Control *control, Call *call, const Command *command,
         /* The other sections are lists: SHOW SHARDS, DATABASES and TABLES show them. */
         if (strcmp(s->section, "shoal") != 0 && strcmp(s->section, "batch") != 0)
             continue;
-        const char *cells[] = {s->section, s->key, config_show(control->config, s, &call->arena),
-                               s->def,     yes_no(s->reload), s->help};
+        const char *cells[] = {
+            s->section,        s->key, config_show(control->config, s, &call->arena), s->def,
+            yes_no(s->reload), s->help};
         answer_row(call, cells, ARRAY_LEN(cells));
     }
     return show_end(control, call);
@@ -186,10 +192,18 @@ static const char *shard_names(const Config *config, const DatabaseConfig *datab
 static bool show_databases(Control *control, Call *call, const Command *command,
                            const CommandLine *arguments, Error *err)
 {
-    static const AnswerColumn COLUMNS[] = {
-        TEXT("name"),           TEXT("dbname"),  TEXT("shards"),         TEXT("server_user"),
-        TEXT("batch"),          INT8("pool_size"), INT8("distributed_tables"), TEXT("catalog"),
-        INT8("catalog_version"), INT8("tables"), INT8("server_version"), TEXT("encoding")};
+    static const AnswerColumn COLUMNS[] = {TEXT("name"),
+                                           TEXT("dbname"),
+                                           TEXT("shards"),
+                                           TEXT("server_user"),
+                                           TEXT("batch"),
+                                           INT8("pool_size"),
+                                           INT8("distributed_tables"),
+                                           TEXT("catalog"),
+                                           INT8("catalog_version"),
+                                           INT8("tables"),
+                                           INT8("server_version"),
+                                           TEXT("encoding")};
     Arena *arena = &call->arena;
     answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
     for (uint32_t i = 0; i < control->config->database_count; i++) {
@@ -221,11 +235,20 @@ static bool show_databases(Control *control, Call *call, const Command *command,
 static bool show_shards(Control *control, Call *call, const Command *command,
                         const CommandLine *arguments, Error *err)
 {
-    static const AnswerColumn COLUMNS[] = {
-        TEXT("shard"),       TEXT("server"),        TEXT("role"),     TEXT("host"),
-        INT8("port"),        TEXT("state"),         TEXT("why"),      TEXT("since"),
-        INT8("latency_us"),  TEXT("in_recovery"),   TEXT("system_identifier"),
-        INT8("timeline"),    INT8("server_version"), INT8("max_prepared_transactions")};
+    static const AnswerColumn COLUMNS[] = {TEXT("shard"),
+                                           TEXT("server"),
+                                           TEXT("role"),
+                                           TEXT("host"),
+                                           INT8("port"),
+                                           TEXT("state"),
+                                           TEXT("why"),
+                                           TEXT("since"),
+                                           INT8("latency_us"),
+                                           TEXT("in_recovery"),
+                                           TEXT("system_identifier"),
+                                           INT8("timeline"),
+                                           INT8("server_version"),
+                                           INT8("max_prepared_transactions")};
     Arena *arena = &call->arena;
     answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
     for (uint32_t i = 0; control->probes.servers && i < control->probes.count; i++) {
@@ -254,8 +277,8 @@ static bool show_shards(Control *control, Call *call, const Command *command,
 static bool show_tables(Control *control, Call *call, const Command *command,
                         const CommandLine *arguments, Error *err)
 {
-    static const AnswerColumn COLUMNS[] = {TEXT("database"), TEXT("schema"),   TEXT("name"),
-                                           TEXT("kind"),     TEXT("key"),      TEXT("key_type"),
+    static const AnswerColumn COLUMNS[] = {TEXT("database"),   TEXT("schema"), TEXT("name"),
+                                           TEXT("kind"),       TEXT("key"),    TEXT("key_type"),
                                            TEXT("colocation"), TEXT("state")};
     Arena *arena = &call->arena;
     const Topology *topology = control->topology;

@@ -16,8 +16,8 @@
 #include "admin/functions.h"
 #include "core/clock.h"
 
-#define COLLECT_MS 1000
-#define READY_MS 3000 /* a home shard that does not answer must not hold up the others' start */
+#define COLLECT_MS         1000
+#define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
 #define DEFAULT_COLOCATION "default"
 
 static void control_start(Control *control);
@@ -237,8 +237,8 @@ bool control_load_tables(Control *control, Error *err)
             config_database(control->config, slice_str(stored[i].database));
         if (!database) {
             log_line(LOG_WARNING, "control",
-                     "table %s.%s is distributed in database %s, which is not in %s", stored[i].schema,
-                     stored[i].name, stored[i].database, control->config->path);
+                     "table %s.%s is distributed in database %s, which is not in %s",
+                     stored[i].schema, stored[i].name, stored[i].database, control->config->path);
             continue;
         }
         tables[count++] = (Table){.database = database->index,
@@ -362,9 +362,8 @@ static void control_on_catalog(CatalogLoader *loader, Catalog *catalog)
         catalog_free(catalog);
         return;
     }
-    log_line(LOG_INFO, "catalog",
-             "database %s: version %" PRIu64 ", %zu tables, PostgreSQL %d", database->name,
-             catalog->version, catalog->tables.count, catalog->server_version);
+    log_line(LOG_INFO, "catalog", "database %s: version %" PRIu64 ", %zu tables, PostgreSQL %d",
+             database->name, catalog->version, catalog->tables.count, catalog->server_version);
     catalog_free(old);
 }
 

@@ -6,9 +6,9 @@
  *     home shards ──loader─> Catalog ┘
  *     sessions ──Call──> console, shoal.*() functions ──answer──> sessions
  *
- * It owns the store, the catalogs, the probes and its loop; in shoald the main thread is it. Nothing
- * on the data path ever waits for it, and it never waits for a server: all it asks of PostgreSQL is
- * asked by PgClient in its loop.
+ * It owns the store, the catalogs, the probes and its loop; in shoald the main thread is it.
+ * Nothing on the data path ever waits for it, and it never waits for a server: all it asks of
+ * PostgreSQL is asked by PgClient in its loop.
  *
  *     control_create -> (workers are made) -> control_set_workers -> control_run
  *         -> on_ready: catalogs were read (or could not be): start the listeners
@@ -51,9 +51,9 @@ const Config *control_config(const Control *control);
 void control_run(Control *control);
 /* What SIGHUP and RELOAD do. An error leaves everything as it was. *ret_restart: names of changed
  * settings that need a restart, in the arena, or NULL. */
-bool control_reload(Control *control, Arena *arena, const char **ret_restart,
-                    Error *err) MUST_USE;
-/* What SIGTERM and SHUTDOWN do: calls on_stop as soon as no mail is on its way through the workers. */
+bool control_reload(Control *control, Arena *arena, const char **ret_restart, Error *err) MUST_USE;
+/* What SIGTERM and SHUTDOWN do: calls on_stop as soon as no mail is on its way through the workers.
+ */
 void control_request_stop(Control *control, uint32_t grace_ms);
 /* The workers are gone: control_run returns. */
 void control_end(Control *control);

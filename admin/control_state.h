@@ -1,9 +1,9 @@
 /*
  * control_state.h - Control from inside, for the files of admin/ only.
  *
- * A Job is a Call that cannot be answered at once: it waits for a round of a catalog loader, for the
- * workers to adopt a topology, for servers, for a report. Every Job is in control->jobs and ends by
- * job_end, which answers its Call; at shutdown all are ended with 57P01.
+ * A Job is a Call that cannot be answered at once: it waits for a round of a catalog loader, for
+ * the workers to adopt a topology, for servers, for a report. Every Job is in control->jobs and
+ * ends by job_end, which answers its Call; at shutdown all are ended with 57P01.
  */
 #ifndef SHOAL_ADMIN_CONTROL_STATE_H
 #define SHOAL_ADMIN_CONTROL_STATE_H
@@ -46,9 +46,9 @@ struct Control {
     Arena tables_arena; /* what the store says about tables: texts of `tables` */
     Table *tables;
     uint32_t table_count;
-    Catalog **catalogs;      /* [config->database_count], owned references */
-    CatalogLoader *loaders;  /* [loader_count] */
-    uint32_t loader_count;   /* config->database_count while they run, else 0 */
+    Catalog **catalogs;       /* [config->database_count], owned references */
+    CatalogLoader *loaders;   /* [loader_count] */
+    uint32_t loader_count;    /* config->database_count while they run, else 0 */
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
 

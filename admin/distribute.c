@@ -2,8 +2,8 @@
  * distribute.c - the Job behind shoal.distribute_table() and shoal.undistribute_table().
  *
  *     refresh catalog -> plan -> check on all shards (transactions stay open, table locked)
- *        all fine  -> store -> publish -> all workers adopted -> cancel who waits for us, COMMIT -> answer
- *        one not   -> connections are closed, which rolls back; answered with that shard's reason
+ *        all fine  -> store -> publish -> all workers adopted -> cancel who waits for us, COMMIT ->
+ * answer one not   -> connections are closed, which rolls back; answered with that shard's reason
  *
  * Checks look at each shard, not only at the home shard: a table that differs on one of them would
  * fail or mislead later, statement by statement.
@@ -17,10 +17,6 @@
 #include "admin/control_state.h"
 
 #define CHECK_TIMEOUT_MS 20000
-#define KEY_TYPES_TEXT                                                                             \
-    "smallint, integer, bigint, text, varchar, char, bytea, uuid, boolean, date, timestamp, "      \
-    "timestamptz"
-
 /* Questions to each shard, in this order. $1 schema, $2 table, $3 key. */
 typedef enum CheckQuestion {
     CHECK_BEGIN,
@@ -70,7 +66,8 @@ static const PgClientEvents CLIENT_EVENTS = {.on_result = check_on_result,
 static const char FACTS_SQL[] =
     "SELECT c.relkind, a.atttypid, coalesce(l.collisdeterministic, true),"
     " pg_catalog.current_setting('server_encoding'),"
-    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)"
+    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid),"
+    " pg_catalog.pg_has_role(c.relowner, 'USAGE')"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0"
     "   AND NOT a.attisdropped"
@@ -86,8 +83,8 @@ static const char UNIQUE_SQL[] =
     " AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k"
     "   WHERE i.indkey[k] = a.attnum) ORDER BY 1 LIMIT 1";
 
-/* Foreign keys from (out) and to (in) the table: the other table, and which of its columns is paired
- * with our key. */
+/* Foreign keys from (out) and to (in) the table: the other table, and which of its columns is
+ * paired with our key. */
 static const char FOREIGN_SQL[] =
     "SELECT f.conname, f.conrelid = c.oid, on2.nspname, o.relname, oa.attname"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -102,156 +99,10 @@ static const char FOREIGN_SQL[] =
     "   (CASE WHEN f.conrelid = c.oid THEN f.confkey ELSE f.conkey END)[p.i]"
     " WHERE n.nspname = $1 AND c.relname = $2 ORDER BY 1";
 
-/* ---- the plan: pure -------------------------------------------------------------------------- */
-
-static bool plan_out_of_memory(Error *err)
+static bool out_of_memory(Error *err)
 {
     error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
     return false;
-}
-
-static bool plan_key(const CatalogTable *table, Slice wanted, Arena *arena, DistributePlan *plan,
-                     Error *err)
-{
-    plan->key = arena_text(arena, wanted);
-    if (!plan->key)
-        return plan_out_of_memory(err);
-    const CatalogColumn *column = catalog_column(table, wanted);
-    if (!column) {
-        error_set(err, "42703", "column \"%s\" of table \"%s.%s\" does not exist", plan->key,
-                  plan->schema, plan->name);
-        return false;
-    }
-    plan->key_oid = column->type_oid;
-    plan->key_type = key_type_of(column->type_oid);
-    if (plan->key_type == KEY_NONE) {
-        error_set(err, "42804", "column \"%s\" has a type that cannot be a shard key", plan->key);
-        error_hint(err, "Allowed are " KEY_TYPES_TEXT ".");
-        return false;
-    }
-    if (!column->deterministic) {
-        error_set(err, "42804", "column \"%s\" has a nondeterministic collation", plan->key);
-        error_hint(err, "Equal keys must be equal bytes; use a deterministic collation.");
-        return false;
-    }
-    return true;
-}
-
-static bool plan_kind(const CatalogTable *table, const DistributePlan *plan, Error *err)
-{
-    const char *reason = table->kind != 'r'         ? "is not an ordinary table"
-                         : table->persistence == 't' ? "is a temporary table"
-                         : table->has_children       ? "has inheritance children"
-                                                     : NULL;
-    if (!reason)
-        return true;
-    error_set(err, "42809", "\"%s.%s\" %s", plan->schema, plan->name, reason);
-    error_hint(err, "Only ordinary tables can be distributed.");
-    return false;
-}
-
-/* The colocation group: that of another table, whose key must have the same type. */
-static bool plan_colocation(const Topology *topology, Slice other_name, Arena *arena,
-                            DistributePlan *plan, Error *err)
-{
-    const char *schema, *name;
-    if (!table_name_read(other_name, arena, &schema, &name, err))
-        return false;
-    const Table *other =
-        topology_table(topology, plan->database, slice_str(schema), slice_str(name));
-    if (!other) {
-        error_set(err, SQLSTATE_UNDEFINED_TABLE, "table \"%s.%s\" is not distributed", schema,
-                  name);
-        error_hint(err, "colocate_with names a table that was distributed before.");
-        return false;
-    }
-    if (other->key_type != plan->key_type) {
-        error_set(err, "42804", "the keys of \"%s.%s\" and \"%s.%s\" have different types", schema,
-                  name, plan->schema, plan->name);
-        return false;
-    }
-    plan->colocation = arena_text(arena, other->colocation);
-    return plan->colocation || plan_out_of_memory(err);
-}
-
-static bool plan_distribute(const Topology *topology, const Slice *args, uint32_t arg_count,
-                            Arena *arena, DistributePlan *plan, Error *err)
-{
-    const Catalog *catalog = topology->catalogs[plan->database];
-    const CatalogTable *table =
-        catalog_table(catalog, slice_str(plan->schema), slice_str(plan->name));
-    if (!table) {
-        error_set(err, SQLSTATE_UNDEFINED_TABLE, "table \"%s.%s\" does not exist", plan->schema,
-                  plan->name);
-        error_hint(err, "CREATE TABLE through Shoal makes it on every shard.");
-        return false;
-    }
-    if (!plan_kind(table, plan, err) || !plan_key(table, args[1], arena, plan, err))
-        return false;
-    plan->colocation = "default";
-    if (arg_count > 2 && args[2].data &&
-        !plan_colocation(topology, args[2], arena, plan, err))
-        return false;
-    const Table *now = topology_table(topology, plan->database, slice_str(plan->schema),
-                                      slice_str(plan->name));
-    if (!now)
-        return true;
-    if (!slice_is(now->key, plan->key)) {
-        error_set(err, "42P07", "table \"%s.%s\" is already distributed by \"%.*s\"", plan->schema,
-                  plan->name, SLICE_FMT(now->key));
-        error_hint(err, "shoal.undistribute_table() first.");
-        return false;
-    }
-    plan->already = true;
-    return true;
-}
-
-static bool plan_undistribute(const Topology *topology, Arena *arena, DistributePlan *plan,
-                              Error *err)
-{
-    const Table *now = topology_table(topology, plan->database, slice_str(plan->schema),
-                                      slice_str(plan->name));
-    if (!now) {
-        plan->already = true;
-        return true;
-    }
-    const DatabaseConfig *database = &topology->config->databases[plan->database];
-    for (uint32_t i = 0; i < topology->config->table_count; i++) {
-        const TableConfig *t = &topology->config->tables[i];
-        if (strcmp(t->database, database->name) != 0 || strcmp(t->name, plan->name) != 0 ||
-            strcmp(t->schema, plan->schema) != 0)
-            continue;
-        error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" is declared in %s", plan->schema,
-                  plan->name, topology->config->path);
-        error_hint(err, "Remove its [table] section (line %d) and RELOAD first.", t->line);
-        return false;
-    }
-    plan->key = arena_text(arena, now->key);
-    plan->colocation = arena_text(arena, now->colocation);
-    return (plan->key && plan->colocation) || plan_out_of_memory(err);
-}
-
-bool distribute_plan_make(const Topology *topology, uint32_t database, bool undo,
-                          const Slice *args, uint32_t arg_count, Arena *arena, DistributePlan *ret,
-                          Error *err)
-{
-    assert(arg_count >= (undo ? 1u : 2u));
-    *ret = (DistributePlan){.undo = undo, .database = database};
-    for (uint32_t i = 0; i < (undo ? 1u : 2u); i++) {
-        if (args[i].data)
-            continue;
-        error_set(err, "22004", "%s must not be NULL", i == 0 ? "the table's name" : "the key");
-        return false;
-    }
-    if (!topology->catalogs[database]->loaded) {
-        error_set(err, SQLSTATE_OBJECT_NOT_READY, "the catalog of this database is not loaded");
-        error_hint(err, "The home shard must answer; SHOW SHARDS on the console tells more.");
-        return false;
-    }
-    if (!table_name_read(args[0], arena, &ret->schema, &ret->name, err))
-        return false;
-    return undo ? plan_undistribute(topology, arena, ret, err)
-                : plan_distribute(topology, args, arg_count, arena, ret, err);
 }
 
 /* ---- the Job --------------------------------------------------------------------------------- */
@@ -270,7 +121,7 @@ bool distribute_run(Control *control, Call *call, const Function *function, Erro
     }
     DistributeJob *job = calloc(1, sizeof *job);
     if (!job)
-        return plan_out_of_memory(err);
+        return out_of_memory(err);
     job->function = function;
     job_start(&job->job, control, call, distribute_on_free);
     control->distribute = &job->job;
@@ -286,8 +137,8 @@ static void distribute_on_round(Job *base, const Error *refresh_err)
     Call *call = base->call;
     Error err;
     bool undo = strcmp(job->function->name, "undistribute_table") == 0;
-    /* The refresh may have failed, or RELOAD may have come in between: the plan is made of what is in
-     * force now, and the shards are asked in any case. */
+    /* The refresh may have failed, or RELOAD may have come in between: the plan is made of what is
+     * in force now, and the shards are asked in any case. */
     const DatabaseConfig *database = config_database(control->config, slice_str(call->database));
     if (!database) {
         error_set(&err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist",
@@ -324,6 +175,19 @@ static const char *quoted(Arena *arena, const char *name)
     return text;
 }
 
+/* The role that the client's statements have on the servers: PostgreSQL decides what it may. */
+static PgLogin client_login(const Config *config, const DatabaseConfig *database,
+                            const ServerConfig *server, const char *user_name)
+{
+    const UserConfig *user = config_user(config, slice_str(user_name));
+    bool own = database->server_user == NULL;
+    const char *password = database->server_password;
+    return (PgLogin){.conninfo = server->conninfo,
+                     .dbname = database->dbname,
+                     .user = own ? user_name : database->server_user,
+                     .password = password || !own || !user ? password : user->password};
+}
+
 static bool checks_start(DistributeJob *job, Error *err)
 {
     Control *control = job->job.control;
@@ -333,12 +197,11 @@ static bool checks_start(DistributeJob *job, Error *err)
     const char *schema = quoted(arena, job->plan.schema), *name = quoted(arena, job->plan.name);
     job->checks = calloc(database->shard_count, sizeof *job->checks);
     if (!job->checks || !schema || !name)
-        return plan_out_of_memory(err);
-    const char *lock =
-        arena_printf(arena, "LOCK TABLE ONLY %s.%s IN EXCLUSIVE MODE", schema, name);
+        return out_of_memory(err);
+    const char *lock = arena_printf(arena, "LOCK TABLE ONLY %s.%s IN EXCLUSIVE MODE", schema, name);
     const char *rows = arena_printf(arena, "SELECT EXISTS (SELECT FROM ONLY %s.%s)", schema, name);
     if (!lock || !rows)
-        return plan_out_of_memory(err);
+        return out_of_memory(err);
     job->values[0] = job->plan.schema;
     job->values[1] = job->plan.name;
     job->values[2] = job->plan.key;
@@ -358,7 +221,7 @@ static bool checks_start(DistributeJob *job, Error *err)
         check->queries[CHECK_FOREIGN] = (PgQuery){FOREIGN_SQL, job->values, 3};
         check->queries[CHECK_ROWS] = (PgQuery){.sql = rows};
         pg_client_init(&check->client, &control->loop, &CLIENT_EVENTS, check);
-        PgLogin login = control_login(config, database, shard->primary);
+        PgLogin login = client_login(config, database, shard->primary, job->job.call->user);
         pg_client_run(&check->client, &login, check->queries, CHECK_COUNT, CHECK_TIMEOUT_MS);
     }
     return true;
@@ -373,6 +236,11 @@ static bool check_facts(const ShardCheck *check, const PGresult *rows, Error *er
         error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" does not exist on shard %s",
                   plan->schema, plan->name, check->shard);
         error_hint(err, "CREATE TABLE through Shoal makes it on every shard.");
+        return false;
+    }
+    if (!pg_bool(rows, 0, 5)) {
+        error_set(err, SQLSTATE_NO_PRIVILEGE, "must be owner of table %s", plan->name);
+        error_hint(err, "Only its owner may say how a table is distributed.");
         return false;
     }
     if (plan->undo)
@@ -404,8 +272,9 @@ static bool check_unique(const ShardCheck *check, const PGresult *rows, Error *e
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "unique index \"%s\" does not contain the key column \"%s\"", PQgetvalue(rows, 0, 0),
               check->job->plan.key);
-    error_hint(err, "Shards cannot see each other's rows: a unique or exclusion constraint can only "
-                    "be kept when it contains the key column.");
+    error_hint(err,
+               "Shards cannot see each other's rows: a unique or exclusion constraint can only "
+               "be kept when it contains the key column.");
     return false;
 }
 
@@ -430,11 +299,12 @@ static bool check_foreign_row(const ShardCheck *check, const PGresult *rows, int
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "foreign key \"%s\" %s \"%s.%s\" does not join the tables by their keys",
               PQgetvalue(rows, i, 0), outgoing ? "to" : "from", schema, name);
-    error_hint(err, paired && outgoing
-                        ? "Distribute the referenced table first, by the column that the key column "
-                          "references."
-                        : "Shards cannot see each other's rows: a foreign key can only be kept when "
-                          "it pairs the two tables' keys.");
+    error_hint(err,
+               paired && outgoing
+                   ? "Distribute the referenced table first, by the column that the key column "
+                     "references."
+                   : "Shards cannot see each other's rows: a foreign key can only be kept when "
+                     "it pairs the two tables' keys.");
     return false;
 }
 
@@ -443,11 +313,12 @@ static bool check_rows(const ShardCheck *check, const PGresult *rows, Error *err
     const DistributePlan *plan = &check->job->plan;
     if (!pg_bool(rows, 0, 0) || (plan->undo && check->home))
         return true;
-    error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on shard %s", plan->schema,
-              plan->name, check->shard);
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on shard %s",
+              plan->schema, plan->name, check->shard);
     if (plan->undo)
-        error_hint(err, "Rows on other shards than the home shard would no longer be found: move or "
-                        "delete them first.");
+        error_hint(err,
+                   "Rows on other shards than the home shard would no longer be found: move or "
+                   "delete them first.");
     else
         error_hint(err, "Copy them out, empty the table, distribute it, and load them through "
                         "Shoal.");
@@ -544,11 +415,12 @@ static bool distribute_decide(DistributeJob *job, Error *err)
 }
 
 /* Whoever waits for our lock was planned before: cancelled, it is planned anew when it is retried.
- * Only sessions of users that our role may signal can be helped so; for others the lock alone serves. */
+ * Only sessions that our role may signal can be helped so, which are the same client's in a
+ * database with server_user. */
 static const PgQuery RELEASE_QUERIES[] = {
     {.sql = "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_stat_activity a"
             " WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(a.pid))"
-            " AND a.usename = current_user"},
+            " AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')"},
     {.sql = "COMMIT"},
 };
 
@@ -561,7 +433,7 @@ static void distribute_on_adopted(Job *base)
     job->pending = job->check_count;
     for (uint32_t i = 0; i < job->check_count; i++) {
         const ServerConfig *server = control->config->shards[database->shards[i]].primary;
-        PgLogin login = control_login(control->config, database, server);
+        PgLogin login = client_login(control->config, database, server, base->call->user);
         pg_client_run(&job->checks[i].client, &login, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES),
                       CHECK_TIMEOUT_MS);
     }

@@ -1,15 +1,16 @@
 /*
  * distribute.h - makes an empty table a distributed one, and back.
  *
- *     plan      what is asked, against catalog and topology (pure)             42P01 42703 42804 42P07 ...
- *     check     on every shard, in one open transaction each: same table, same column type, locked
- *               against writers, no unique constraint or foreign key that shards cannot keep, no rows
- *     decide    store (durable), publish, wait until every worker has adopted it
- *     release   statements that were planned before and wait for our lock are cancelled, then COMMIT
+ *     plan      what is asked, against catalog and topology (pure)             42P01 42703 42804
+ * 42P07 ... check     on every shard, as the role that the client has there, in one open
+ * transaction each: it owns the table; same table, same column type, locked against writers, no
+ * unique constraint or foreign key that shards cannot keep, no rows decide    store (durable),
+ * publish, wait until every worker has adopted it release   statements that were planned before and
+ * wait for our lock are cancelled, then COMMIT
  *
- * The lock is held until every worker knows, so that no row can slip into the wrong shard under an old
- * plan. What stays open: a statement that was planned before, and that waits in a pool for a server
- * connection until after the release. Distribute tables before their traffic.
+ * The lock is held until every worker knows, so that no row can slip into the wrong shard under an
+ * old plan. What stays open: a statement that was planned before, and that waits in a pool for a
+ * server connection until after the release. Distribute tables before their traffic.
  */
 #ifndef SHOAL_ADMIN_DISTRIBUTE_H
 #define SHOAL_ADMIN_DISTRIBUTE_H
@@ -28,8 +29,8 @@ typedef struct DistributePlan {
 } DistributePlan;
 
 /* Pure. `args` as the functions distribute_table and undistribute_table take them. */
-bool distribute_plan_make(const Topology *topology, uint32_t database, bool undo,
-                          const Slice *args, uint32_t arg_count, Arena *arena, DistributePlan *ret,
+bool distribute_plan_make(const Topology *topology, uint32_t database, bool undo, const Slice *args,
+                          uint32_t arg_count, Arena *arena, DistributePlan *ret,
                           Error *err) MUST_USE;
 /* Handler of both functions: starts the Job. */
 bool distribute_run(Control *control, Call *call, const Function *function, Error *err);

@@ -3,7 +3,6 @@
  */
 #include "admin/functions.h"
 
-
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "admin/distribute.h"
@@ -17,15 +16,15 @@ static FunctionFn run_version, run_bucket_of, run_shard_of;
 static const Function FUNCTIONS[] = {
     {"distribute_table", "table text, key text [, colocate_with text]",
      "Spreads the rows of an empty table over the shards by the value of its key column.", 2, 3,
-     true, distribute_run},
-    {"undistribute_table", "table text",
-     "Makes a distributed table, empty but on the home shard, an ordinary one again.", 1, 1, true,
      distribute_run},
-    {"shard_of", "table text, key text", "The shard that has the rows with this key.", 2, 2, false,
+    {"undistribute_table", "table text",
+     "Makes a distributed table, empty but on the home shard, an ordinary one again.", 1, 1,
+     distribute_run},
+    {"shard_of", "table text, key text", "The shard that has the rows with this key.", 2, 2,
      run_shard_of},
-    {"bucket_of", "table text, key text", "The bucket that rows with this key are in.", 2, 2, false,
+    {"bucket_of", "table text, key text", "The bucket that rows with this key are in.", 2, 2,
      run_bucket_of},
-    {"version", "", "Shoal's version.", 0, 0, false, run_version},
+    {"version", "", "Shoal's version.", 0, 0, run_version},
 };
 
 const Function *functions_table(size_t *ret_count)
@@ -52,12 +51,6 @@ const Function *function_find(const Call *call, Error *err)
         error_set(err, "42883", "function shoal.%s() does not take %u arguments", function->name,
                   call->arg_count);
         error_hint(err, "shoal.%s(%s)", function->name, function->arguments);
-        return NULL;
-    }
-    if (function->for_admins && !call->admin) {
-        error_set(err, SQLSTATE_NO_PRIVILEGE, "permission denied for function shoal.%s()",
-                  function->name);
-        error_hint(err, "Set \"admin = yes\" for the user in shards.ini.");
         return NULL;
     }
     return function;
@@ -107,8 +100,7 @@ bool table_name_read(Slice text, Arena *arena, const char **ret_schema, const ch
         error_hint(err, "Write a table as name, schema.name or \"Name\".");
         return false;
     }
-    *ret_schema =
-        count == 2 ? arena_text(arena, identifier_slice(&parts[0])) : "public";
+    *ret_schema = count == 2 ? arena_text(arena, identifier_slice(&parts[0])) : "public";
     *ret_name = arena_text(arena, identifier_slice(&parts[count - 1]));
     if (*ret_schema && *ret_name)
         return true;

@@ -1,8 +1,9 @@
 /*
  * functions.h - SELECT shoal.name(...): what Shoal itself answers in a user's database.
  *
- * One table: name, arguments, right, help, handler. Each answers like a SELECT of a function that
- * returns text: one row, one column of its name.
+ * One table: name, arguments, help, handler. Each answers like a SELECT of a function that returns
+ * text: one row, one column of its name. Those that change a table ask for what ALTER TABLE asks
+ * for: its owner (distribute.h).
  */
 #ifndef SHOAL_ADMIN_FUNCTIONS_H
 #define SHOAL_ADMIN_FUNCTIONS_H
@@ -16,12 +17,11 @@ typedef struct Function Function;
 struct Function {
     const char *name, *arguments, *help;
     uint32_t args_min, args_max;
-    bool for_admins; /* changes something: needs the admin right */
     bool (*run)(Control *control, Call *call, const Function *function, Error *err);
 };
 
 const Function *functions_table(size_t *ret_count);
-/* Finds the function and checks number, NULLs and right: 42883, 22004, 42501. */
+/* Finds the function and checks the number of arguments: 42883. */
 const Function *function_find(const Call *call, Error *err) MUST_USE;
 /* Answers the call, now or later. */
 void functions_run(Control *control, Call *call);

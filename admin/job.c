@@ -1,8 +1,8 @@
 /*
  * job.c - Calls that wait: for a catalog round, for the workers' adoption of a topology.
  *
- * Workers do not answer a wake-up; they announce what they have adopted (core/published.h). So while
- * somebody waits, a short timer looks; nobody waits, no timer.
+ * Workers do not answer a wake-up; they announce what they have adopted (core/published.h). So
+ * while somebody waits, a short timer looks; nobody waits, no timer.
  */
 #include "admin/control_state.h"
 
@@ -47,7 +47,7 @@ void job_wait_round(Job *job, uint32_t database, void (*on_round)(Job *job, cons
 void jobs_on_round(Control *control, uint32_t database, uint64_t round, const Error *err)
 {
     /* A Job may end in its callback, but it ends no other. */
-    LIST_EACH_SAFE(link, &control->jobs) {
+    LIST_EACH_SAFE (link, &control->jobs) {
         Job *job = list_entry(link, Job, link);
         void (*on_round)(Job *, const Error *) = job->on_round;
         if (!on_round || job->database != database || job->round > round)
@@ -73,7 +73,8 @@ static void job_tell_slow(Job *job)
     if (job->slow_told || job->control->loop.now_us - job->waiting_since_us < ADOPTION_SLOW_US)
         return;
     job->slow_told = true;
-    log_line(LOG_WARNING, "control", "a worker has not yet adopted topology %" PRIu64, job->version);
+    log_line(LOG_WARNING, "control", "a worker has not yet adopted topology %" PRIu64,
+             job->version);
 }
 
 void jobs_on_adoption_time(Timer *timer)
@@ -81,7 +82,7 @@ void jobs_on_adoption_time(Timer *timer)
     Control *control = timer->ctx;
     uint64_t adopted = published_adopted_by_all(control->options.topologies);
     bool more = false;
-    LIST_EACH_SAFE(link, &control->jobs) {
+    LIST_EACH_SAFE (link, &control->jobs) {
         Job *job = list_entry(link, Job, link);
         void (*on_adopted)(Job *) = job->on_adopted;
         if (!on_adopted)

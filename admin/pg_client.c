@@ -16,7 +16,8 @@
 /* Sessions of the control thread: nothing may hang, nothing may be hidden by row security, names
  * mean PostgreSQL's own unless they are qualified. */
 static const char SETUP_SQL[] =
-    "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '30s'; SET lock_timeout = '3s'; "
+    "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '30s'; SET lock_timeout = "
+    "'3s'; "
     "SET idle_in_transaction_session_timeout = '60s'; SET row_security = off; "
     "SET client_min_messages = error; SET extra_float_digits = 1; "
     "SET default_transaction_isolation = 'read committed'; "
@@ -103,10 +104,10 @@ static void client_on_time(Timer *timer)
 static void client_connect(PgClient *client)
 {
     /* The first dbname is expanded as a connection string; what follows overrides it. */
-    const char *names[] = {"dbname", "fallback_application_name", "client_encoding", "dbname", NULL,
-                           NULL,     NULL};
-    const char *values[] = {client->login[0], "shoal control", "UTF8", client->login[1], NULL, NULL,
-                            NULL};
+    const char *names[] = {
+        "dbname", "fallback_application_name", "client_encoding", "dbname", NULL, NULL, NULL};
+    const char *values[] = {
+        client->login[0], "shoal control", "UTF8", client->login[1], NULL, NULL, NULL};
     size_t n = 4;
     if (client->login[2])
         names[n] = "user", values[n++] = client->login[2];
@@ -229,7 +230,8 @@ static bool client_take_result(PgClient *client, PGresult *result, Error *err)
     return client->events->on_result(client, client->next, result, err);
 }
 
-/* The connection failed or never stood. A kept one may have died while nobody looked: once, again. */
+/* The connection failed or never stood. A kept one may have died while nobody looked: once, again.
+ */
 static void client_lost(PgClient *client)
 {
     client_note(client, client->conn ? PQerrorMessage(client->conn) : "out of memory");

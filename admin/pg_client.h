@@ -1,7 +1,9 @@
 /*
- * pg_client.h - a conversation of the control thread with one PostgreSQL server, which never blocks.
+ * pg_client.h - a conversation of the control thread with one PostgreSQL server, which never
+ * blocks.
  *
- *     CLOSED --run--> STARTING --> CONNECTING --> SETUP --> RUNNING --done--> IDLE --run--> STARTING
+ *     CLOSED --run--> STARTING --> CONNECTING --> SETUP --> RUNNING --done--> IDLE --run-->
+ * STARTING
  *        ^___________________________________________|  any failure or the time limit: on_done(err)
  *
  * Loader, probes and functions all ask this way: a list of queries, a callback for each result, one
@@ -61,14 +63,14 @@ struct PgClient {
     PGconn *conn; /* owned */
     int watching; /* EV_READ and EV_WRITE as `io` is set; 0 when it is stopped */
     ev_io io;
-    Timer timer;            /* STARTING: the next turn; afterwards the time limit of the run */
+    Timer timer; /* STARTING: the next turn; afterwards the time limit of the run */
     uint64_t timeout_ms;
     const PgQuery *queries; /* of the run; borrowed */
     uint32_t count, next;
     bool reused;   /* the run began on a kept connection and nothing was answered yet */
     char why[200]; /* last failure in libpq's or the server's words, one line */
     const PgClientEvents *events;
-    void *ctx;           /* the owner's */
+    void *ctx;      /* the owner's */
     char *login[4]; /* copies of the PgLogin's fields, owned */
 };
 

@@ -15,7 +15,7 @@
 #include "core/clock.h"
 
 #define PROBE_INTERVAL_MS 1000
-#define PROBE_TIMEOUT_MS 3000
+#define PROBE_TIMEOUT_MS  3000
 
 static const PgQuery PROBE_QUERY = {
     .sql = "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()),"

@@ -30,10 +30,10 @@ typedef struct ServerHealth {
     bool in_recovery;
     char system_id[24]; /* "" while not known */
     uint64_t timeline;
-    uint64_t version;               /* 150018 */
-    uint64_t prepared_max;          /* max_prepared_transactions */
-    uint64_t changed_wall_us;       /* when `state` became what it is */
-    uint64_t asked_us, latency_us;  /* of the last answer, connection included where it was new */
+    uint64_t version;              /* 150018 */
+    uint64_t prepared_max;         /* max_prepared_transactions */
+    uint64_t changed_wall_us;      /* when `state` became what it is */
+    uint64_t asked_us, latency_us; /* of the last answer, connection included where it was new */
 } ServerHealth;
 
 struct Probes {

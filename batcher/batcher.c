@@ -181,8 +181,9 @@ static bool steps_plain(const Task *task)
 
 static BatchReason protocol_reason(const BatchCandidate *c, const Task *task)
 {
-    bool good =
-        c->bind ? steps_plain(task) : task->step_count == 1 && task->steps[0].op == TASK_QUERY;
+    bool simple = task->step_count == 1 && task->steps[0].op == TASK_QUERY &&
+                  c->policy.shape->param_max == 0; /* PostgreSQL refuses $1 there */
+    bool good = c->bind ? steps_plain(task) : simple;
     return good && !task->open ? BATCH_OK : BATCH_PROTOCOL;
 }
 

@@ -36,6 +36,7 @@ static void put_literals(Buf *key, const Judgement *judgement, const BatchCandid
 /* The key's place is kept, empty, so that parameter i is found by counting. */
 static void put_params(Buf *key, const Judgement *judgement, const BindMessage *bind)
 {
+    writer_u16(key, bind->param_count);
     for (uint32_t i = 0; i < bind->param_count; i++) {
         bool skip = is_key(judgement, SHAPE_VALUE_PARAM, i + 1);
         BindParam param = bind_param_at(bind, i);
@@ -71,7 +72,7 @@ BatchReason group_key(Batcher *batcher, const Judgement *judgement, const BatchC
 
 BindParam group_param(const Group *group, uint32_t index, uint16_t *ret_format)
 {
-    const uint8_t *at = group->key.data + group->template->key.len;
+    const uint8_t *at = group->key.data + group->template->key.len + 2;
     for (uint32_t i = 0;; i++) {
         uint16_t format = (uint16_t)(at[0] << 8 | at[1]);
         int32_t len =

@@ -64,10 +64,11 @@ static bool is_text(uint32_t oid)
 }
 
 /* May a parameter of this type stand beside a column of that one? Then the same operator family
- * compares them, and the column's index serves. */
+ * compares them, and the column's index serves. Not char(n): its canonical form has lost blanks that
+ * the same parameter would show elsewhere in the statement. */
 static bool param_fits(const KeyTypeInfo *param, uint32_t column_oid)
 {
-    return param &&
+    return param && param->oid != WIRE_OID_BPCHAR &&
            (param->oid == column_oid || (param->integer && key_type_is_integer(column_oid)) ||
             (is_text(param->oid) && is_text(column_oid)));
 }

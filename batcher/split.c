@@ -13,7 +13,6 @@
  */
 #include "batcher/batcher_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "wire/backend.h"
@@ -245,6 +244,23 @@ static void emit_whole(Member *member, const char *bytes, size_t len)
     member_emit(member, (uint8_t)bytes[0], slice_of(bytes, len));
 }
 
+/* "SELECT <rows>", written from its end; printf would cost more than all the rest. */
+static void emit_tag(Member *member, uint32_t rows)
+{
+    static const char head[] = {BACKEND_COMMAND_COMPLETE, 0, 0, 0, 0, 'S', 'E', 'L', 'E', 'C', 'T', ' '};
+    char tag[sizeof(head) + 11], digits[10];
+    size_t count = 0, len = sizeof(head);
+    do
+        digits[count++] = (char)('0' + rows % 10);
+    while ((rows /= 10) != 0);
+    memcpy(tag, head, sizeof(head));
+    while (count > 0)
+        tag[len++] = digits[--count];
+    tag[len++] = '\0';
+    tag[4] = (char)(len - 1);
+    emit_whole(member, tag, len);
+}
+
 static void emit_rows(Member *member, const Batch *batch)
 {
     const Slot *slot = &batch->slots[member->slot];
@@ -254,10 +270,7 @@ static void emit_rows(Member *member, const Batch *batch)
         member_emit(member, BACKEND_DATA_ROW, slice_of(rows + entry->offset, entry->len));
         number = entry->next;
     }
-    char tag[48] = {BACKEND_COMMAND_COMPLETE};
-    int len = snprintf(tag + 5, sizeof(tag) - 5, "SELECT %u", slot->rows);
-    tag[4] = (char)(4 + len + 1);
-    emit_whole(member, tag, (size_t)(5 + len + 1));
+    emit_tag(member, slot->rows);
 }
 
 /* What PostgreSQL would have answered to this step of the member. */

@@ -23,8 +23,8 @@ static int bind_once(const struct addrinfo *info)
 
 bool port_check(const Config *config, Error *err)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *infos;
     char port[8];
     const char *host = strcmp(config->listen, "*") == 0 ? NULL : config->listen;

@@ -16,9 +16,9 @@
 
 #include "table.h"
 
-#define EXIT_REFUSED 1     /* the console answered with an error, or a server is not up */
+#define EXIT_REFUSED     1 /* the console answered with an error, or a server is not up */
 #define EXIT_UNREACHABLE 2 /* no connection */
-#define STATEMENT_MAX 200
+#define STATEMENT_MAX    200
 
 typedef struct Ctl {
     const char *host, *port, *user;
@@ -35,7 +35,8 @@ static void help(const char *program)
 {
     printf("Talks to a running shoald.\n\n"
            "usage: %s [options] COMMAND\n\n"
-           "  show WHAT               batches, pools, clients, servers, shards, tables ... (show help)\n"
+           "  show WHAT               batches, pools, clients, servers, shards, tables ... (show "
+           "help)\n"
            "  status                  version and servers; exit code 1 when a server is not up\n"
            "  reload                  read shards.ini again\n"
            "  shutdown [wait SECONDS] stop\n\n"

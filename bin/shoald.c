@@ -3,10 +3,10 @@
  *
  *     birth   config -> TLS -> published -> control (store, first topology) -> canceller -> workers
  *             -> control runs: catalogs are read -> listeners open, threads start -> "ready"
- *     death   SIGTERM, SIGINT or SHUTDOWN -> workers stop (listeners closed, sessions end as they become
- *             idle) -> a thread of its own joins them, so that the control loop goes on meanwhile and
- *             a second signal is heard -> control's loop ends -> canceller, workers, control,
- *             published, TLS are destroyed
+ *     death   SIGTERM, SIGINT or SHUTDOWN -> workers stop (listeners closed, sessions end as they
+ * become idle) -> a thread of its own joins them, so that the control loop goes on meanwhile and a
+ * second signal is heard -> control's loop ends -> canceller, workers, control, published, TLS are
+ * destroyed
  *
  * The main thread is the control thread. Signals are blocked everywhere else. The only exits of the
  * program are in main; nothing that comes from the wire leads to one.
@@ -95,12 +95,9 @@ static int exit_code_of(const Error *err)
     static const struct {
         const char *sqlstate;
         int code;
-    } CODES[] = {{SQLSTATE_CONFIG_FILE, EX_CONFIG},
-                 {SQLSTATE_DATA_CORRUPTED, EX_DATAERR},
-                 {SQLSTATE_IO_ERROR, EX_IOERR},
-                 {SQLSTATE_OBJECT_IN_USE, EX_TEMPFAIL},
-                 {SQLSTATE_OUT_OF_MEMORY, EX_OSERR},
-                 {SQLSTATE_INTERNAL, EX_SOFTWARE}};
+    } CODES[] = {{SQLSTATE_CONFIG_FILE, EX_CONFIG},  {SQLSTATE_DATA_CORRUPTED, EX_DATAERR},
+                 {SQLSTATE_IO_ERROR, EX_IOERR},      {SQLSTATE_OBJECT_IN_USE, EX_TEMPFAIL},
+                 {SQLSTATE_OUT_OF_MEMORY, EX_OSERR}, {SQLSTATE_INTERNAL, EX_SOFTWARE}};
     for (size_t i = 0; i < ARRAY_LEN(CODES); i++) {
         if (error_is(err, CODES[i].sqlstate))
             return CODES[i].code;
@@ -138,8 +135,7 @@ static void descriptors_raise(void)
 static uint32_t worker_count_of(const Config *config)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t count = config->workers > 0 ? (uint32_t)config->workers
-                                         : (uint32_t)MAX(1, cores / 2);
+    uint32_t count = config->workers > 0 ? (uint32_t)config->workers : (uint32_t)MAX(1, cores / 2);
     return MIN(count, PUBLISHED_READERS_MAX);
 }
 
@@ -174,7 +170,8 @@ static void on_reload_signal(struct ev_loop *ev, ev_signal *watcher, int revents
     if (!control_reload(shoald->control, &arena, &restart, &err))
         log_error("reload", &err);
     else if (restart)
-        log_line(LOG_WARNING, "reload", "these settings need a restart to take effect: %s", restart);
+        log_line(LOG_WARNING, "reload", "these settings need a restart to take effect: %s",
+                 restart);
     arena_finish(&arena);
 }
 
@@ -304,7 +301,8 @@ static int shoald_run(Shoald *shoald, Config *config)
         pthread_join(shoald->joiner, NULL);
     ok = true;
 end:
-    /* What the canceller has not done yet goes back to the workers' inboxes, which stand until then. */
+    /* What the canceller has not done yet goes back to the workers' inboxes, which stand until
+     * then. */
     canceller_destroy(shoald->canceller);
     for (uint32_t i = 0; i < shoald->worker_count; i++)
         worker_destroy(shoald->workers[i]);

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OID_INT8 20
+#define OID_INT8  20
 #define WIDTH_MAX 80 /* a longer cell does not widen its column for all rows */
 
 /* Characters of a UTF-8 text. */

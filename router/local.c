@@ -69,6 +69,8 @@ static bool deal_step(Request *request, const TaskStep *step, const Answer *answ
             break;
         buf_append(out, answer->rest);
         return true;
+    case TASK_FUNCTION: /* is never answered here, only refused */
+        break;
     case TASK_QUERY:
         buf_append(out, answer->description);
         buf_append(out, answer->rest);

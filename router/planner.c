@@ -18,7 +18,9 @@
 
 #include "wire/value.h"
 
-#define SHARD_NONE    UINT32_MAX
+#define SHARD_NONE    UINT32_MAX       /* not fixed */
+#define SHARD_EVERY   (UINT32_MAX - 1) /* key = NULL, or a value that PostgreSQL will refuse: every
+                                          shard gives the same answer */
 #define TABLES_MAX    64 /* references in one statement that are looked at; more: REJECT */
 
 typedef enum RefKind {
@@ -183,8 +185,22 @@ static bool is_ascii(Slice text)
     return true;
 }
 
-/* The canonical bytes of a value compared with `table`'s key. False: only PostgreSQL can know. */
-static bool value_key(const Planner *p, const ShapeValue *value, const Table *table, Slice *ret)
+typedef enum KeyKnown {
+    KEY_KNOWN,
+    KEY_UNKNOWN,  /* only PostgreSQL can know */
+    KEY_NO_ROW    /* NULL equals nothing; or not a value of the type: an error on whatever shard */
+} KeyKnown;
+
+/* Types whose every spelling that PostgreSQL takes is understood here; a text that is not, is an
+ * error there (tested against PostgreSQL in wire's value tests). */
+static bool spelling_is_certain(uint32_t oid)
+{
+    KeyType type = key_type_of(oid);
+    return type == KEY_INT || type == KEY_UUID || type == KEY_BOOL;
+}
+
+/* The canonical bytes of a value compared with `table`'s key. */
+static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table *table, Slice *ret)
 {
     uint32_t oid = value->cast.name.len ? cast_type(&value->cast) : value_type(p, value, table);
     Slice bytes;
@@ -198,26 +214,26 @@ static bool value_key(const Planner *p, const ShapeValue *value, const Table *ta
         if (integer) {
             /* An integer literal compared with text is an error, with numeric types something else. */
             if (oid != table->key_oid && !types_agree(oid, table->key_oid))
-                return false;
+                return KEY_UNKNOWN;
             if (key_type_of(table->key_oid) != KEY_INT)
-                return false;
+                return KEY_UNKNOWN;
             oid = WIRE_OID_INT8; /* may pass the column's range: then no row has it, on any shard */
             if (value->negative) {
                 char *text = arena_printf(arena, "-%.*s", SLICE_FMT(bytes));
                 if (!text)
-                    return false;
+                    return KEY_UNKNOWN;
                 bytes = slice_str(text);
             }
         } else if (value->negative) {
-            return false;
+            return KEY_UNKNOWN;
         }
     } else if (value->kind == SHAPE_VALUE_PARAM && p->statement->bind && !value->negative) {
         const BindMessage *bind = p->statement->bind;
         if (value->index == 0 || value->index > bind->param_count)
-            return false;
+            return KEY_UNKNOWN;
         BindParam param = bind_param_at(bind, value->index - 1);
         if (param.is_null)
-            return false;
+            return KEY_NO_ROW;
         format = bind_param_format(bind, value->index - 1);
         bytes = param.value;
         /* `$1::int8` makes the parameter itself an int8 when nothing else was declared. */
@@ -225,24 +241,27 @@ static bool value_key(const Planner *p, const ShapeValue *value, const Table *ta
                                 ? p->statement->param_oids[value->index - 1]
                                 : 0;
         if (value->cast.name.len && declared && declared != oid)
-            return false;
+            return KEY_UNKNOWN;
     } else {
-        return false;
+        return value->kind == SHAPE_VALUE_NULL ? KEY_NO_ROW : KEY_UNKNOWN;
     }
     if (!oid || !types_agree(oid, table->key_oid))
-        return false;
+        return KEY_UNKNOWN;
     if (value_canonical(oid, format, bytes, arena, ret) != VALUE_OK)
-        return false;
+        return spelling_is_certain(oid) ? KEY_NO_ROW : KEY_UNKNOWN;
     KeyType type = key_type_of(oid);
     bool text = (type == KEY_TEXT && oid != WIRE_OID_BYTEA) || type == KEY_BPCHAR;
-    return !text || p->in->same_encoding || is_ascii(*ret);
+    return !text || p->in->same_encoding || is_ascii(*ret) ? KEY_KNOWN : KEY_UNKNOWN;
 }
 
 static bool value_shard(const Planner *p, const ShapeValue *value, const Table *table, uint32_t *ret)
 {
     Slice key;
-    if (table->key_type == KEY_NONE || !value_key(p, value, table, &key))
-        return false;
+    KeyKnown known = table->key_type == KEY_NONE ? KEY_UNKNOWN : value_key(p, value, table, &key);
+    if (known == KEY_NO_ROW)
+        *ret = SHARD_EVERY;
+    if (known != KEY_KNOWN)
+        return known == KEY_NO_ROW;
     const ShardMap *map = p->in->topology->map;
     *ret = map->shard_of[shard_map_bucket(map, hash_key(table->key_type, key))];
     return true;
@@ -345,7 +364,7 @@ static Plan agree(const Planner *p)
             return not_fixed(p, ref);
         if (ref->kind == REF_VIEW)
             return reject_shards("The statement reads a view together with distributed tables.");
-        if (here == SHARD_NONE)
+        if (here == SHARD_NONE || here == SHARD_EVERY)
             continue;
         if (shard != SHARD_NONE && shard != here) {
             snprintf(detail, sizeof detail, "It reads rows of shard %s and of shard %s (\"%.*s\").",
@@ -375,6 +394,13 @@ static int insert_key_position(const Planner *p, const Ref *ref)
     return -1;
 }
 
+static bool value_is_null_param(const Planner *p, const ShapeValue *value)
+{
+    const BindMessage *bind = p->statement->bind;
+    return value->kind == SHAPE_VALUE_PARAM && bind && value->index > 0 &&
+           value->index <= bind->param_count && bind_param_at(bind, value->index - 1).is_null;
+}
+
 static Plan plan_insert_values(Planner *p, Ref *target)
 {
     const ShapeInsert *insert = &p->shape->insert;
@@ -389,7 +415,8 @@ static Plan plan_insert_values(Planner *p, Ref *target)
     for (uint32_t row = 0; row < insert->rows; row++) {
         const ShapeValue *value = &insert->values[row * insert->column_count + (uint32_t)at];
         uint32_t shard;
-        if (!value_shard(p, value, target->table, &shard)) {
+        bool null = value->kind == SHAPE_VALUE_NULL || value_is_null_param(p, value);
+        if (null || !value_shard(p, value, target->table, &shard)) {
             snprintf(detail, sizeof detail,
                      "The value for key \"%.*s\" of table \"%.*s\" is NULL, a default or an expression.",
                      SLICE_FMT(target->table->key), SLICE_FMT(target->table->name));
@@ -419,7 +446,8 @@ static Plan plan_insert(Planner *p)
         return agree(p);
     if (p->shape->insert.rows == 0)
         return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                      "INSERT ... SELECT into a distributed table is not supported yet", NULL,
+                      "INSERT ... SELECT into a distributed table is not supported yet",
+                      "Its rows may belong to several shards.",
                       "Insert the rows with VALUES.");
     return plan_insert_values(p, target);
 }
@@ -439,7 +467,8 @@ static bool moves_rows(Planner *p)
     if (!target || target->kind != REF_DISTRIBUTED || !assigns_key(p, target))
         return false;
     p->plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                     "a statement may not change the shard key of a row", NULL,
+                     "a statement may not change the shard key of a row",
+                     "The row would belong to another shard.",
                      "Delete the row and insert it with its new key.");
     return true;
 }
@@ -491,7 +520,7 @@ static Plan plan_sharded(Planner *p)
         if (p->shape->traits & SHAPE_HAS_INTO)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "creating a table from a query is not supported on a sharded database yet",
-                          NULL, "Create the table first, then insert its rows.");
+                          "The table has to be made on every shard.", "Create the table first, then insert its rows.");
         return plan_rows(p);
     case SHAPE_MERGE:
     case SHAPE_COPY_IN:
@@ -509,7 +538,7 @@ static Plan plan_sharded(Planner *p)
         if (p->shape->traits & SHAPE_HAS_INTO)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "creating a table from a query is not supported on a sharded database yet",
-                          NULL, "Create the table first, then insert its rows.");
+                          "The table has to be made on every shard.", "Create the table first, then insert its rows.");
         if (p->in->in_transaction)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "DDL inside a transaction block is not supported on a sharded database yet",
@@ -544,7 +573,8 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
         plans[i] = plan_make(&inside, &part);
         if (plans[i].kind == PLAN_LOCAL)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                          "shoal functions cannot be called among other statements", NULL,
+                          "shoal functions cannot be called among other statements",
+                          "They are answered by Shoal, not by a shard.",
                           "Send the call alone.");
     }
     return plan_merge(input, plans, shape->part_count);

@@ -97,7 +97,7 @@ typedef enum ShapeTrait {
     SHAPE_HAS_DISCARD_ALL = 1 << 25,
     SHAPE_HAS_READ_ONLY = 1 << 26,   /* BEGIN READ ONLY */
     /* Leaves state on the server session that Shoal cannot carry to another one: LISTEN, temporary
-     * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, currval ... */
+     * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, DO ... */
     SHAPE_LEAVES_STATE = 1 << 27,
     SHAPE_HAS_NULL_KEY_TEST = 1 << 28, /* `column IS NULL` is an AND-term somewhere */
     SHAPE_READS_STATE = 1 << 29      /* currval(), lastval(): what nextval() left on this session */

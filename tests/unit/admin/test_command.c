@@ -49,9 +49,13 @@ static void refused(Console *console, const char *text)
 /* psql, drivers and people write a command in many ways; all must mean it. */
 static void test_ways_to_write(void **state)
 {
-    static const char *const TEXTS[] = {"show pools",        "SHOW POOLS;",  " Show\n\tPools ; ; ",
-                                        "SHOW/* a */POOLS",  "-- hi\nSHOW POOLS --",
-                                        "show \"pools\"",    "/* a /* b */ c */ show pools",
+    static const char *const TEXTS[] = {"show pools",
+                                        "SHOW POOLS;",
+                                        " Show\n\tPools ; ; ",
+                                        "SHOW/* a */POOLS",
+                                        "-- hi\nSHOW POOLS --",
+                                        "show \"pools\"",
+                                        "/* a /* b */ c */ show pools",
                                         ";show pools"};
     for (size_t i = 0; i < ARRAY_LEN(TEXTS); i++) {
         const Command *command = meant(*state, TEXTS[i]);
@@ -64,9 +68,9 @@ static void test_ways_to_write(void **state)
 static void test_refused(void **state)
 {
     static const char *const TEXTS[] = {
-        "show stats; drop table x", "show 'stats'",    "show stats nonsense", "frobnicate",
-        "select * from pg_class",   "show",            "show \"POOLS\"",      "show pools /* x",
-        "show stats, pools",        "show \"pools",    "show stats (1)",      "reload now",
+        "show stats; drop table x", "show 'stats'", "show stats nonsense", "frobnicate",
+        "select * from pg_class",   "show",         "show \"POOLS\"",      "show pools /* x",
+        "show stats, pools",        "show \"pools", "show stats (1)",      "reload now",
         "a b c d e f g h i",        "show stats\\g"};
     for (size_t i = 0; i < ARRAY_LEN(TEXTS); i++)
         refused(*state, TEXTS[i]);
@@ -100,8 +104,8 @@ static void test_empty(void **state)
     Console *console = *state;
     static const char *const TEXTS[] = {"", " ", ";", " ; -- x", "/* */"};
     for (size_t i = 0; i < ARRAY_LEN(TEXTS); i++) {
-        assert_true(command_line_read(slice_str(TEXTS[i]), &console->arena, &console->line,
-                                      &console->err));
+        assert_true(
+            command_line_read(slice_str(TEXTS[i]), &console->arena, &console->line, &console->err));
         assert_int_equal(console->line.count, 0);
     }
 }

@@ -193,6 +193,7 @@ static void test_some_run_alone(void **state)
     apart("select id from users where id = %d99999999999999999999", BATCH_NO_KEY);
     apart("select id from users where id = 'x%d'", BATCH_DISTRUSTED);
     apart("select nothing from users where id = %d", BATCH_DISTRUSTED);
+    apart("select name from users where id = $1 and org = %d", BATCH_PROTOCOL);
 }
 
 /* Values that PostgreSQL alone may interpret would be looked up wrongly. */

@@ -23,7 +23,7 @@ static void out(Out *o, const char *fmt, ...)
 static const char *const trait_names[] = {
     "locking", "into", "cte", "modifying", "sample", "subquery", "setop", "group", "distinct", "order",
     "limit", "offset", "window", "join", "outer", "function", "time", "role", "temp", "conflict",
-    "returning", "star", "hold", "analyze", "chain", "all", "readonly", "state", "nulltest", "srf",
+    "returning", "star", "hold", "analyze", "chain", "all", "readonly", "state", "nulltest", "readsstate",
 };
 
 static void out_name(Out *o, ShapeName name)
