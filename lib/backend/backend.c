@@ -21,27 +21,31 @@
 #include "core/log.h"
 #include "wire/frontend.h"
 
-/* ---- states ------------------------------------------------------------------------------------ */
+/* ---- states --------------------------------------------------------------------------------- */
 
 static const char *const BACKEND_STATE_NAMES[] = {
-    [BACKEND_CONNECTING] = "connecting", [BACKEND_IDLE] = "idle",
-    [BACKEND_BUSY] = "busy",             [BACKEND_HELD] = "held",
-    [BACKEND_CANCELLING] = "cancelling", [BACKEND_DEAD] = "dead",
+    [BACKEND_CONNECTING] = "connecting",
+    [BACKEND_IDLE] = "idle",
+    [BACKEND_BUSY] = "busy",
+    [BACKEND_HELD] = "held",
+    [BACKEND_CANCELLING] = "cancelling",
+    [BACKEND_DEAD] = "dead",
 };
 
 static const FsmTable BACKEND_FSM = {
     .type = "backend",
     .names = BACKEND_STATE_NAMES,
-    .to = {
-        [BACKEND_CONNECTING] = FSM_TO(BACKEND_IDLE) | FSM_TO(BACKEND_DEAD),
-        [BACKEND_IDLE] = FSM_TO(BACKEND_BUSY) | FSM_TO(BACKEND_DEAD),
-        [BACKEND_BUSY] = FSM_TO(BACKEND_IDLE) | FSM_TO(BACKEND_HELD) | FSM_TO(BACKEND_CANCELLING) |
-                         FSM_TO(BACKEND_DEAD),
-        [BACKEND_HELD] = FSM_TO(BACKEND_BUSY) | FSM_TO(BACKEND_CANCELLING) | FSM_TO(BACKEND_IDLE) |
-                         FSM_TO(BACKEND_DEAD),
-        [BACKEND_CANCELLING] = FSM_TO(BACKEND_BUSY) | FSM_TO(BACKEND_IDLE) | FSM_TO(BACKEND_HELD) |
-                               FSM_TO(BACKEND_DEAD),
-    },
+    .to =
+        {
+            [BACKEND_CONNECTING] = FSM_TO(BACKEND_IDLE) | FSM_TO(BACKEND_DEAD),
+            [BACKEND_IDLE] = FSM_TO(BACKEND_BUSY) | FSM_TO(BACKEND_DEAD),
+            [BACKEND_BUSY] = FSM_TO(BACKEND_IDLE) | FSM_TO(BACKEND_HELD) |
+                             FSM_TO(BACKEND_CANCELLING) | FSM_TO(BACKEND_DEAD),
+            [BACKEND_HELD] = FSM_TO(BACKEND_BUSY) | FSM_TO(BACKEND_CANCELLING) |
+                             FSM_TO(BACKEND_IDLE) | FSM_TO(BACKEND_DEAD),
+            [BACKEND_CANCELLING] = FSM_TO(BACKEND_BUSY) | FSM_TO(BACKEND_IDLE) |
+                                   FSM_TO(BACKEND_HELD) | FSM_TO(BACKEND_DEAD),
+        },
 };
 
 void backend_move(Backend *backend, BackendState to)
@@ -62,7 +66,7 @@ void backend_move(Backend *backend, BackendState to)
     pool_touch(pool);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static Backend *backend_create(Pool *pool);
 static PGconn *backend_connect_start(const Pool *pool);
@@ -84,8 +88,8 @@ void backend_open(Pool *pool)
     }
     backend->conn = backend_connect_start(pool);
     if (!backend->conn || PQstatus(backend->conn) == CONNECTION_BAD) {
-        backend_connect_failed(backend, backend->conn ? PQerrorMessage(backend->conn)
-                                                      : "out of memory");
+        backend_connect_failed(backend,
+                               backend->conn ? PQerrorMessage(backend->conn) : "out of memory");
         return;
     }
     PQsetNoticeReceiver(backend->conn, backend_ignore_notice, NULL);
@@ -132,10 +136,12 @@ static PGconn *backend_connect_start(const Pool *pool)
 {
     char user_timeout[16];
     snprintf(user_timeout, sizeof(user_timeout), "%u", pool->set->limits.tcp_user_timeout_ms);
-    const char *const keywords[] = {"tcp_user_timeout", "dbname",           "user",     "dbname",
+    const char *const keywords[] = {"tcp_user_timeout", "dbname",           "user",       "dbname",
                                     "password",         "application_name", "gssencmode", NULL};
-    const char *const values[] = {user_timeout,   pool->server.conninfo, pool->user, pool->dbname,
-                                  pool->password, "shoal",               "disable",  NULL};
+    const char *const values[] = {user_timeout,   pool->server.conninfo,
+                                  pool->user,     pool->dbname,
+                                  pool->password, "shoal",
+                                  "disable",      NULL};
     return PQconnectStartParams(keywords, values, 1);
 }
 
@@ -198,7 +204,8 @@ static void backend_on_connected(Backend *backend)
         uint64_t jitter_us = lifetime_us * 4 / 10 * ((uint64_t)random() % 1000) / 1000;
         backend->expires_us = backend->connected_us + lifetime_us * 8 / 10 + jitter_us;
     }
-    log_line(LOG_DEBUG, backend->who, "connected, pid %d%s", backend->server_pid, ssl ? ", TLS" : "");
+    log_line(LOG_DEBUG, backend->who, "connected, pid %d%s", backend->server_pid,
+             ssl ? ", TLS" : "");
     backend_move(backend, BACKEND_IDLE);
     pool_on_connected(pool, backend);
 }
@@ -219,11 +226,9 @@ static void backend_connect_failed(Backend *backend, const char *why)
     pool_on_connect_failed(backend->pool, &err);
 }
 
-static void backend_ignore_notice(void *arg, const PGresult *result)
-{
-}
+static void backend_ignore_notice(void *arg, const PGresult *result) {}
 
-/* ---- what next --------------------------------------------------------------------------------- */
+/* ---- what next ------------------------------------------------------------------------------ */
 
 static void backend_clean(Backend *backend);
 static void backend_settings_made(Backend *backend);
@@ -258,7 +263,7 @@ void backend_settle(Backend *backend)
             return; /* cannot be: an idle connection has no request under way */
         backend_move(backend, BACKEND_CANCELLING);
         if (!backend->cancel)
-            conversation_errand(backend, ERRAND_LANDING, NULL);
+            steps_errand(backend, ERRAND_LANDING, NULL);
     } else if (!list_empty(&backend->inflight)) {
         backend_move(backend, BACKEND_BUSY);
         conversation_begin(backend);
@@ -278,10 +283,10 @@ static void backend_clean(Backend *backend)
     } else if (backend->tx_status != TX_IDLE) {
         backend->dirty |= backend->gucs_touched; /* SET is undone by ROLLBACK: to what, who knows */
         backend_move(backend, BACKEND_BUSY);
-        conversation_errand(backend, ERRAND_ROLLBACK, "ROLLBACK");
+        steps_errand(backend, ERRAND_ROLLBACK, "ROLLBACK");
     } else if (backend->dirty) {
         backend_move(backend, BACKEND_BUSY);
-        conversation_errand(backend, ERRAND_DISCARD, "DISCARD ALL");
+        steps_errand(backend, ERRAND_DISCARD, "DISCARD ALL");
     } else if (backend->expires_us && backend->expires_us < pool->set->loop->now_us) {
         backend_close(backend);
     } else {
@@ -294,7 +299,9 @@ void backend_errand_done(Backend *backend)
     Errand errand = backend->errand;
     backend->errand = ERRAND_NONE;
     switch (errand) {
-    case ERRAND_SETTINGS: backend_settings_made(backend); break;
+    case ERRAND_SETTINGS:
+        backend_settings_made(backend);
+        break;
     case ERRAND_ROLLBACK:
     case ERRAND_DISCARD:
         if (backend->errand_failed || backend->tx_status != TX_IDLE) {
@@ -307,8 +314,12 @@ void backend_errand_done(Backend *backend)
             backend->dirty = false;
         }
         break;
-    case ERRAND_LANDING: backend->cancel_landing = false; break;
-    case ERRAND_NONE: assert(!"a Z of nobody's errand"); break;
+    case ERRAND_LANDING:
+        backend->cancel_landing = false;
+        break;
+    case ERRAND_NONE:
+        assert(!"a Z of nobody's errand");
+        break;
     }
     backend->last_error.sqlstate[0] = '\0';
     backend_settle(backend);
@@ -375,7 +386,7 @@ void backend_set_gucs(Backend *backend, GucVector *gucs)
     backend->gucs_touched |= backend->tx_status != TX_IDLE;
 }
 
-/* ---- feeding ----------------------------------------------------------------------------------- */
+/* ---- feeding -------------------------------------------------------------------------------- */
 
 static void task_keep_steps(Task *task, const TaskStep *steps, uint32_t count);
 
@@ -387,7 +398,7 @@ void backend_feed(Task *task, const TaskStep *steps, uint32_t count)
     TaskOp last = steps[count - 1].op;
     task->open = last != TASK_SYNC && last != TASK_QUERY && last != TASK_FUNCTION;
     if (task->state == TASK_INFLIGHT && task->backend->task == task)
-        conversation_write(task->backend, task, steps, count);
+        steps_write(task->backend, task, steps, count);
     else
         task_keep_steps(task, steps, count);
 }
@@ -411,7 +422,7 @@ bool backend_feed_copy(Task *task, Slice frames)
     if (task->state != TASK_INFLIGHT || backend->task != task)
         return true;
     TaskStep step = {.op = TASK_RAW, .frame = frames};
-    conversation_write(backend, task, &step, 1);
+    steps_write(backend, task, &step, 1);
     return !stream_choked(&backend->stream);
 }
 
@@ -425,113 +436,7 @@ void backend_resume(Backend *backend)
     stream_resume(&backend->stream);
 }
 
-/* ---- cancelling and abandoning ----------------------------------------------------------------- */
-
-static void backend_request_cancel(Backend *backend);
-static void backend_on_cancel_mail(Mail *mail, void *owner);
-static void backend_abandon(Backend *backend, Task *task);
-
-void task_cancel(Task *task)
-{
-    Backend *backend = task->backend;
-    if (task->state == TASK_WAITING && !task->cancelled) {
-        task->cancelled = true;
-        pool_refuse_task(task);
-    } else if (task->state == TASK_INFLIGHT) {
-        task->cancelled = true; /* one that has not been sent is refused when its turn comes */
-        if (backend->task == task && backend->errand == ERRAND_NONE)
-            backend_request_cancel(backend);
-    }
-}
-
-static void backend_request_cancel(Backend *backend)
-{
-    PoolSet *set = backend->pool->set;
-    if (backend->cancel || !set->canceller)
-        return;
-    CancelJob *job = calloc(1, sizeof(*job));
-    if (!job)
-        return;
-    job->cancel = PQgetCancel(backend->conn);
-    if (!job->cancel) {
-        free(job);
-        return;
-    }
-    job->mail.on_delivery = backend_on_cancel_mail;
-    job->inbox = set->inbox;
-    job->backend = backend;
-    list_init(&job->link);
-    list_push(&set->cancels, &job->link);
-    backend->cancel = job;
-    counter_add(&backend->pool->stats.cancels, 1);
-    canceller_submit(set->canceller, job);
-}
-
-static void backend_on_cancel_mail(Mail *mail, void *owner)
-{
-    CancelJob *job = container_of(mail, CancelJob, mail);
-    Backend *backend = job->backend;
-    list_remove(&job->link);
-    if (backend) {
-        if (job->failed)
-            log_line(LOG_WARNING, backend->who, "cancel request failed: %.*s",
-                     (int)strcspn(job->text, "\n"), job->text);
-        backend_cancel_landed(backend);
-    }
-    cancel_job_free(job);
-}
-
-void backend_cancel_landed(Backend *backend)
-{
-    backend->cancel = NULL;
-    backend->cancel_landing = true;
-    backend_settle(backend);
-}
-
-void task_abandon(Task *task)
-{
-    Backend *backend = task->backend;
-    if (task->state == TASK_WAITING) {
-        pool_forget_task(task);
-        task_move(task, TASK_DONE);
-    } else if (task->state == TASK_INFLIGHT) {
-        list_remove(&task->link);
-        if (backend->task == task)
-            backend_abandon(backend, task);
-        task_move(task, TASK_DONE);
-    }
-    task->backend = NULL;
-}
-
-/* Nobody listens any more: make the server stop, and throw away what still comes. */
-static void backend_abandon(Backend *backend, Task *task)
-{
-    backend->task = NULL;
-    backend->draining = true;
-    backend->alone_since_us = backend->pool->set->loop->now_us;
-    if (!backend->holder)
-        backend->dirty |= task->sent && !task->read_only;
-    stream_resume(&backend->stream);
-    if (backend->errand == ERRAND_SETTINGS)
-        return; /* nothing of it was sent, nor will be */
-    Buf *out = &backend->stream.out;
-    bool ok = true;
-    if (expect_ignores_sync(&backend->owed)) {
-        frontend_put_copy_fail(out, SLICE("the client has gone"));
-        ok = expect_push(&backend->owed, (Expect){.kind = EXPECT_COPY_END});
-    } else if (expect_head(&backend->owed)) {
-        backend_request_cancel(backend);
-    }
-    if (task->open) {
-        frontend_put_sync(out);
-        ok &= expect_push(&backend->owed, (Expect){.kind = EXPECT_SYNC, .hidden = true});
-    }
-    if (!ok)
-        out->failed = true; /* no memory: the stream ends at the turn's end */
-    stream_touch(&backend->stream);
-}
-
-/* ---- the end ----------------------------------------------------------------------------------- */
+/* ---- the end -------------------------------------------------------------------------------- */
 
 static void backend_die(Backend *backend);
 static void backend_describe_loss(const Backend *backend, const Error *cause, Error *ret);
@@ -571,7 +476,8 @@ static void backend_describe_loss(const Backend *backend, const Error *cause, Er
     const Error *last = &backend->last_error;
     bool limit = cause && error_is(cause, SQLSTATE_LIMIT_EXCEEDED);
     if (limit)
-        error_set(ret, SQLSTATE_LIMIT_EXCEEDED, "too much data from or for server %s", server->name);
+        error_set(ret, SQLSTATE_LIMIT_EXCEEDED, "too much data from or for server %s",
+                  server->name);
     else
         error_set(ret, SQLSTATE_CONNECTION_FAILURE, "connection to server %s lost", server->name);
     if (last->sqlstate[0])
@@ -626,7 +532,7 @@ void backend_free(Backend *backend)
     free(backend);
 }
 
-/* ---- what others may know ---------------------------------------------------------------------- */
+/* ---- what others may know ------------------------------------------------------------------- */
 
 bool backend_stale(Backend *backend)
 {
@@ -669,11 +575,35 @@ const char *backend_parameter(const Backend *backend, const char *name)
     return NULL;
 }
 
-const char *backend_state_name(BackendState state) { return fsm_name(&BACKEND_FSM, (int)state); }
-uint64_t backend_id(const Backend *backend) { return backend->id; }
-BackendState backend_state(const Backend *backend) { return (BackendState)backend->state; }
-Pool *backend_pool(const Backend *backend) { return backend->pool; }
-int backend_server_pid(const Backend *backend) { return backend->server_pid; }
-char backend_tx_status(const Backend *backend) { return backend->tx_status; }
-uint64_t backend_connected_us(const Backend *backend) { return backend->connected_us; }
-const Error *backend_last_error(const Backend *backend) { return &backend->last_error; }
+const char *backend_state_name(BackendState state)
+{
+    return fsm_name(&BACKEND_FSM, (int)state);
+}
+uint64_t backend_id(const Backend *backend)
+{
+    return backend->id;
+}
+BackendState backend_state(const Backend *backend)
+{
+    return (BackendState)backend->state;
+}
+Pool *backend_pool(const Backend *backend)
+{
+    return backend->pool;
+}
+int backend_server_pid(const Backend *backend)
+{
+    return backend->server_pid;
+}
+char backend_tx_status(const Backend *backend)
+{
+    return backend->tx_status;
+}
+uint64_t backend_connected_us(const Backend *backend)
+{
+    return backend->connected_us;
+}
+const Error *backend_last_error(const Backend *backend)
+{
+    return &backend->last_error;
+}

@@ -5,15 +5,18 @@
  * multi-host). After that the data path speaks the protocol itself over PQsocket() or libpq's SSL
  * object, because rows must pass through as bytes. This seam is backend.c, and no other file.
  *
- *   state       list in its pool   meaning                                  leaves to
- *   CONNECTING  pool.connecting    libpq is at work                         IDLE, DEAD
- *   IDLE        pool.idle          ready, no transaction, nothing owed      BUSY, DEAD
- *   BUSY        pool.busy          tasks in flight, or being cleaned         IDLE, HELD, CANCELLING, DEAD
- *   HELD        pool.held          belongs to a session (transaction open,  BUSY, IDLE, DEAD
- *                                  or session state on it), nothing in flight
- *   CANCELLING  pool.busy          its task is over, but a cancel request   BUSY, IDLE, HELD, DEAD
- *                                  may still be on its way: not reused before it has landed (H30)
- *   DEAD        pool.dead          reaped at the end of the turn
+ *   state       list in its pool  meaning                                 leaves to
+ *   CONNECTING  pool.connecting   libpq is at work                        IDLE, DEAD
+ *   IDLE        pool.idle         ready, no transaction, nothing owed     BUSY, DEAD
+ *   BUSY        pool.busy         tasks in flight, or being cleaned       IDLE, HELD, CANCELLING,
+ *                                                                         DEAD
+ *   HELD        pool.held         belongs to a session (transaction open  BUSY, CANCELLING, IDLE,
+ *                                 or session state on it), nothing in     DEAD
+ *                                 flight
+ *   CANCELLING  pool.busy         its task is over, but a cancel request  BUSY, IDLE, HELD, DEAD
+ *                                 may still be on its way: not reused
+ *                                 before it has landed (H30)
+ *   DEAD        pool.dead         reaped at the end of the turn
  *
  * What the server owes is a queue of expectations, one per step sent, in order:
  *
@@ -62,7 +65,7 @@ void backend_run(Backend *backend, Task *task);
  * is SYNC or QUERY. What the frames point to must live until the task is done. A Sync in the middle
  * of COPY IN has no effect, as in PostgreSQL, and leaves the task open: feed the CopyDone or
  * CopyFail, then another Sync. (A Sync that went out together with the Execute of a COPY FROM is
- * read by PostgreSQL as part of the COPY: the task becomes `open` when its CopyInResponse comes.) */
+ * read by PostgreSQL as part of the COPY: the task becomes `open` with its CopyInResponse.) */
 void backend_feed(Task *task, const TaskStep *steps, uint32_t count);
 /* Raw frames (d, c, f) for a COPY IN, after the sink has seen the CopyInResponse. Dropped when the
  * COPY has failed or the task is done (H09). False: the server's side is choked; wait for the
@@ -70,7 +73,7 @@ void backend_feed(Task *task, const TaskStep *steps, uint32_t count);
 bool backend_feed_copy(Task *task, Slice frames);
 
 /* The session ends its hold; its tasks are over or abandoned. Clean (no transaction, nothing left
- * on the server session): back to the pool. Otherwise it is cleaned first: ROLLBACK, DISCARD ALL. */
+ * on the server session): back to the pool. Otherwise it is cleaned: ROLLBACK, DISCARD ALL. */
 void backend_release(Backend *backend, bool session_state_left);
 /* The session's vector after a SET that took effect on this connection. */
 void backend_set_gucs(Backend *backend, GucVector *gucs);

@@ -4,7 +4,9 @@
  *     pool_set.c      all pools of a worker, its clock, its turn's end
  *     pool.c          one pool: who waits, who gets which connection, when to open another one
  *     backend.c       one connection's life: libpq opens it, states, holds, cleaning, loss
- *     conversation.c  what is said on it: steps written, answers matched and passed up
+ *     conversation.c  what is said on it: answers matched and passed up
+ *     steps.c         ... and what we say: steps become bytes
+ *     cancel.c        task_cancel, task_abandon
  *     expect.c known.c guc.c prepared.c     pure helpers of the conversation
  *     canceller.c     the threads that run PQcancel
  */
@@ -18,6 +20,7 @@
 #include "backend/expect.h"
 #include "backend/known.h"
 #include "backend/pool.h"
+#include "core/map.h"
 #include "core/stream.h"
 
 /* What PostgreSQL reports of a session, in the order in which it greets a new one. */
@@ -55,31 +58,31 @@ struct Backend {
     int server_pid;
     uint32_t generation; /* the pool's when this was opened; older ones are closed when free */
     uint64_t connected_us, expires_us, idle_since_us; /* loop clock; expires 0: never */
-    char *parameters[PARAMETERS_MAX]; /* owned; NULL unknown */
+    char *parameters[PARAMETERS_MAX];                 /* owned; NULL unknown */
     uint64_t counted_in, counted_out; /* bytes that are in the pool's stats already */
 
     /* the conversation: conversation.c */
     ExpectQueue owed;
     KnownSet known;
-    Buf *out;   /* where steps are written: &stream.out, or &behind */
-    Buf behind; /* steps that wait for ERRAND_SETTINGS */
+    Buf *out;       /* where steps are written: &stream.out, or &behind */
+    Buf behind;     /* steps that wait for ERRAND_SETTINGS */
     List attention; /* in set->attention while an answer of ours is due */
     List inflight;  /* Tasks; the first is `task` while it is at work, the rest has not been sent */
     Task *task;     /* whose answers now come; NULL: none, or abandoned */
-    uint64_t sent_mark; /* stream.bytes_out from which on bytes of `task` have left */
-    char tx_status;     /* of the last ReadyForQuery */
+    uint64_t sent_mark;   /* stream.bytes_out from which on bytes of `task` have left */
+    char tx_status;       /* of the last ReadyForQuery */
     GucVector *gucs;      /* what the server session looks like; one reference */
     GucVector *gucs_next; /* during ERRAND_SETTINGS: what it will look like; one reference */
     Errand errand;
     bool errand_failed;
-    bool draining;      /* the task was abandoned; what it still brings is thrown away */
-    bool gucs_touched;  /* `gucs` was changed in this transaction: a rollback makes it untrue */
-    bool dirty;         /* session state of unknown kind may be left: DISCARD ALL before reuse */
+    bool draining;     /* the task was abandoned; what it still brings is thrown away */
+    bool gucs_touched; /* `gucs` was changed in this transaction: a rollback makes it untrue */
+    bool dirty;        /* session state of unknown kind may be left: DISCARD ALL before reuse */
     uint64_t alone_since_us; /* draining, or CANCELLING, since */
-    void *holder;       /* the session that may go on with it */
-    CancelJob *cancel;  /* under way; it belongs to the canceller */
-    bool cancel_landing; /* a request was delivered, and no round trip has been made since */
-    Error last_error;   /* FATAL words of the server, or what was wrong; sqlstate "" for none */
+    void *holder;            /* the session that may go on with it */
+    CancelJob *cancel;       /* under way; it belongs to the canceller */
+    bool cancel_landing;     /* a request was delivered, and no round trip has been made since */
+    Error last_error; /* FATAL words of the server, or what was wrong; sqlstate "" for none */
 };
 
 struct Pool {
@@ -88,10 +91,10 @@ struct Pool {
     List link;  /* in set->pools */
     List dirty; /* in set->dirty while there is something to do at the turn's end */
     char *name;
-    ServerConfig server; /* a copy whose strings are server_texts */
+    ServerConfig server;   /* a copy whose strings are server_texts */
     char *server_texts[3]; /* name, conninfo, host; owned */
     char *database, *dbname, *user;
-    char *password; /* secret; NULL: none */
+    char *password;   /* secret; NULL: none */
     bool user_forced; /* the database's server_user, not the client's name */
     uint32_t size;
     uint32_t generation; /* counts changes of address or password */
@@ -125,6 +128,7 @@ struct PoolSet {
     GucSet *gucs;
     PoolEvents events;
     PoolLimits limits;
+    Map by_name; /* Pools by server, database and user */
     List pools, dirty;
     List attention; /* Backends that owe an answer of our own */
     List cancels;   /* CancelJobs under way */
@@ -133,7 +137,7 @@ struct PoolSet {
     uint64_t next_pool_id, next_backend_id;
 };
 
-/* ---- backend.c --------------------------------------------------------------------------------- */
+/* ---- backend.c ------------------------------------------------------------------------------ */
 
 /* Starts connecting; failure is told by pool_on_connect_failed, perhaps before it returns. */
 void backend_open(Pool *pool);
@@ -155,22 +159,34 @@ void backend_cancel_landed(Backend *backend);
 void backend_free(Backend *backend); /* DEAD only */
 void backend_count_bytes(Backend *backend);
 
-/* ---- conversation.c ---------------------------------------------------------------------------- */
+/* ---- steps.c -------------------------------------------------------------------------------- */
+
+void steps_write(Backend *backend, Task *task, const TaskStep *steps, uint32_t count);
+/* Closes what the server should forget. Only at the head of a task: nothing can be in the way of a
+ * Close there, and nothing behind it is hurt (H17). */
+void steps_close_statements(Backend *backend);
+/* Brings the session to these settings; what is written next waits for that. */
+void steps_settings(Backend *backend, GucVector *gucs);
+/* Writes a simple Query of Shoal's own, or a Sync when sql is NULL. */
+void steps_errand(Backend *backend, Errand errand, const char *sql);
+void steps_owe(Backend *backend, Expect expect);
+/* Out of memory or beyond out_max in the middle of a task: nothing half-said may go out. The stream
+ * reports itself gone at the turn's end, and that loses the task; a caller is never called back. */
+void steps_break(Backend *backend);
+
+/* ---- conversation.c ------------------------------------------------------------------------- */
 
 extern const StreamEvents CONVERSATION_EVENTS;
-/* Writes the first task of `inflight`. */
+/* The first task of `inflight` is at work from now on. */
 void conversation_begin(Backend *backend);
-void conversation_write(Backend *backend, Task *task, const TaskStep *steps, uint32_t count);
 /* Puts in the answers that Shoal owes itself and whose turn has come. */
 void conversation_answer(Backend *backend);
-/* Writes a simple Query of Shoal's own, or a Sync when sql is NULL. */
-void conversation_errand(Backend *backend, Errand errand, const char *sql);
 /* Forgets what waits behind the settings: it was never sent. */
 void conversation_forget_behind(Backend *backend);
 /* Ends `task`, which is the first of inflight, without an answer. */
 void conversation_refuse(Backend *backend, const Error *err, bool maybe_executed);
 
-/* ---- pool.c ------------------------------------------------------------------------------------ */
+/* ---- pool.c --------------------------------------------------------------------------------- */
 
 void pool_touch(Pool *pool);
 /* In this order at the turn's end. */

@@ -16,10 +16,10 @@
 
 typedef struct CancelJob {
     Mail mail;
-    Inbox *inbox;     /* where it is mailed back to */
-    PGcancel *cancel; /* owned */
-    Backend *backend; /* NULL: it died meanwhile */
-    List link;        /* in the set's cancels */
+    Inbox *inbox;           /* where it is mailed back to */
+    PGcancel *cancel;       /* owned */
+    Backend *backend;       /* NULL: it died meanwhile */
+    List link;              /* in the set's cancels */
     struct CancelJob *next; /* in the canceller's queue */
     bool failed;
     char text[256]; /* libpq's words when it failed */

@@ -1,272 +1,19 @@
 /*
- * conversation.c - what is said on a server connection: steps become bytes, answers find their step.
+ * conversation.c - what is said on a server connection, and who hears the answers.
  *
- *     task's steps ── write_step ──> out (one write at the turn's end)
- *                          └───────> owed  [1 hide][2][T][..C][Z]
- *                                       │
- *     in ── frame ── expect_match ──────┘──> sink->on_frame / on_ready, or hidden
+ *     task's steps ── steps.c ──> out (one write at the turn's end)
+ *                         └─────> owed  [1 hide][2][T][..C][Z]
+ *                                    │
+ *     in ── frame ── expect_match ───┘──> sink->on_frame / on_ready, or hidden
  *
- * One task is at work at a time; more of the same holder wait behind it. Everything of a task is
- * written at once, with the statements that the server lacks parsed in front of their first use.
- * While the server session still has to be brought to the task's settings, the steps are written
- * into `behind` and follow when that has succeeded: a statement never runs under wrong settings.
- *
- * An ErrorResponse settles its step and, of an extended series, all steps up to the next Sync. What
- * no step allows means that the server is broken: the connection is lost, nobody else notices.
+ * One task is at work at a time; more of the same holder wait behind it. An ErrorResponse settles
+ * its step and, of an extended series, all steps up to the next Sync. What no step allows means
+ * that the server is broken: the connection is lost, nobody else notices.
  */
 #include "backend/backend_internal.h"
 #include "core/log.h"
 #include "wire/backend.h"
 #include "wire/frontend.h"
-
-/* ---- writing ----------------------------------------------------------------------------------- */
-
-static void write_step(Backend *backend, Task *task, const TaskStep *step, const TaskStep *before);
-static void write_parse(Backend *backend, const TaskStep *step);
-static void write_bind(Backend *backend, const TaskStep *step);
-static void write_sync(Backend *backend, Task *task, const TaskStep *step);
-static void write_raw(Backend *backend, Slice frames);
-static void write_closes(Backend *backend);
-static void write_settings(Backend *backend, GucVector *gucs);
-static void inject_parse(Backend *backend, Prepared *prepared, bool unnamed);
-static void owe(Backend *backend, Expect expect);
-static void owe_answer(Backend *backend, const TaskStep *step, uint8_t answer);
-static void conversation_break(Backend *backend);
-static Slice statement_name(const TaskStep *step);
-static bool same_portal(const TaskStep *describe, const TaskStep *execute);
-
-void conversation_begin(Backend *backend)
-{
-    Task *task = list_entry(list_first(&backend->inflight), Task, link);
-    assert(!backend->task && backend->errand == ERRAND_NONE && !expect_head(&backend->owed));
-    assert(task->state == TASK_INFLIGHT && backend->state == BACKEND_BUSY);
-    Error err;
-    if (task->cancelled || task->feed_failed) {
-        error_set(&err, task->cancelled ? SQLSTATE_QUERY_CANCELED : SQLSTATE_OUT_OF_MEMORY,
-                  task->cancelled ? "canceling statement due to user request" : "out of memory");
-        conversation_refuse(backend, &err, false);
-        backend_settle(backend);
-        return;
-    }
-    backend->task = task;
-    backend->out = &backend->stream.out;
-    write_closes(backend);
-    if (task->gucs != backend->gucs && backend->tx_status == TX_IDLE)
-        write_settings(backend, task->gucs);
-    backend->sent_mark = backend->stream.bytes_out + buf_len(&backend->stream.out);
-    task->sent = backend->errand == ERRAND_NONE;
-    task->sent_us = backend->pool->set->loop->now_us;
-    conversation_write(backend, task, task->steps, task->step_count);
-    if (task->fed_count)
-        conversation_write(backend, task, task->fed, task->fed_count);
-}
-
-void conversation_write(Backend *backend, Task *task, const TaskStep *steps, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        write_step(backend, task, &steps[i], i ? &steps[i - 1] : NULL);
-    if (backend->out->failed)
-        conversation_break(backend);
-    stream_touch(&backend->stream);
-}
-
-static void write_step(Backend *backend, Task *task, const TaskStep *step, const TaskStep *before)
-{
-    Buf *out = backend->out;
-    PoolStats *stats = &backend->pool->stats;
-    if (step->op == TASK_SYNC) {
-        write_sync(backend, task, step);
-        return;
-    }
-    if (backend->owed.skipping) /* the server would skip it until Sync */
-        return;
-    switch (step->op) {
-    case TASK_PARSE: write_parse(backend, step); break;
-    case TASK_BIND: write_bind(backend, step); break;
-    case TASK_DESCRIBE_STATEMENT:
-        inject_parse(backend, step->prepared, step->unnamed);
-        frontend_put_describe(out, TARGET_STATEMENT, statement_name(step));
-        owe(backend, (Expect){.kind = EXPECT_DESCRIBE_STATEMENT, .hidden = step->hidden,
-                              .unnamed = step->unnamed, .prepared = step->prepared});
-        break;
-    case TASK_DESCRIBE_PORTAL:
-        buf_append(out, step->frame);
-        owe(backend, (Expect){.kind = EXPECT_DESCRIBE_PORTAL, .hidden = step->hidden});
-        break;
-    case TASK_EXECUTE:
-        buf_append(out, step->frame);
-        owe(backend, (Expect){.kind = EXPECT_EXECUTE, .hidden = step->hidden,
-                              .described = before && same_portal(before, step)});
-        break;
-    case TASK_CLOSE_PORTAL:
-        buf_append(out, step->frame);
-        owe(backend, (Expect){.kind = EXPECT_CLOSE, .hidden = step->hidden});
-        break;
-    case TASK_CLOSE_STATEMENT: owe_answer(backend, step, BACKEND_CLOSE_COMPLETE); break;
-    case TASK_FUNCTION:
-        buf_append(out, step->frame);
-        owe(backend, (Expect){.kind = EXPECT_FUNCTION, .hidden = step->hidden});
-        break;
-    case TASK_QUERY:
-        known_set_unnamed(&backend->known, NULL); /* the server drops it (H07) */
-        buf_append(out, step->frame);
-        owe(backend, (Expect){.kind = EXPECT_QUERY, .hidden = step->hidden});
-        counter_add(&stats->queries, 1);
-        break;
-    case TASK_FLUSH: frontend_put_flush(out); break;
-    case TASK_RAW: write_raw(backend, step->frame); break;
-    case TASK_SYNC: break;
-    }
-}
-
-/* A statement that the server has is not parsed again: the answer is ours, in its turn. */
-static void write_parse(Backend *backend, const TaskStep *step)
-{
-    if (!step->unnamed && known_touch(&backend->known, step->prepared)) {
-        owe_answer(backend, step, BACKEND_PARSE_COMPLETE);
-        return;
-    }
-    Prepared *prepared = step->prepared;
-    frontend_put_parse(backend->out, statement_name(step), prepared->text, prepared->oids,
-                       prepared->oid_count);
-    owe(backend, (Expect){.kind = EXPECT_PARSE, .hidden = step->hidden, .unnamed = step->unnamed,
-                          .prepared = prepared});
-    if (step->unnamed)
-        known_set_unnamed(&backend->known, prepared);
-    else if (!known_add(&backend->known, prepared))
-        conversation_break(backend);
-}
-
-/* Parses what the server lacks in front of its first use; the answer is hidden. */
-static void inject_parse(Backend *backend, Prepared *prepared, bool unnamed)
-{
-    if (!prepared)
-        return;
-    if (unnamed ? backend->known.unnamed == prepared : known_touch(&backend->known, prepared))
-        return;
-    TaskStep parse = {.op = TASK_PARSE, .unnamed = unnamed, .hidden = true, .prepared = prepared};
-    write_parse(backend, &parse);
-}
-
-static void write_bind(Backend *backend, const TaskStep *step)
-{
-    BindMessage bind;
-    Error err;
-    inject_parse(backend, step->prepared, step->unnamed);
-    if (step->prepared && frontend_read_bind(slice_from(step->frame, 5), &bind, &err) == WIRE_OK)
-        frontend_put_bind_renamed(backend->out, &bind, statement_name(step));
-    else
-        buf_append(backend->out, step->frame); /* let the server say what is wrong with it */
-    owe(backend, (Expect){.kind = EXPECT_BIND, .hidden = step->hidden, .unnamed = step->unnamed,
-                          .prepared = step->prepared});
-}
-
-static void write_sync(Backend *backend, Task *task, const TaskStep *step)
-{
-    if (expect_ignores_sync(&backend->owed)) {
-        task->open = true; /* its ReadyForQuery will not come (bad-input 99) */
-        return;
-    }
-    frontend_put_sync(backend->out);
-    owe(backend, (Expect){.kind = EXPECT_SYNC, .hidden = step->hidden});
-    counter_add(&backend->pool->stats.syncs, 1);
-}
-
-/* d, c, f. Behind an error the server ignores them, so they are not sent at all (H09). */
-static void write_raw(Backend *backend, Slice frames)
-{
-    Frame frame;
-    Error err;
-    if (backend->owed.skipping || backend->owed.phase == PHASE_FAILED)
-        return;
-    buf_append(backend->out, frames);
-    while (frame_next_frontend(frames, LARGE_BODY_MAX, &frame, &err) == WIRE_OK) {
-        if (frame.type == FRONTEND_COPY_DONE || frame.type == FRONTEND_COPY_FAIL)
-            owe(backend, (Expect){.kind = EXPECT_COPY_END});
-        frames = slice_from(frames, frame.whole.len);
-    }
-}
-
-/* At the head of a task nothing can be in the way of a Close, and nothing behind it is hurt (H17). */
-static void write_closes(Backend *backend)
-{
-    uint32_t max = backend->pool->set->limits.statements_max;
-    KnownSet *known = &backend->known;
-    for (Prepared *old = known_take_closing(known, max); old; old = known_take_closing(known, max)) {
-        frontend_put_close(backend->out, TARGET_STATEMENT, slice_str(old->name));
-        owe(backend, (Expect){.kind = EXPECT_CLOSE, .hidden = true, .errand = true});
-        prepared_release(known->prepared, old);
-    }
-}
-
-/* What follows is written behind the settings, and goes out when they are made. */
-static void write_settings(Backend *backend, GucVector *gucs)
-{
-    Buf sql;
-    buf_init(&sql, LARGE_BODY_MAX / 2);
-    if (guc_transition(backend->gucs, gucs, &sql) && buf_append(&sql, slice_of("", 1))) {
-        backend->gucs_next = guc_retain(gucs);
-        conversation_errand(backend, ERRAND_SETTINGS, (const char *)buf_bytes(&sql).data);
-        backend->out = &backend->behind;
-    } else {
-        conversation_break(backend);
-    }
-    buf_finish(&sql);
-}
-
-void conversation_errand(Backend *backend, Errand errand, const char *sql)
-{
-    Buf *out = &backend->stream.out;
-    assert(backend->errand == ERRAND_NONE);
-    backend->errand = errand;
-    backend->errand_failed = false;
-    if (sql) {
-        known_set_unnamed(&backend->known, NULL);
-        frontend_put_query(out, slice_str(sql));
-    } else {
-        frontend_put_sync(out);
-    }
-    owe(backend, (Expect){.kind = sql ? EXPECT_QUERY : EXPECT_SYNC, .hidden = true, .errand = true});
-    stream_touch(&backend->stream);
-}
-
-static void owe(Backend *backend, Expect expect)
-{
-    if (!expect_push(&backend->owed, expect))
-        conversation_break(backend);
-}
-
-static void owe_answer(Backend *backend, const TaskStep *step, uint8_t answer)
-{
-    owe(backend, (Expect){.kind = EXPECT_SYNTHETIC, .answer = answer, .hidden = step->hidden});
-    if (!list_linked(&backend->attention))
-        list_push(&backend->pool->set->attention, &backend->attention);
-    pool_touch(backend->pool);
-}
-
-/* Out of memory or beyond out_max in the middle of a task: nothing half-said may go out. The stream
- * reports itself gone at the turn's end, and that loses the task; a caller is never called back. */
-static void conversation_break(Backend *backend)
-{
-    backend->stream.out.failed = true;
-    stream_touch(&backend->stream);
-}
-
-static Slice statement_name(const TaskStep *step)
-{
-    return step->unnamed || !step->prepared ? SLICE("") : slice_str(step->prepared->name);
-}
-
-/* Describe: D len 'P' name NUL.  Execute: E len name NUL max_rows. */
-static bool same_portal(const TaskStep *describe, const TaskStep *execute)
-{
-    if (describe->op != TASK_DESCRIBE_PORTAL || describe->frame.len < 7 || execute->frame.len < 10)
-        return false;
-    return slice_equal(slice_from(describe->frame, 6),
-                       slice_of(execute->frame.data + 5, execute->frame.len - 9));
-}
-
-/* ---- reading ----------------------------------------------------------------------------------- */
 
 static void conversation_on_bytes(Stream *stream);
 static void conversation_on_drained(Stream *stream);
@@ -292,6 +39,32 @@ const StreamEvents CONVERSATION_EVENTS = {
     .on_drained = conversation_on_drained,
     .on_gone = conversation_on_gone,
 };
+
+void conversation_begin(Backend *backend)
+{
+    Task *task = list_entry(list_first(&backend->inflight), Task, link);
+    assert(!backend->task && backend->errand == ERRAND_NONE && !expect_head(&backend->owed));
+    assert(task->state == TASK_INFLIGHT && backend->state == BACKEND_BUSY);
+    Error err;
+    if (task->cancelled || task->feed_failed) {
+        error_set(&err, task->cancelled ? SQLSTATE_QUERY_CANCELED : SQLSTATE_OUT_OF_MEMORY,
+                  task->cancelled ? "canceling statement due to user request" : "out of memory");
+        conversation_refuse(backend, &err, false);
+        backend_settle(backend);
+        return;
+    }
+    backend->task = task;
+    backend->out = &backend->stream.out;
+    steps_close_statements(backend);
+    if (task->gucs != backend->gucs && backend->tx_status == TX_IDLE)
+        steps_settings(backend, task->gucs);
+    backend->sent_mark = backend->stream.bytes_out + buf_len(&backend->stream.out);
+    task->sent = backend->errand == ERRAND_NONE;
+    task->sent_us = backend->pool->set->loop->now_us;
+    steps_write(backend, task, task->steps, task->step_count);
+    if (task->fed_count)
+        steps_write(backend, task, task->fed, task->fed_count);
+}
 
 static void conversation_on_bytes(Stream *stream)
 {
@@ -320,10 +93,18 @@ static void on_frame(Backend *backend, const Frame *frame)
     switch (frame->type) {
     case BACKEND_NOTICE:
     case BACKEND_PARAMETER_STATUS:
-    case BACKEND_NOTIFICATION: on_unasked(backend, frame); break;
-    case BACKEND_ERROR: on_error(backend, frame); break;
-    case BACKEND_READY: on_ready(backend, frame); break;
-    default: on_answer(backend, frame); break;
+    case BACKEND_NOTIFICATION:
+        on_unasked(backend, frame);
+        break;
+    case BACKEND_ERROR:
+        on_error(backend, frame);
+        break;
+    case BACKEND_READY:
+        on_ready(backend, frame);
+        break;
+    default:
+        on_answer(backend, frame);
+        break;
     }
 }
 
@@ -331,6 +112,7 @@ static void on_frame(Backend *backend, const Frame *frame)
 static void on_unasked(Backend *backend, const Frame *frame)
 {
     Error err;
+    ErrorResponse notice;
     if (backend_check(frame, &err) != WIRE_OK) {
         refuse_bytes(backend, &err);
         return;
@@ -339,6 +121,10 @@ static void on_unasked(Backend *backend, const Frame *frame)
     if (frame->type == BACKEND_PARAMETER_STATUS &&
         backend_read_parameter_status(frame->body, &status, &err) == WIRE_OK)
         backend_learn_parameter(backend, status.name, status.value);
+    if (frame->type == BACKEND_NOTICE &&
+        backend_read_error(frame->body, &notice, &err) == WIRE_OK &&
+        memcmp(notice.sqlstate.data, "57P", 3) == 0) /* it warns of its end */
+        error_response_copy(&notice, &backend->last_error);
     const Expect *head = expect_head(&backend->owed);
     bool shown = backend->task && backend->errand == ERRAND_NONE && !(head && head->hidden);
     if (shown && (frame->type != BACKEND_NOTIFICATION || backend->task->holder)) {
@@ -412,7 +198,8 @@ static void on_error(Backend *backend, const Frame *frame)
     deliver(backend, frame); /* a hidden step's error is the client's too */
 }
 
-/* The server ends this session: after shutdown, a crash of its neighbour, idle_in_transaction ... */
+/* The server ends this session: after shutdown, a crash of its neighbour, idle_in_transaction ...
+ */
 static void on_fatal(Backend *backend, const ErrorResponse *response)
 {
     error_response_copy(response, &backend->last_error);
@@ -453,7 +240,8 @@ static void on_ready(Backend *backend, const Frame *frame)
         conversation_answer(backend);
 }
 
-/* The task leaves before its sink hears of it, so that the sink may run the next one right there. */
+/* The task leaves before its sink hears of it, so that the sink may run the next one right there.
+ */
 static void task_over(Backend *backend)
 {
     Task *task = backend->task;
@@ -479,6 +267,7 @@ void conversation_refuse(Backend *backend, const Error *err, bool maybe_executed
     list_remove(&task->link);
     task->done_us = backend->pool->set->loop->now_us;
     task_move(task, TASK_DONE);
+    task->backend = NULL;
     task->sink->ops->on_lost(task->sink, task, err, maybe_executed);
 }
 
@@ -503,14 +292,14 @@ void conversation_answer(Backend *backend)
     list_remove(&backend->attention);
     while (backend->state != BACKEND_DEAD && expect_take_synthetic(&backend->owed, &expect)) {
         const uint8_t *bytes = BYTES[expect.answer == BACKEND_CLOSE_COMPLETE];
-        Frame frame = {.type = expect.answer, .body = slice_of(bytes + 5, 0),
-                       .whole = slice_of(bytes, 5)};
+        Frame frame = {
+            .type = expect.answer, .body = slice_of(bytes + 5, 0), .whole = slice_of(bytes, 5)};
         if (!expect.hidden)
             deliver(backend, &frame);
     }
 }
 
-/* ---- what an answer teaches -------------------------------------------------------------------- */
+/* ---- what an answer teaches ----------------------------------------------------------------- */
 
 /* The server now reads COPY data. Nobody is left to send some, or Syncs were read as part of it. */
 static void after_copy_in(Backend *backend)
@@ -524,10 +313,10 @@ static void after_copy_in(Backend *backend)
     if (!expect_ignores_sync(&backend->owed))
         return;
     frontend_put_copy_fail(&backend->stream.out, SLICE("the client has gone"));
-    owe(backend, (Expect){.kind = EXPECT_COPY_END});
+    steps_owe(backend, (Expect){.kind = EXPECT_COPY_END});
     if (backend->owed.readies == 0) {
         frontend_put_sync(&backend->stream.out);
-        owe(backend, (Expect){.kind = EXPECT_SYNC});
+        steps_owe(backend, (Expect){.kind = EXPECT_SYNC});
     }
     stream_touch(&backend->stream);
 }
@@ -576,7 +365,7 @@ static void learn_stale_plan(Backend *backend, const Expect *failed, const Error
         known_close_later(&backend->known, failed->prepared);
 }
 
-/* ---- small helpers ----------------------------------------------------------------------------- */
+/* ---- small helpers -------------------------------------------------------------------------- */
 
 static void deliver(Backend *backend, const Frame *frame)
 {
@@ -603,7 +392,8 @@ static bool decode(const Frame *frame, int *ret_columns, Error *err)
             return false;
         *ret_columns = description.count;
         return true;
-    default: return backend_check(frame, err) == WIRE_OK;
+    default:
+        return backend_check(frame, err) == WIRE_OK;
     }
 }
 

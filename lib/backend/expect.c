@@ -59,7 +59,7 @@ const Expect *expect_head(ExpectQueue *queue)
     return queue->count ? expect_at(queue, 0) : NULL;
 }
 
-/* ---- matching ---------------------------------------------------------------------------------- */
+/* ---- matching ------------------------------------------------------------------------------- */
 
 ExpectVerdict expect_match(ExpectQueue *queue, uint8_t type, int columns, Expect *ret)
 {
@@ -71,13 +71,25 @@ ExpectVerdict expect_match(ExpectQueue *queue, uint8_t type, int columns, Expect
         return match_error(queue, ret);
     ExpectVerdict verdict = EXPECT_REFUSED;
     switch ((ExpectKind)head->kind) {
-    case EXPECT_PARSE: verdict = answered_if(type == BACKEND_PARSE_COMPLETE); break;
-    case EXPECT_BIND: verdict = answered_if(type == BACKEND_BIND_COMPLETE); break;
-    case EXPECT_CLOSE: verdict = answered_if(type == BACKEND_CLOSE_COMPLETE); break;
+    case EXPECT_PARSE:
+        verdict = answered_if(type == BACKEND_PARSE_COMPLETE);
+        break;
+    case EXPECT_BIND:
+        verdict = answered_if(type == BACKEND_BIND_COMPLETE);
+        break;
+    case EXPECT_CLOSE:
+        verdict = answered_if(type == BACKEND_CLOSE_COMPLETE);
+        break;
     case EXPECT_DESCRIBE_STATEMENT:
-    case EXPECT_DESCRIBE_PORTAL: verdict = match_describe(queue, type, columns); break;
-    case EXPECT_EXECUTE: verdict = match_execute(queue, type, columns); break;
-    case EXPECT_QUERY: verdict = match_query(queue, type, columns); break;
+    case EXPECT_DESCRIBE_PORTAL:
+        verdict = match_describe(queue, type, columns);
+        break;
+    case EXPECT_EXECUTE:
+        verdict = match_execute(queue, type, columns);
+        break;
+    case EXPECT_QUERY:
+        verdict = match_query(queue, type, columns);
+        break;
     case EXPECT_FUNCTION:
         if (type == BACKEND_FUNCTION_RESULT && queue->phase == PHASE_START)
             verdict = go_on(queue, PHASE_RESULT);
@@ -89,7 +101,8 @@ ExpectVerdict expect_match(ExpectQueue *queue, uint8_t type, int columns, Expect
             verdict = EXPECT_READY;
         break;
     case EXPECT_SYNTHETIC: /* to be taken out before anything is matched */
-    case EXPECT_COPY_END: break;
+    case EXPECT_COPY_END:
+        break;
     }
     if (verdict == EXPECT_ANSWERED || verdict == EXPECT_READY)
         (void)expect_pop(queue);
@@ -112,10 +125,12 @@ static ExpectVerdict match_execute(ExpectQueue *queue, uint8_t type, int columns
     case PHASE_START:
         queue->columns = expect_at(queue, 0)->described ? queue->described : -1;
         break;
-    case PHASE_ROWS: break;
-    default: return type == BACKEND_COMMAND_COMPLETE && queue->phase != PHASE_COPY_OUT
-                        ? EXPECT_ANSWERED
-                        : match_copy(queue, type);
+    case PHASE_ROWS:
+        break;
+    default:
+        return type == BACKEND_COMMAND_COMPLETE && queue->phase != PHASE_COPY_OUT
+                   ? EXPECT_ANSWERED
+                   : match_copy(queue, type);
     }
     switch (type) {
     case BACKEND_DATA_ROW:
@@ -123,9 +138,12 @@ static ExpectVerdict match_execute(ExpectQueue *queue, uint8_t type, int columns
             queue->columns = columns;
         return queue->columns == columns ? go_on(queue, PHASE_ROWS) : EXPECT_REFUSED;
     case BACKEND_COMMAND_COMPLETE:
-    case BACKEND_PORTAL_SUSPENDED: return EXPECT_ANSWERED;
-    case BACKEND_EMPTY_QUERY: return answered_if(queue->phase == PHASE_START);
-    default: return queue->phase == PHASE_START ? match_copy(queue, type) : EXPECT_REFUSED;
+    case BACKEND_PORTAL_SUSPENDED:
+        return EXPECT_ANSWERED;
+    case BACKEND_EMPTY_QUERY:
+        return answered_if(queue->phase == PHASE_START);
+    default:
+        return queue->phase == PHASE_START ? match_copy(queue, type) : EXPECT_REFUSED;
     }
 }
 
@@ -141,18 +159,26 @@ static ExpectVerdict match_query(ExpectQueue *queue, uint8_t type, int columns)
         if (type == BACKEND_COMMAND_COMPLETE)
             return go_on(queue, PHASE_RESULT);
         return match_copy(queue, type);
-    case PHASE_COPY_OUT: return match_copy(queue, type);
-    case PHASE_FAILED: return type == BACKEND_READY ? EXPECT_READY : EXPECT_REFUSED;
+    case PHASE_COPY_OUT:
+        return match_copy(queue, type);
+    case PHASE_FAILED:
+        return type == BACKEND_READY ? EXPECT_READY : EXPECT_REFUSED;
     case PHASE_START:
     case PHASE_TYPES:
-    case PHASE_RESULT: break;
+    case PHASE_RESULT:
+        break;
     }
     switch (type) {
-    case BACKEND_ROW_DESCRIPTION: queue->columns = columns; return go_on(queue, PHASE_ROWS);
+    case BACKEND_ROW_DESCRIPTION:
+        queue->columns = columns;
+        return go_on(queue, PHASE_ROWS);
     case BACKEND_COMMAND_COMPLETE:
-    case BACKEND_EMPTY_QUERY: return go_on(queue, PHASE_RESULT);
-    case BACKEND_READY: return queue->phase == PHASE_RESULT ? EXPECT_READY : EXPECT_REFUSED;
-    default: return match_copy(queue, type);
+    case BACKEND_EMPTY_QUERY:
+        return go_on(queue, PHASE_RESULT);
+    case BACKEND_READY:
+        return queue->phase == PHASE_RESULT ? EXPECT_READY : EXPECT_REFUSED;
+    default:
+        return match_copy(queue, type);
     }
 }
 
@@ -203,7 +229,7 @@ bool expect_ignores_sync(const ExpectQueue *queue)
     return true;
 }
 
-/* ---- errors ------------------------------------------------------------------------------------ */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 static ExpectVerdict match_error(ExpectQueue *queue, Expect *ret)
 {
@@ -243,7 +269,7 @@ bool expect_take_synthetic(ExpectQueue *queue, Expect *ret)
     return head && head->kind == EXPECT_SYNTHETIC && expect_drop(queue, ret);
 }
 
-/* ---- the ring ---------------------------------------------------------------------------------- */
+/* ---- the ring ------------------------------------------------------------------------------- */
 
 static Expect *expect_at(const ExpectQueue *queue, uint32_t i)
 {

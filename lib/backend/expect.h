@@ -1,5 +1,5 @@
 /*
- * expect.h - what a server owes: one expectation per message sent, matched with its answers in order.
+ * expect.h - what a server owes: one expectation per message sent, matched with answers in order.
  *
  *     sent       P(hidden)   B    D    E              S
  *     expected   1           2    T|n  D..D C|s|I     Z
@@ -31,7 +31,7 @@ typedef enum ExpectKind {
 } ExpectKind;
 
 typedef struct Expect {
-    uint8_t kind; /* ExpectKind */
+    uint8_t kind;       /* ExpectKind */
     uint8_t answer;     /* SYNTHETIC: '1' or '3' */
     bool hidden;        /* its answers are not for the sink (an error is, unless `errand`) */
     bool errand;        /* the backend's own business: nothing of it is for the sink */
@@ -53,10 +53,10 @@ typedef enum ExpectPhase {
 } ExpectPhase;
 
 typedef struct ExpectQueue {
-    Expect *ring; /* owned */
+    Expect *ring;               /* owned */
     uint32_t size, head, count; /* size is a power of two */
-    uint32_t readies; /* ReadyForQuery owed: SYNC, QUERY and FUNCTION in the queue */
-    uint32_t swallowed; /* Syncs that the last CopyInResponse made the server ignore */
+    uint32_t readies;           /* ReadyForQuery owed: SYNC, QUERY and FUNCTION in the queue */
+    uint32_t swallowed;         /* Syncs that the last CopyInResponse made the server ignore */
     ExpectPhase phase;
     int columns;   /* of the rows now coming; -1 when not known */
     int described; /* columns that the last Describe of a portal told; -1 none */
@@ -76,12 +76,12 @@ static inline bool expect_would_skip(const ExpectQueue *queue, ExpectKind kind)
 const Expect *expect_head(ExpectQueue *queue);
 
 typedef enum ExpectVerdict {
-    EXPECT_REFUSED, /* the server may not send this now: drop the connection */
-    EXPECT_GOES_ON, /* belongs to the head, which waits for more */
+    EXPECT_REFUSED,  /* the server may not send this now: drop the connection */
+    EXPECT_GOES_ON,  /* belongs to the head, which waits for more */
     EXPECT_ANSWERED, /* the head's last message; it has left the queue */
-    EXPECT_FAILED,  /* the head's error; it has left the queue. Next: expect_skip until false.
+    EXPECT_FAILED,   /* the head's error; it has left the queue. Next: expect_skip until false.
                        A QUERY, FUNCTION or SYNC stays, for its Z */
-    EXPECT_READY    /* Z; it has left the queue */
+    EXPECT_READY     /* Z; it has left the queue */
 } ExpectVerdict;
 
 /* Matches a message by its type (not N, S, A, which may come at any time). `*ret` is the
@@ -102,7 +102,8 @@ static inline bool expect_copy_in(const ExpectQueue *queue)
 }
 /* True while a Parse of this statement was sent and is not yet answered. */
 bool expect_awaits_parse(const ExpectQueue *queue, const Prepared *prepared);
-/* True while the server is in COPY IN and no end of it has been sent: it ignores a Sync (bad-input 99). */
+/* True while the server is in COPY IN and no end of it has been sent: it ignores a Sync
+ * (bad-input 99). */
 bool expect_ignores_sync(const ExpectQueue *queue);
 
 #endif

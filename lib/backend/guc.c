@@ -40,7 +40,7 @@ void guc_set_finish(GucSet *set)
     map_finish(&set->vectors);
 }
 
-/* ---- vectors ----------------------------------------------------------------------------------- */
+/* ---- vectors -------------------------------------------------------------------------------- */
 
 GucVector *guc_with(GucSet *set, const GucVector *base, Slice name, Slice value, bool *ret_ok)
 {
@@ -181,7 +181,7 @@ static int guc_compare(Slice a, Slice b)
     return order ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-/* ---- the way from one to another --------------------------------------------------------------- */
+/* ---- the way from one to another ------------------------------------------------------------ */
 
 static const char *const IDENTITY[] = {"session_authorization", "role"};
 

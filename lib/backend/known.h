@@ -13,7 +13,7 @@
 #include "core/list.h"
 
 typedef struct Known {
-    List link; /* in used or closing */
+    List link;          /* in used or closing */
     Prepared *prepared; /* one reference */
 } Known;
 
@@ -22,7 +22,7 @@ typedef struct KnownSet {
     Map by_prepared;       /* those in `used` */
     List used;             /* least recently used first */
     List closing;          /* on the server still, but not to be used any more */
-    Prepared *unnamed;     /* what the server's unnamed statement is; one reference; NULL: unknown */
+    Prepared *unnamed; /* what the server's unnamed statement is; one reference; NULL: unknown */
 } KnownSet;
 
 void known_init(KnownSet *set, PreparedSet *prepared);

@@ -21,7 +21,7 @@
 #define CONNECTING_MAX 4u
 #define BACKOFF_MIN_MS 250u
 #define BACKOFF_MAX_MS 1000u
-#define ALONE_MAX_US (30u * 1000 * 1000) /* for a drain or a cancel that does not end */
+#define ALONE_MAX_US   (30u * 1000 * 1000) /* for a drain or a cancel that does not end */
 
 static void pool_hand_out(Pool *pool);
 static void pool_open_more(Pool *pool);
@@ -31,13 +31,24 @@ static void task_refuse(Task *task, const Error *err);
 static bool pool_may_connect(const Pool *pool);
 
 const char *const PARAMETER_NAMES[PARAMETERS_MAX] = {
-    "application_name", "client_encoding",  "DateStyle",      "default_transaction_read_only",
-    "in_hot_standby",   "integer_datetimes", "IntervalStyle", "is_superuser",
-    "scram_iterations", "search_path",       "server_encoding", "server_version",
-    "session_authorization", "standard_conforming_strings", "TimeZone",
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "in_hot_standby",
+    "integer_datetimes",
+    "IntervalStyle",
+    "is_superuser",
+    "scram_iterations",
+    "search_path",
+    "server_encoding",
+    "server_version",
+    "session_authorization",
+    "standard_conforming_strings",
+    "TimeZone",
 };
 
-/* ---- tasks come in ----------------------------------------------------------------------------- */
+/* ---- tasks come in -------------------------------------------------------------------------- */
 
 void pool_submit(Pool *pool, Task *task)
 {
@@ -79,7 +90,7 @@ void pool_touch(Pool *pool)
         loop_again(set->loop);
 }
 
-/* ---- the turn's end ---------------------------------------------------------------------------- */
+/* ---- the turn's end ------------------------------------------------------------------------- */
 
 void pool_dispatch(Pool *pool)
 {
@@ -106,7 +117,8 @@ static void pool_hand_out(Pool *pool)
 {
     uint64_t now_us = pool->set->loop->now_us;
     PoolStats *stats = &pool->stats;
-    for (List *link = pool->idle.next, *next; link != &pool->idle && pool->waiting_count; link = next) {
+    for (List *link = pool->idle.next, *next; link != &pool->idle && pool->waiting_count;
+         link = next) {
         Backend *backend = list_entry(link, Backend, link);
         next = link->next;
         /* One that became free in this very turn was heard a moment ago. Bytes nobody has read are
@@ -202,15 +214,17 @@ void pool_reap(Pool *pool)
 void pool_gauge(Pool *pool)
 {
     PoolStats *stats = &pool->stats;
-    atomic_store_explicit(&stats->active, pool->counts[BACKEND_BUSY] + pool->counts[BACKEND_CANCELLING],
+    atomic_store_explicit(&stats->active,
+                          pool->counts[BACKEND_BUSY] + pool->counts[BACKEND_CANCELLING],
                           memory_order_relaxed);
     atomic_store_explicit(&stats->idle, pool->counts[BACKEND_IDLE], memory_order_relaxed);
     atomic_store_explicit(&stats->held, pool->counts[BACKEND_HELD], memory_order_relaxed);
-    atomic_store_explicit(&stats->connecting, pool->counts[BACKEND_CONNECTING], memory_order_relaxed);
+    atomic_store_explicit(&stats->connecting, pool->counts[BACKEND_CONNECTING],
+                          memory_order_relaxed);
     atomic_store_explicit(&stats->waiting, pool->waiting_count, memory_order_relaxed);
 }
 
-/* ---- as time goes by --------------------------------------------------------------------------- */
+/* ---- as time goes by ------------------------------------------------------------------------ */
 
 static void pool_expire_waiting(Pool *pool, uint64_t now_us);
 static void pool_expire_idle(Pool *pool, uint64_t now_us);
@@ -242,7 +256,8 @@ static void pool_expire_waiting(Pool *pool, uint64_t now_us)
         Error err;
         error_set(&err, SQLSTATE_TOO_MANY_CONNECTIONS,
                   "no server connection became free within %u ms", timeout_ms);
-        error_detail(&err, "All %u connections to server %s for database \"%s\" as user \"%s\" "
+        error_detail(&err,
+                     "All %u connections to server %s for database \"%s\" as user \"%s\" "
                      "are in use; %u statements wait.",
                      pool->size, pool->server.name, pool->dbname, pool->user, pool->waiting_count);
         error_hint(&err, "Raise pool_size or query_wait_timeout, or look for long transactions "
@@ -272,13 +287,14 @@ static void pool_expire_alone(Pool *pool, uint64_t now_us)
         bool alone = backend->draining || backend->state == BACKEND_CANCELLING;
         if (!alone || now_us - backend->alone_since_us < ALONE_MAX_US)
             continue;
-        error_set(&err, SQLSTATE_CONNECTION_FAILURE, "the server did not stop a cancelled statement");
+        error_set(&err, SQLSTATE_CONNECTION_FAILURE,
+                  "the server did not stop a cancelled statement");
         backend_lose(backend, &err);
         return; /* its sinks may have changed the list */
     }
 }
 
-/* ---- parameters, and the first connection ------------------------------------------------------ */
+/* ---- parameters, and the first connection --------------------------------------------------- */
 
 uint32_t pool_parameters(const Pool *pool, const char *const **ret_names,
                          const char *const **ret_values)
@@ -311,17 +327,22 @@ static void pool_tell_warmers(Pool *pool, const Error *err)
     }
 }
 
-/* ---- what others may know ---------------------------------------------------------------------- */
+/* ---- what others may know ------------------------------------------------------------------- */
 
 List *pool_list(Pool *pool, BackendState state)
 {
     switch (state) {
-    case BACKEND_CONNECTING: return &pool->connecting;
-    case BACKEND_IDLE: return &pool->idle;
-    case BACKEND_HELD: return &pool->held;
-    case BACKEND_DEAD: return &pool->dead;
+    case BACKEND_CONNECTING:
+        return &pool->connecting;
+    case BACKEND_IDLE:
+        return &pool->idle;
+    case BACKEND_HELD:
+        return &pool->held;
+    case BACKEND_DEAD:
+        return &pool->dead;
     case BACKEND_BUSY:
-    case BACKEND_CANCELLING: break;
+    case BACKEND_CANCELLING:
+        break;
     }
     return &pool->busy;
 }
@@ -334,10 +355,31 @@ void pool_each_backend(Pool *pool, void (*fn)(Backend *backend, void *ctx), void
             fn(list_entry(link, Backend, link), ctx);
 }
 
-const char *pool_name(const Pool *pool) { return pool->name; }
-const ServerConfig *pool_server(const Pool *pool) { return &pool->server; }
-Slice pool_database(const Pool *pool) { return slice_str(pool->database); }
-Slice pool_user(const Pool *pool) { return slice_str(pool->user); }
-uint64_t pool_id(const Pool *pool) { return pool->id; }
-const PoolStats *pool_stats(const Pool *pool) { return &pool->stats; }
-uint32_t pool_size(const Pool *pool) { return pool->size; }
+const char *pool_name(const Pool *pool)
+{
+    return pool->name;
+}
+const ServerConfig *pool_server(const Pool *pool)
+{
+    return &pool->server;
+}
+Slice pool_database(const Pool *pool)
+{
+    return slice_str(pool->database);
+}
+Slice pool_user(const Pool *pool)
+{
+    return slice_str(pool->user);
+}
+uint64_t pool_id(const Pool *pool)
+{
+    return pool->id;
+}
+const PoolStats *pool_stats(const Pool *pool)
+{
+    return &pool->stats;
+}
+uint32_t pool_size(const Pool *pool)
+{
+    return pool->size;
+}

@@ -1,10 +1,10 @@
 /*
  * pool.h - the server connections of one worker to one server as one (database, user).
  *
- * Tasks wait in one FIFO; a freed connection goes to the longest waiter (H31). Connections are opened
- * on demand up to the limit, closed when idle for long or old (with jitter, H32), kept when clients
- * leave (H33). A server that cannot be reached fails its waiters at once with 08001 naming shard and
- * server, and is tried again at most every RETRY_MS, so that it heals within seconds of its return.
+ * Tasks wait in one FIFO; a freed connection goes to the longest waiter (H31). Connections are
+ * opened on demand up to the limit, closed when idle for long or old (with jitter, H32), kept when
+ * clients leave (H33). A server that cannot be reached fails its waiters at once with 08001 naming
+ * shard and server; it is tried again when needed, after 250 ms, later at most every second.
  */
 #ifndef SHOAL_BACKEND_POOL_H
 #define SHOAL_BACKEND_POOL_H
@@ -34,7 +34,7 @@ typedef struct PoolStats {
     Counter waits, wait_us;        /* tasks that had to wait, and how long */
     Counter connects, connect_failures, losses, cancels;
     Counter bytes_in, bytes_out;
-    Counter parses; /* statements prepared on servers */
+    Counter parses;                                  /* statements prepared on servers */
     Counter active, idle, held, connecting, waiting; /* gauges, set at the end of each turn */
 } PoolStats;
 
@@ -44,12 +44,15 @@ PoolSet *pool_set_create(Loop *loop, Inbox *inbox, Canceller *canceller, uint32_
 /* Closes all connections; tasks in flight are lost. The canceller and the inbox are gone already:
  * first canceller_destroy, then inbox_close, then this. */
 void pool_set_destroy(PoolSet *set);
-/* The topology in force: limits, servers. Pools of servers or databases that are gone drain. */
+/* The topology in force: limits, servers; to be called before the first pool_get. Nothing of it is
+ * kept. Connections of changed servers and passwords are closed when free; pools of servers or
+ * databases that are gone drain. */
 void pool_set_adopt(PoolSet *set, const Topology *topology);
 /* Finds or makes the pool. NULL when memory is out. */
 Pool *pool_get(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
                const UserConfig *user, Slice user_name) MUST_USE;
-/* Turn-end hook: hands out connections, opens new ones, writes what was collected, reaps the dead. */
+/* From a turn-end hook, before stream_flush_all: hands out connections, opens new ones, reaps the
+ * dead. */
 void pool_set_turn_end(PoolSet *set);
 /* Iteration for SHOW: NULL at the end. */
 Pool *pool_set_next(PoolSet *set, size_t *cursor);
@@ -74,7 +77,8 @@ uint32_t pool_size(const Pool *pool); /* limit of this worker */
 void pool_each_backend(Pool *pool, void (*fn)(Backend *backend, void *ctx), void *ctx);
 /* ParameterStatus values that new sessions of this pool are greeted with. False until the first
  * connection stands; then name/value pairs, in the order PostgreSQL reports them. */
-uint32_t pool_parameters(const Pool *pool, const char *const **ret_names, const char *const **ret_values);
+uint32_t pool_parameters(const Pool *pool, const char *const **ret_names,
+                         const char *const **ret_values);
 /* Opens a first connection when there is none, then calls back (ok or the error). One shot. */
 typedef struct PoolWaiter {
     List link;

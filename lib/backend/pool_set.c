@@ -14,8 +14,16 @@
 
 #define TICK_MS 100u
 
+typedef struct PoolKey {
+    const char *server, *database; /* names */
+    Slice user;
+    bool user_forced;
+} PoolKey;
+
 static void pool_set_on_tick(Timer *timer);
 static PoolLimits limits_of(const Config *config);
+static uint64_t pool_hash(const PoolKey *key);
+static bool pool_equal(const void *item, const void *key);
 static Pool *pool_create(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
                          const char *user, bool user_forced);
 static void pool_destroy(Pool *pool);
@@ -39,6 +47,7 @@ PoolSet *pool_set_create(Loop *loop, Inbox *inbox, Canceller *canceller, uint32_
     set->gucs = gucs;
     if (events)
         set->events = *events;
+    map_init(&set->by_name, pool_equal);
     list_init(&set->pools);
     list_init(&set->dirty);
     list_init(&set->attention);
@@ -54,15 +63,17 @@ void pool_set_destroy(PoolSet *set)
     timer_stop(&set->tick);
     LIST_EACH_SAFE (link, &set->pools)
         pool_destroy(list_entry(link, Pool, link));
-    LIST_EACH_SAFE (link, &set->cancels) { /* their threads are gone, and their mail with the inbox */
+    LIST_EACH_SAFE (link,
+                    &set->cancels) { /* their threads are gone, and their mail with the inbox */
         CancelJob *job = list_entry(link, CancelJob, link);
         list_remove(&job->link);
         cancel_job_free(job);
     }
+    map_finish(&set->by_name);
     free(set);
 }
 
-/* ---- the configuration ------------------------------------------------------------------------- */
+/* ---- the configuration ---------------------------------------------------------------------- */
 
 void pool_set_adopt(PoolSet *set, const Topology *topology)
 {
@@ -110,31 +121,47 @@ static void pool_adopt(Pool *pool, const Config *config)
     pool_touch(pool);
 }
 
-/* ---- pools ------------------------------------------------------------------------------------- */
+/* ---- pools ---------------------------------------------------------------------------------- */
 
 Pool *pool_get(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
                const UserConfig *user, Slice user_name)
 {
     bool forced = database->server_user != NULL;
-    Slice name = forced ? slice_str(database->server_user) : user_name;
-    LIST_EACH (link, &set->pools) {
-        Pool *pool = list_entry(link, Pool, link);
-        if (pool->user_forced == forced && slice_is(name, pool->user) &&
-            strcmp(pool->database, database->name) == 0 &&
-            strcmp(pool->server.name, server->name) == 0)
-            return pool;
-    }
-    char *text = strndup((const char *)name.data, name.len);
-    Pool *pool = text ? pool_create(set, server, database, text, forced) : NULL;
+    PoolKey key = {.server = server->name,
+                   .database = database->name,
+                   .user_forced = forced,
+                   .user = forced ? slice_str(database->server_user) : user_name};
+    uint64_t hash = pool_hash(&key);
+    Pool *pool = map_get(&set->by_name, hash, &key);
+    if (pool)
+        return pool;
+    char *text = strndup((const char *)key.user.data, key.user.len);
+    pool = text ? pool_create(set, server, database, text, forced) : NULL;
     free(text);
     const char *password = database->server_password ? database->server_password
                            : user                    ? user->password
                                                      : NULL;
-    if (pool && !pool_set_strings(pool, server, database, password)) {
+    if (pool && (!pool_set_strings(pool, server, database, password) ||
+                 !map_put(&set->by_name, hash, pool))) {
         pool_destroy(pool);
         return NULL;
     }
     return pool;
+}
+
+static uint64_t pool_hash(const PoolKey *key)
+{
+    uint64_t hash = slice_hash(slice_str(key->server), 0) * 31 + slice_hash(key->user, 0);
+    return hash * 31 + slice_hash(slice_str(key->database), 0) + key->user_forced;
+}
+
+static bool pool_equal(const void *item, const void *wanted)
+{
+    const Pool *pool = item;
+    const PoolKey *key = wanted;
+    return pool->user_forced == key->user_forced && slice_is(key->user, pool->user) &&
+           strcmp(pool->database, key->database) == 0 &&
+           strcmp(pool->server.name, key->server) == 0;
 }
 
 static Pool *pool_create(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
@@ -179,7 +206,8 @@ static bool pool_set_strings(Pool *pool, const ServerConfig *server, const Datab
     bool ok = text_replace(&name, server->name, &named) &
               text_replace(&conninfo, server->conninfo, &changed) &
               text_replace(&host, server->host, &changed) &
-              text_replace(&pool->dbname, database->dbname ? database->dbname : database->name, &changed) &
+              text_replace(&pool->dbname, database->dbname ? database->dbname : database->name,
+                           &changed) &
               text_replace(&pool->password, password, &changed);
     pool->server = *server;
     pool->server.name = pool->server_texts[0] = name;
@@ -243,7 +271,7 @@ Pool *pool_set_next(PoolSet *set, size_t *cursor)
     return NULL;
 }
 
-/* ---- turns and time ---------------------------------------------------------------------------- */
+/* ---- turns and time ------------------------------------------------------------------------- */
 
 void pool_set_turn_end(PoolSet *set)
 {
@@ -279,7 +307,7 @@ static void pool_set_on_tick(Timer *timer)
         timer_start_ms(timer, TICK_MS);
 }
 
-/* ---- texts ------------------------------------------------------------------------------------- */
+/* ---- texts ---------------------------------------------------------------------------------- */
 
 /* Frees nothing that is still the same, so that an unchanged pool stays as it is. */
 static bool text_replace(char **at, const char *text, bool *ret_changed)

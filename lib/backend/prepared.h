@@ -13,9 +13,9 @@
 #include "core/map.h"
 
 typedef struct Prepared {
-    uint64_t id;   /* never used twice in a worker */
-    char name[24]; /* on the server, NUL-terminated */
-    Slice text;    /* owned */
+    uint64_t id;    /* never used twice in a worker */
+    char name[24];  /* on the server, NUL-terminated */
+    Slice text;     /* owned */
     uint32_t *oids; /* declared parameter types, owned */
     uint32_t oid_count;
     uint64_t hash;
@@ -31,7 +31,8 @@ typedef struct PreparedSet {
 void prepared_set_init(PreparedSet *set);
 void prepared_set_finish(PreparedSet *set);
 /* One reference for the caller; NULL when memory is out. */
-Prepared *prepared_intern(PreparedSet *set, Slice text, const uint32_t *oids, uint32_t count) MUST_USE;
+Prepared *prepared_intern(PreparedSet *set, Slice text, const uint32_t *oids,
+                          uint32_t count) MUST_USE;
 Prepared *prepared_retain(Prepared *prepared);
 void prepared_release(PreparedSet *set, Prepared *prepared); /* NULL is fine */
 

@@ -15,14 +15,15 @@ static const char *const TASK_STATE_NAMES[] = {
 static const FsmTable TASK_FSM = {
     .type = "task",
     .names = TASK_STATE_NAMES,
-    .to = {
-        [TASK_NEW] = FSM_TO(TASK_MEMBER) | FSM_TO(TASK_WAITING) | FSM_TO(TASK_INFLIGHT) |
-                     FSM_TO(TASK_DONE),
-        [TASK_MEMBER] = FSM_TO(TASK_WAITING) | FSM_TO(TASK_INFLIGHT) | FSM_TO(TASK_DONE),
-        [TASK_WAITING] = FSM_TO(TASK_INFLIGHT) | FSM_TO(TASK_DONE),
-        [TASK_INFLIGHT] = FSM_TO(TASK_DONE),
-        [TASK_DONE] = FSM_TO(TASK_MEMBER) | FSM_TO(TASK_WAITING) | FSM_TO(TASK_INFLIGHT),
-    },
+    .to =
+        {
+            [TASK_NEW] = FSM_TO(TASK_MEMBER) | FSM_TO(TASK_WAITING) | FSM_TO(TASK_INFLIGHT) |
+                         FSM_TO(TASK_DONE),
+            [TASK_MEMBER] = FSM_TO(TASK_WAITING) | FSM_TO(TASK_INFLIGHT) | FSM_TO(TASK_DONE),
+            [TASK_WAITING] = FSM_TO(TASK_INFLIGHT) | FSM_TO(TASK_DONE),
+            [TASK_INFLIGHT] = FSM_TO(TASK_DONE),
+            [TASK_DONE] = FSM_TO(TASK_MEMBER) | FSM_TO(TASK_WAITING) | FSM_TO(TASK_INFLIGHT),
+        },
 };
 
 void task_init(Task *task, Sink *sink, TaskStep *steps, uint32_t step_count)

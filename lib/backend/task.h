@@ -4,15 +4,15 @@
  *     questions go down as Tasks:   request / batch -> pool -> backend -> PostgreSQL
  *     answers come up by Sinks:     backend -> split -> gather -> encode -> client
  *
- * A Task is a list of steps, the protocol messages of one Request; it ends with the ReadyForQuery of
- * its last Sync or Query. Statement names in the steps are Shoal's business: a step refers to a
+ * A Task is a list of steps, the protocol messages of one Request; it ends with the ReadyForQuery
+ * of its last Sync or Query. Statement names in the steps are Shoal's business: a step refers to a
  * Prepared, and the backend writes the name the server knows, parses it there first where it is
  * missing, and answers for the server what the client need not wait for.
  *
  *   state      which list the task is in               enters by           leaves by
  *   NEW        none                                    task_init           submit, batcher_add
  *   MEMBER     batch.members                           batcher_add         split, retry, cancel
- *   WAITING    pool.waiting                            pool_submit         a backend takes it, timeout
+ *   WAITING    pool.waiting                            pool_submit         handed out, timeout
  *   INFLIGHT   backend.inflight                        backend_run         last ReadyForQuery, loss
  *   DONE       none; sink has had on_ready(last) or on_lost
  */
@@ -53,18 +53,18 @@ struct Sink {
 };
 
 typedef enum TaskOp {
-    TASK_QUERY,              /* frame Q */
-    TASK_PARSE,              /* prepared (named), or the unnamed statement: `unnamed` */
-    TASK_BIND,               /* frame B as the client sent it; its statement name is replaced */
+    TASK_QUERY, /* frame Q */
+    TASK_PARSE, /* prepared (named), or the unnamed statement: `unnamed` */
+    TASK_BIND,  /* frame B as the client sent it; its statement name is replaced */
     TASK_DESCRIBE_STATEMENT,
-    TASK_DESCRIBE_PORTAL,    /* frame D */
-    TASK_EXECUTE,            /* frame E */
-    TASK_CLOSE_STATEMENT,    /* answered by Shoal: the server keeps it for others */
-    TASK_CLOSE_PORTAL,       /* frame C */
-    TASK_FUNCTION,           /* frame F */
+    TASK_DESCRIBE_PORTAL, /* frame D */
+    TASK_EXECUTE,         /* frame E */
+    TASK_CLOSE_STATEMENT, /* answered by Shoal: the server keeps it for others */
+    TASK_CLOSE_PORTAL,    /* frame C */
+    TASK_FUNCTION,        /* frame F */
     TASK_FLUSH,
     TASK_SYNC,
-    TASK_RAW                 /* frame sent as it is, no answer of its own: d c f */
+    TASK_RAW /* frame sent as it is, no answer of its own: d c f */
 } TaskOp;
 
 typedef struct TaskStep {
@@ -72,7 +72,7 @@ typedef struct TaskStep {
     bool unnamed;       /* PARSE, BIND, DESCRIBE_STATEMENT: the unnamed statement */
     bool hidden;        /* its answers are not shown to the sink (Shoal's own step) */
     Prepared *prepared; /* PARSE, BIND, DESCRIBE_STATEMENT; borrowed, the owner keeps a reference */
-    Slice frame;        /* whole message; lives as long as the task. PARSE, SYNC, FLUSH: not needed */
+    Slice frame; /* whole message; lives as long as the task. PARSE, SYNC, FLUSH: not needed */
 } TaskStep;
 
 typedef enum TaskState { TASK_NEW, TASK_MEMBER, TASK_WAITING, TASK_INFLIGHT, TASK_DONE } TaskState;
@@ -85,19 +85,20 @@ struct Task {
     uint32_t step_count;
     GucVector *gucs;  /* what the server session must look like; borrowed from the session */
     Backend *backend; /* while INFLIGHT, and inside on_ready(last) */
-    void *holder;     /* the session that may keep the backend when the transaction goes on; NULL never */
-    bool open;        /* more steps will be fed (Flush without Sync, COPY IN) */
-    bool sent;        /* some byte of it was written */
-    bool answered;    /* some frame of it went up */
-    bool cancelled;   /* a cancel was asked for */
-    bool read_only;   /* may be run again elsewhere when the connection dies before an answer */
+    void *
+        holder; /* the session that may keep the backend when the transaction goes on; NULL never */
+    bool open;  /* more steps will be fed (Flush without Sync, COPY IN) */
+    bool sent;  /* some byte of it was written */
+    bool answered;  /* some frame of it went up */
+    bool cancelled; /* a cancel was asked for */
+    bool read_only; /* may be run again elsewhere when the connection dies before an answer */
     uint64_t queued_us, sent_us, done_us; /* loop clock */
 
     /* This folder's own. */
-    struct Pool *pool;  /* while WAITING */
-    TaskStep *fed;      /* steps fed before it was at work; owned, freed when DONE */
+    struct Pool *pool; /* while WAITING */
+    TaskStep *fed;     /* steps fed before it was at work; owned, freed when DONE */
     uint32_t fed_count;
-    bool feed_failed;   /* no memory for them */
+    bool feed_failed; /* no memory for them */
 };
 
 void task_init(Task *task, Sink *sink, TaskStep *steps, uint32_t step_count);

@@ -505,6 +505,8 @@ static void session_state_is_held_on_request_and_cleaned_at_release(void **state
 {
     /* A temporary table would be gone for its client, or be seen by the next one (P4, H24). */
     World *w = world_open(pg.port);
+    w->database.pool_size = 1;
+    world_adopt(w);
     Prepared *p = prepare(w, "select 'p'");
     Talk *t = talk(w);
     say_query(t, "create temp table mine (x int)");
@@ -539,6 +541,8 @@ static void an_abandoned_transaction_is_rolled_back(void **state)
 {
     /* A client that dies in its transaction would leave locks, or its work to the next one. */
     World *w = world_open(pg.port);
+    w->database.pool_size = 1;
+    world_adopt(w);
     Talk *t = talk(w);
     say_query(t, "begin; insert into c values (1)");
     submit_held(t);
@@ -634,8 +638,9 @@ static void search_path_belongs_to_the_session_not_to_the_statement(void **state
 {
     /* H20: one statement text under two search_paths must see two tables. */
     World *w = world_open(pg.port);
-    query(w, "create schema x; create table x.pt as select 'x' as v; "
-             "create table pt as select 'public' as v",
+    query(w,
+          "create schema x; create table x.pt as select 'x' as v; "
+          "create table pt as select 'public' as v",
           "C(CREATE SCHEMA) C(SELECT 1) C(SELECT 1) Z(I)");
     bool ok;
     GucVector *x = guc_with(&w->gucs, NULL, SLICE("search_path"), SLICE("x"), &ok);

@@ -54,8 +54,8 @@ struct Talk {
     char heard[16384];
     size_t len;
     bool over;
-    bool keep;                        /* task_hold at the end */
-    void (*on_over)(Talk *talk);      /* inside on_ready(last) or on_lost */
+    bool keep;                   /* task_hold at the end */
+    void (*on_over)(Talk *talk); /* inside on_ready(last) or on_lost */
     void (*on_hear)(Talk *talk, const Frame *frame);
     Error err;
     uint32_t rows;
@@ -63,7 +63,7 @@ struct Talk {
     void *ctx;
 };
 
-/* ---- the ear ----------------------------------------------------------------------------------- */
+/* ---- the ear -------------------------------------------------------------------------------- */
 
 static inline void note(Talk *t, const char *fmt, ...)
 {
@@ -139,7 +139,7 @@ static inline void ear_on_lost(Sink *sink, Task *task, const Error *err, bool ma
 
 static const SinkOps EAR_OPS = {ear_on_frame, ear_on_ready, ear_on_lost};
 
-/* ---- the world --------------------------------------------------------------------------------- */
+/* ---- the world ------------------------------------------------------------------------------ */
 
 static inline void world_on_drained(void *holder, Backend *backend)
 {
@@ -185,16 +185,23 @@ static inline World *world_open(int port)
     assert_non_null(w->set);
     loop_on_turn_end(&w->loop, world_turn_end, w);
     snprintf(w->conninfo, sizeof(w->conninfo), "host=127.0.0.1 port=%d", port);
-    w->server = (ServerConfig){.name = "s0/primary", .conninfo = w->conninfo, .host = "127.0.0.1",
-                               .port = port};
+    w->server = (ServerConfig){
+        .name = "s0/primary", .conninfo = w->conninfo, .host = "127.0.0.1", .port = port};
     w->servers[0] = &w->server;
     w->database = (DatabaseConfig){.name = "app", .dbname = "postgres", .pool_size = 4};
-    w->config = (Config){.query_wait_timeout_ms = 10000, .server_connect_timeout_ms = 5000,
-                         .server_idle_timeout_ms = 60000, .server_lifetime_ms = 600000,
-                         .server_statements_max = 100, .tcp_user_timeout_ms = 10000,
-                         .message_max = 16 << 20, .server_message_max = 16 << 20,
-                         .output_high = 256 << 10, .servers = w->servers, .server_count = 1,
-                         .databases = &w->database, .database_count = 1};
+    w->config = (Config){.query_wait_timeout_ms = 10000,
+                         .server_connect_timeout_ms = 5000,
+                         .server_idle_timeout_ms = 60000,
+                         .server_lifetime_ms = 600000,
+                         .server_statements_max = 100,
+                         .tcp_user_timeout_ms = 10000,
+                         .message_max = 16 << 20,
+                         .server_message_max = 16 << 20,
+                         .output_high = 256 << 10,
+                         .servers = w->servers,
+                         .server_count = 1,
+                         .databases = &w->database,
+                         .database_count = 1};
     w->topology.config = &w->config;
     world_adopt(w);
     w->pool = pool_get(w->set, &w->server, &w->database, NULL, SLICE("postgres"));
@@ -213,9 +220,7 @@ static inline void world_close(World *w)
     free(w);
 }
 
-static inline void world_nudge(Timer *timer)
-{
-}
+static inline void world_nudge(Timer *timer) {}
 
 /* Turns until `done` or some seconds; false then. */
 static inline bool world_until(World *w, bool (*done)(void *ctx), void *ctx)
@@ -242,7 +247,7 @@ static inline void world_wait_ms(World *w, unsigned ms)
     (void)world_until(w, time_is_up, &end_us);
 }
 
-/* ---- talking ----------------------------------------------------------------------------------- */
+/* ---- talking -------------------------------------------------------------------------------- */
 
 static inline Talk *talk(World *w)
 {
