@@ -60,13 +60,16 @@ static void flush(Session *session, const Frame *frame)
     }
 }
 
-static void complete(Session *session, TaskOp op, const Frame *frame)
+/* The step that ends a request. `hidden`: its ReadyForQuery is ours alone. */
+static void complete(Session *session, TaskOp op, const Frame *frame, bool hidden)
 {
     Request *request = building(session);
     if (!request || !request_add(request, op, frame)) {
         out_of_memory(session);
         return;
     }
+    request->steps[request->step_count - 1].hidden = hidden;
+    request->cut = hidden;
     request->complete = true;
     session->building = NULL;
     if (request->flushed)
@@ -75,14 +78,29 @@ static void complete(Session *session, TaskOp op, const Frame *frame)
         enqueue(session, request);
 }
 
-/* A Query among extended messages runs at its place and has a ReadyForQuery of its own; the series
- * ends with its Sync (bad-input 104). */
+static bool executes(const Request *request)
+{
+    for (uint32_t i = 0; i < request->step_count; i++)
+        if (request->steps[i].op == TASK_EXECUTE)
+            return true;
+    return false;
+}
+
+/* A Query among extended messages runs at its place and has a ReadyForQuery of its own (bad-input
+ * 104). If something was executed before it, both are one transaction and one series, which ends
+ * with its Sync. If not (drivers prepare, Flush, and then send a Query), the series is over: a Sync
+ * of our own, which the client does not see, ends it. */
 static void query(Session *session, const Frame *frame)
 {
-    if (session->building)
+    Request *request = session->building;
+    if (request && executes(request)) {
         add_extended(session, TASK_QUERY, frame);
-    else
-        complete(session, TASK_QUERY, frame);
+        return;
+    }
+    if (request)
+        complete(session, TASK_SYNC, NULL, true);
+    if (session->state == SESSION_ACTIVE)
+        complete(session, TASK_QUERY, frame, false);
 }
 
 static void decode_message(Session *session, const Frame *frame)
@@ -110,13 +128,13 @@ static void decode_message(Session *session, const Frame *frame)
         if (session->building)
             add_extended(session, TASK_FUNCTION, frame);
         else
-            complete(session, TASK_FUNCTION, frame);
+            complete(session, TASK_FUNCTION, frame, false);
         break;
     case FRONTEND_FLUSH:
         flush(session, frame);
         break;
     case FRONTEND_SYNC:
-        complete(session, TASK_SYNC, frame);
+        complete(session, TASK_SYNC, frame, false);
         break;
     case FRONTEND_TERMINATE:
         session->terminate = true;

@@ -538,11 +538,29 @@ static bool try_batch(Request *request)
     return true;
 }
 
+/* After a failed series that had no Sync: nothing is heard until one comes. */
+static void pass_over(Request *request)
+{
+    Session *session = request->session;
+    bool ends = request->step_count && request->steps[request->step_count - 1].op == TASK_SYNC &&
+                !request->cut;
+    start(request);
+    session->skipping = !ends;
+    request->cut = !ends;
+    request_end(request, session->tx);
+}
+
 bool dispatch_request(Request *request)
 {
     Session *session = request->session;
     if (session->running && session->running_alone)
         return false;
+    if (session->skipping) {
+        if (session->running)
+            return false;
+        pass_over(request);
+        return true;
+    }
     if (!resolve_steps(request)) {
         Error err;
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");

@@ -148,7 +148,10 @@ void request_end(Request *request, char tx_status)
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
-    backend_put_ready(request_out(request), tx_status);
+    if (!request->cut)
+        backend_put_ready(request_out(request), tx_status);
+    else if (request->error_seen)
+        session->skipping = true;
     request_touch(request);
     request->state = REQUEST_ENDED;
     counter_add(&worker->stats.statements, MAX(request->planned_count, 1));

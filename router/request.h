@@ -39,6 +39,7 @@ struct Request {
     bool extended; /* built from extended messages (a Query may follow them) */
     bool complete; /* its Sync or its only Query is there */
     bool flushed;  /* Flush without Sync: what is there has been sent */
+    bool cut;      /* ended by a Query instead of a Sync: it has no ReadyForQuery of its own */
     uint32_t steps_fed; /* of an open request: steps handed to the backend */
 
     /* Found when the request is dispatched, in step order. Shapes and statements hold references. */

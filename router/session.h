@@ -86,7 +86,8 @@ typedef struct Session {
     Request *undispatched; /* first of the list that is still QUEUED */
     uint32_t running;      /* requests in state RUNNING */
     bool running_alone;    /* the running one changes the session: nothing may overtake or join it */
-    bool skip_to_sync; /* the decoder saw a malformed extended message */
+    bool skipping; /* a series that a Query cut off has failed: what comes up to the next Sync is passed
+                      over, as PostgreSQL does */
     int copy;          /* SessionCopy of the first request */
     bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
     bool terminate;    /* X was read: close when all answers are out */

@@ -75,9 +75,10 @@ struct Backend {
     GucVector *gucs_next; /* during ERRAND_SETTINGS: what it will look like; one reference */
     Errand errand;
     bool errand_failed;
-    bool draining;     /* the task was abandoned; what it still brings is thrown away */
-    bool gucs_touched; /* `gucs` was changed in this transaction: a rollback makes it untrue */
-    bool dirty;        /* session state of unknown kind may be left: DISCARD ALL before reuse */
+    bool draining;       /* the task was abandoned; what it still brings is thrown away */
+    bool gucs_touched;   /* `gucs` was changed in this transaction: a rollback makes it untrue */
+    bool schema_touched; /* DDL ran in this transaction */
+    bool dirty;          /* session state of unknown kind may be left: DISCARD ALL before reuse */
     uint64_t alone_since_us; /* draining, or CANCELLING, since */
     void *holder;            /* the session that may go on with it */
     CancelJob *cancel;       /* under way; it belongs to the canceller */
@@ -133,7 +134,8 @@ struct PoolSet {
     List attention; /* Backends that owe an answer of our own */
     List cancels;   /* CancelJobs under way */
     Timer tick;
-    uint64_t turn_us; /* loop->now_us of the last turn whose end has been worked off */
+    uint64_t catalog_version; /* sum over the databases, of the topology in force */
+    uint64_t turn_us;         /* loop->now_us of the last turn whose end has been worked off */
     uint64_t next_pool_id, next_backend_id;
 };
 

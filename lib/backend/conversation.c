@@ -27,6 +27,8 @@ static void on_fatal(Backend *backend, const ErrorResponse *response);
 static void task_over(Backend *backend);
 static void after_copy_in(Backend *backend);
 static void after_tag(Backend *backend, Slice tag);
+static void after_transaction(Backend *backend);
+static void forget_statements(Backend *backend);
 static void unlearn(Backend *backend, const Expect *skipped);
 static void learn_stale_plan(Backend *backend, const Expect *failed, const ErrorResponse *response);
 static void deliver(Backend *backend, const Frame *frame);
@@ -221,7 +223,7 @@ static void on_ready(Backend *backend, const Frame *frame)
     }
     backend->tx_status = tx_status;
     if (tx_status == TX_IDLE)
-        backend->gucs_touched = false;
+        after_transaction(backend);
     if (expect.errand) {
         backend_errand_done(backend);
         return;
@@ -321,15 +323,39 @@ static void after_copy_in(Backend *backend)
     stream_touch(&backend->stream);
 }
 
-/* Commands that drop every prepared statement of the session (H18). */
+/* Commands after which statements are not what they were. */
 static void after_tag(Backend *backend, Slice tag)
 {
-    static const char *const FORGETFUL[] = {"DISCARD ALL", "DEALLOCATE ALL"};
-    bool forgets = false;
-    for (size_t i = 0; i < ARRAY_LEN(FORGETFUL); i++)
-        forgets |= tag.len > 0 && slice_is(slice_of(tag.data, tag.len - 1), FORGETFUL[i]);
-    if (!forgets)
-        return;
+    static const struct {
+        const char *tag;
+        bool forgets; /* every prepared statement of the session is dropped (H18) */
+    } TAGS[] = {{"DISCARD ALL", true},
+                {"DEALLOCATE ALL", true},
+                {"ALTER ", false},
+                {"DROP ", false},
+                {"CREATE VIEW", false}};
+    for (size_t i = 0; i < ARRAY_LEN(TAGS); i++) {
+        size_t len = strlen(TAGS[i].tag);
+        if (tag.len < len || memcmp(tag.data, TAGS[i].tag, len) != 0)
+            continue;
+        if (TAGS[i].forgets)
+            forget_statements(backend);
+        else
+            backend->schema_touched = true;
+    }
+}
+
+static void after_transaction(Backend *backend)
+{
+    backend->gucs_touched = false;
+    if (backend->schema_touched)
+        prepared_schema_changed(backend->pool->set->prepared);
+    backend->schema_touched = false;
+}
+
+/* All but those whose Parse is still on its way behind the command. */
+static void forget_statements(Backend *backend)
+{
     LIST_EACH_SAFE (link, &backend->known.used) {
         Known *known = list_entry(link, Known, link);
         if (!expect_awaits_parse(&backend->owed, known->prepared))

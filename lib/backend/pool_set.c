@@ -77,6 +77,12 @@ void pool_set_destroy(PoolSet *set)
 
 void pool_set_adopt(PoolSet *set, const Topology *topology)
 {
+    uint64_t version = 0;
+    for (uint32_t i = 0; topology->catalogs && i < topology->config->database_count; i++)
+        version += topology->catalogs[i]->version;
+    if (version != set->catalog_version)
+        prepared_schema_changed(set->prepared);
+    set->catalog_version = version;
     set->limits = limits_of(topology->config);
     LIST_EACH (link, &set->pools)
         pool_adopt(list_entry(link, Pool, link), topology->config);

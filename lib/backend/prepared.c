@@ -15,6 +15,7 @@ typedef struct PreparedKey {
     Slice text;
     const uint32_t *oids;
     uint32_t count;
+    uint64_t epoch;
 } PreparedKey;
 
 static bool prepared_equal(const void *item, const void *key);
@@ -35,7 +36,7 @@ void prepared_set_finish(PreparedSet *set)
 
 Prepared *prepared_intern(PreparedSet *set, Slice text, const uint32_t *oids, uint32_t count)
 {
-    PreparedKey key = {.text = text, .oids = oids, .count = count};
+    PreparedKey key = {.text = text, .oids = oids, .count = count, .epoch = set->epoch};
     uint64_t hash = prepared_hash(&key);
     Prepared *found = map_get(&set->by_text, hash, &key);
     if (found)
@@ -63,7 +64,7 @@ void prepared_release(PreparedSet *set, Prepared *prepared)
     assert(prepared->refs > 0);
     if (--prepared->refs > 0)
         return;
-    PreparedKey key = {prepared->text, prepared->oids, prepared->oid_count};
+    PreparedKey key = {prepared->text, prepared->oids, prepared->oid_count, prepared->epoch};
     void *gone = map_remove(&set->by_text, prepared->hash, &key);
     assert(gone == prepared);
     (void)gone;
@@ -87,6 +88,7 @@ static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint64_t
                            .text = slice_of(text, key->text.len),
                            .oids = oids,
                            .oid_count = key->count,
+                           .epoch = key->epoch,
                            .hash = hash,
                            .refs = 1};
     snprintf(prepared->name, sizeof(prepared->name), "s%" PRIu64, id);
@@ -95,7 +97,7 @@ static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint64_t
 
 static uint64_t prepared_hash(const PreparedKey *key)
 {
-    uint64_t hash = slice_hash(key->text, 0);
+    uint64_t hash = slice_hash(key->text, 0) + key->epoch;
     return hash ^ slice_hash(slice_of(key->oids, sizeof(uint32_t) * key->count), 0) * 31;
 }
 
@@ -103,7 +105,7 @@ static bool prepared_equal(const void *item, const void *wanted)
 {
     const Prepared *prepared = item;
     const PreparedKey *key = wanted;
-    return slice_equal(prepared->text, key->text) &&
+    return prepared->epoch == key->epoch && slice_equal(prepared->text, key->text) &&
            slice_equal(slice_of(prepared->oids, sizeof(uint32_t) * prepared->oid_count),
                        slice_of(key->oids, sizeof(uint32_t) * key->count));
 }

@@ -4,7 +4,11 @@
  * Interned per worker by (text, parameter type OIDs): two clients that prepare the same text share
  * one Prepared, which has one name (`s17`) on every server connection that knows it. Reference
  * counted: sessions' statements, backends' known sets and batch groups hold references; the last
- * one frees it, so nothing grows for ever (H21). Role and search_path need no place in the key:
+ * one frees it, so nothing grows for ever (H21).
+ *
+ * A text that is prepared after a change of the schema is another statement than before, with
+ * another name: `select *` then has other columns, and who prepares it afresh must not be told
+ * "cached plan must not change result type" (H19); who prepared it before must. Role and search_path need no place in the key:
  * pools are per user, and PostgreSQL replans when search_path changed (H20, tested).
  */
 #ifndef SHOAL_BACKEND_PREPARED_H
@@ -18,6 +22,7 @@ typedef struct Prepared {
     Slice text;     /* owned */
     uint32_t *oids; /* declared parameter types, owned */
     uint32_t oid_count;
+    uint64_t epoch; /* the set's when it was made */
     uint64_t hash;
     uint32_t refs;
 } Prepared;
@@ -25,7 +30,8 @@ typedef struct Prepared {
 typedef struct PreparedSet {
     Map by_text;
     uint64_t next_id;
-    size_t bytes; /* of texts, for SHOW */
+    uint64_t epoch; /* counts changes of the schema that this worker has heard of */
+    size_t bytes;   /* of texts, for SHOW */
 } PreparedSet;
 
 void prepared_set_init(PreparedSet *set);
@@ -33,6 +39,11 @@ void prepared_set_finish(PreparedSet *set);
 /* One reference for the caller; NULL when memory is out. */
 Prepared *prepared_intern(PreparedSet *set, Slice text, const uint32_t *oids,
                           uint32_t count) MUST_USE;
+/* DDL was committed, or the catalog was read anew: what is interned from now on is different. */
+static inline void prepared_schema_changed(PreparedSet *set)
+{
+    set->epoch++;
+}
 Prepared *prepared_retain(Prepared *prepared);
 void prepared_release(PreparedSet *set, Prepared *prepared); /* NULL is fine */
 

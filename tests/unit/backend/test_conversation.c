@@ -608,6 +608,47 @@ static void a_stale_plan_is_parsed_again_by_its_next_use(void **state)
     world_close(w);
 }
 
+static void who_prepares_after_ddl_gets_the_new_table(void **state)
+{
+    /* H19: clients would be told "cached plan must not change result type" by a fresh statement. */
+    World *w = world_open(pg.port);
+    query(w, "create table s as select 1 as a", "C(SELECT 1) Z(I)");
+    Prepared *old = prepare(w, "select * from s"), *again = prepare(w, "select * from s");
+    assert_ptr_equal(old, again);
+    Talk *t = talk(w);
+    say_parse(t, old);
+    say_bind(t, old, NULL);
+    say_execute(t);
+    say_sync(t);
+    submit(t);
+    hear(t, "1 2 D(1) C(SELECT 1) Z(I)");
+    Talk *ddl = talk(w);
+    say_query(ddl, "begin; alter table s add b int");
+    submit_held(ddl);
+    finish(ddl);
+    Prepared *before = prepare(w, "select * from s"); /* not committed yet */
+    assert_ptr_equal(old, before);
+    Talk *commit = talk(w);
+    say_query(commit, "commit");
+    run_on(commit, ddl->task.backend);
+    hear(commit, "C(COMMIT) Z(I)");
+    talk_free(ddl);
+    Prepared *fresh = prepare(w, "select * from s");
+    assert_ptr_not_equal(old, fresh);
+    t = talk(w);
+    say_parse(t, fresh);
+    say_bind(t, fresh, NULL);
+    say_execute(t);
+    say_sync(t);
+    submit(t);
+    hear(t, "1 2 D(1) C(SELECT 1) Z(I)");
+    query(w, "drop table s", "C(DROP TABLE) Z(I)");
+    Prepared *all[] = {old, again, before, fresh};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        prepared_release(&w->prepared, all[i]);
+    world_close(w);
+}
+
 static void deallocate_all_is_noticed(void **state)
 {
     /* H18: a client's DEALLOCATE ALL would make other clients' statements fail with 26000. */
@@ -800,6 +841,7 @@ int main(void)
         cmocka_unit_test(an_abandoned_transaction_is_rolled_back),
         cmocka_unit_test(statements_above_the_limit_are_closed_at_a_tasks_head),
         cmocka_unit_test(a_stale_plan_is_parsed_again_by_its_next_use),
+        cmocka_unit_test(who_prepares_after_ddl_gets_the_new_table),
         cmocka_unit_test(deallocate_all_is_noticed),
         cmocka_unit_test(search_path_belongs_to_the_session_not_to_the_statement),
         cmocka_unit_test(a_slow_client_stops_the_server),

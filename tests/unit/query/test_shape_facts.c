@@ -70,7 +70,7 @@ static const ShapeRow traits[] = {
     {"select pg_advisory_xact_lock(5)",
      "SELECT f:pg_advisory_xact_lock"},
     {"select pg_advisory_unlock_all()",
-     "SELECT +state f:pg_advisory_unlock_all"},
+     "SELECT f:pg_advisory_unlock_all"},
     {"select currval('s'), nextval('s')",
      "SELECT +readsstate f:currval f:nextval"},
     {"select lastval()",
