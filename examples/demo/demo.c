@@ -43,7 +43,7 @@ int demo_email(int64_t id, char *ret_email, int size)
 static int usage(void)
 {
     fprintf(stderr, "usage: shoal_demo load|lookup --to CONNINFO [--shard CONNINFO]... [--clients N]\n"
-                    "                  [--rows N] [--seconds S]\n");
+                    "                  [--rows N] [--seconds S] [--batch-off]\n");
     return 2;
 }
 
@@ -54,6 +54,7 @@ int main(int argc, char **argv)
                                             {"clients", required_argument, NULL, 'c'},
                                             {"rows", required_argument, NULL, 'r'},
                                             {"seconds", required_argument, NULL, 'd'},
+                                            {"batch-off", no_argument, NULL, 'o'},
                                             {NULL, 0, NULL, 0}};
     const char *shards[SHARDS_MAX];
     DemoOptions options = {.shards = shards, .clients = 16, .rows = 200000, .seconds = 5};
@@ -69,6 +70,8 @@ int main(int argc, char **argv)
             options.rows = atoll(optarg);
         else if (option == 'd')
             options.seconds = atof(optarg);
+        else if (option == 'o')
+            options.batch_off = true;
         else
             return usage();
     }

@@ -21,6 +21,7 @@ typedef struct DemoOptions {
     int clients;
     int64_t rows;
     double seconds;
+    bool batch_off; /* lookups ask not to be batched */
 } DemoOptions;
 
 /* Exit statuses: 0 done, 1 failed, with the reason on stderr. */

@@ -21,6 +21,9 @@ typedef struct Truth {
     int64_t count;
 } Truth;
 
+/* Asks Shoal to send the statement on as it is. */
+#define HINT_OFF "/* shoal: batch=off */ "
+
 typedef struct Looker {
     PGconn *conn;
     int64_t asked; /* id of the lookup under way */
@@ -31,6 +34,7 @@ typedef struct Tally {
     int64_t sent, compared, wrong, failed;
     double latency_s; /* sum */
     uint64_t random;
+    const char *hint; /* before each statement */
     char failure[300];
 } Tally;
 
@@ -82,12 +86,13 @@ static bool truth_read(Truth *truth, const char *conninfo)
 
 static bool looker_ask(Looker *looker, const Truth *truth, Tally *tally)
 {
-    char sql[100];
+    char sql[120];
     uint64_t draw = next_random(&tally->random);
     looker->asked = 1 + (int64_t)(draw % (uint64_t)truth->count);
     if (draw / 7 % MISSING_SHARE == 0)
         looker->asked += truth->count;
-    snprintf(sql, sizeof sql, "SELECT id, name, email FROM users WHERE id = %lld", (long long)looker->asked);
+    snprintf(sql, sizeof sql, "%sSELECT id, name, email FROM users WHERE id = %lld", tally->hint,
+             (long long)looker->asked);
     looker->since_s = demo_now_s();
     tally->sent++;
     return PQsendQuery(looker->conn, sql) == 1;
@@ -175,7 +180,7 @@ int demo_lookup(const DemoOptions *options)
     Truth truth = {calloc((size_t)options->rows + 1, sizeof(char *)), options->rows};
     Looker *lookers = calloc((size_t)options->clients, sizeof *lookers);
     struct pollfd *polls = calloc((size_t)options->clients, sizeof *polls);
-    Tally tally = {.random = 88172645463325252ULL};
+    Tally tally = {.random = 88172645463325252ULL, .hint = options->batch_off ? HINT_OFF : ""};
     bool ok = truth.rows != NULL && lookers != NULL && polls != NULL && options->shard_count > 0;
     for (int i = 0; ok && i < options->shard_count; i++)
         ok = truth_read(&truth, options->shards[i]);

@@ -7,6 +7,7 @@ SHOAL_TARGET=direct puts PostgreSQL in Shoal's place, for the tests that can bea
 """
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -111,6 +112,20 @@ def shoal(workspace, clusters, shoal_settings, batch_settings, shoal_users, shoa
         yield shoal
     finally:
         shoal.finish()
+
+
+TEST_S = 600 if host.LONG else 120
+
+
+@pytest.fixture(autouse=True)
+def time_limit():
+    """A test that hangs fails, and says where; the suite goes on."""
+    def expired(*_):
+        raise TimeoutError(f'the test took longer than {TEST_S} s')
+    signal.signal(signal.SIGALRM, expired)
+    signal.alarm(TEST_S)
+    yield
+    signal.alarm(0)
 
 
 @pytest.fixture(autouse=True)

@@ -232,7 +232,7 @@ def play(clients, lookups):
 def batches(shoal):
     """Totals of SHOW BATCHES: (statements that came, statements sent to PostgreSQL)."""
     rows = shoal.console('SHOW BATCHES')
-    return (sum(int(row['members']) for row in rows), sum(int(row['batches']) for row in rows))
+    return (sum(int(row['statements']) for row in rows), sum(int(row['batches']) for row in rows))
 
 
 def batched(shoal, before, at_least):
@@ -530,7 +530,7 @@ def test_reasons_are_counted(shoal):
             conn.query('SELECT id FROM items WHERE id = 1 FOR SHARE')
             conn.query('SELECT random(), id FROM items WHERE id = 1')
     rows = shoal.console('SHOW BATCH_REASONS')
-    assert rows and any(int(row.get('count', 0)) > 0 for row in rows)
+    assert rows and any(int(row['statements']) > 0 for row in rows)
 
 
 @pytest.mark.shoal_only
@@ -546,7 +546,7 @@ def test_batch_off_for_a_database(workspace, clusters, shoal_users):
                 conn.send(query(f'SELECT id FROM items WHERE id = {n + 1}'))
             for n, conn in enumerate(conns):
                 assert rows_of(conn.until('Z')) == [[str(n + 1).encode()]]
-        assert sum(int(row['members']) for row in shoal.console('SHOW BATCHES')) == 0
+        assert sum(int(row['statements']) for row in shoal.console('SHOW BATCHES')) == 0
         for conn in conns:
             conn.close()
     finally:

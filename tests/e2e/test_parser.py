@@ -2,8 +2,11 @@
 
 H43: the parser's recursion is bounded before it runs. H94: what it does not know still reaches PostgreSQL.
 """
+import time
+
 import pytest
 
+from tests.support import host
 from tests.support.differential import compare, sent
 from tests.support.wire import bind, errors_of, execute, extended, parse, query, rows_of, sync
 
@@ -57,10 +60,16 @@ def deep(n):
     }
 
 
-@pytest.mark.parametrize('count', [700, 3000, 24000, 100000])
+# PostgreSQL itself needs many seconds for larger ones of these.
+SLOW_IN_POSTGRESQL = {'with': 3000, 'join': 700, 'in list': 24000, 'comments': 5000, 'open comments': 5000}
+COUNTS = [700, 3000, 24000, 100000] if host.LONG else [3000, 64000]
+
+
+@pytest.mark.parametrize('count', COUNTS)
 @pytest.mark.parametrize('what', deep(1))
 def test_deep_statements(shoal, what, count):
     # H43: one client's statement takes the process, and everybody's connection, down.
+    count = min(count, SLOW_IN_POSTGRESQL.get(what, count))
     sql = deep(count)[what]
     with shoal.connect('solo', timeout_s=60) as conn:
         for data in (query('EXPLAIN ' + sql if what not in ('statements', 'semicolons', 'open comments') and
@@ -72,7 +81,7 @@ def test_deep_statements(shoal, what, count):
                 assert err.code in ('54001', '42601', '54011', '54000', '42809', '53200', '0A000', '42883', '42846',
                                     '42P01', '42803', '42804', '42712', '42703', '54023', 'XX000', '22023', '3F000',
                                     '2202E'), str(err)[:300]
-            if what in ('sum', 'parentheses') and count == 100000 and data[0:1] == b'Q':
+            if what in ('sum', 'parentheses') and count >= 64000 and data[0:1] == b'Q':
                 assert errors_of(seen)[0].code in ('54001', '42601')
         assert conn.alive()
 
@@ -80,10 +89,13 @@ def test_deep_statements(shoal, what, count):
 def test_the_process_still_serves_others(shoal):
     # The hostile client's neighbours notice.
     with shoal.connect('solo') as neighbour, shoal.connect('solo', timeout_s=60) as evil:
-        for count in (5000, 64000):
-            evil.send(query('SELECT ' + '+'.join(['1'] * count)))
+        for sql in ('SELECT ' + '+'.join(['1'] * 64000), 'SELECT ' + '/*' * 20000 + '*/' * 20000 + '1',
+                    'SELECT ' + ','.join(['1'] * 1600), 'SELECT 1' + ' ' * 10000000):
+            evil.send(query(sql))
+            started = time.monotonic()
             assert neighbour.query('SELECT v FROM kv WHERE id = 1') == [['v1']]
-            assert errors_of(evil.until('Z')) or True
+            assert time.monotonic() - started < 1.5, sql[:40]
+            assert evil.until('Z')[-1].type == 'Z'
         assert evil.alive()
 
 

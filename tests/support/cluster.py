@@ -75,15 +75,19 @@ class Cluster:
     def kill9(self):
         """The machine is gone: postmaster and its children at once."""
         pid = self.pid()
-        os.kill(pid, signal.SIGSTOP)
-        for child in children_of(pid):
+        os.kill(pid, signal.SIGSTOP)  # no new children meanwhile
+        every = children_of(pid) + [pid]
+        for each in every:
             try:
-                os.kill(child, signal.SIGKILL)
+                os.kill(each, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        os.kill(pid, signal.SIGKILL)
-        while Path(f'/proc/{pid}').exists() and not is_zombie(pid):
+        while any(not is_zombie(each) for each in every):
             time.sleep(0.01)
+        # Where nobody reaps orphans, the zombie's pid would look like a running server.
+        (self.data / 'postmaster.pid').unlink(missing_ok=True)
+        for lock in self.workspace.path.glob(f'.s.PGSQL.{self.port}*'):
+            lock.unlink()
 
     def pid(self):
         try:
