@@ -50,19 +50,17 @@ def tail(path, lines=60):
 # -- the kinds of suites ---------------------------------------------------------------------------
 
 def configure(folder, *arguments, cc='gcc'):
-    """meson setup, again when the folder holds something half-made or of other options."""
+    """meson setup, once; OUT may already stand inside."""
     if (ROOT / folder / 'build.ninja').exists():
         return
-    # OUT may already stand inside.
-    env = {'CC': cc}
-    status, log = logged(f'setup-{folder}', ['meson', 'setup', folder, '--werror', *arguments], env)
+    status, log = logged(f'setup-{folder}', ['meson', 'setup', folder, *arguments], {'CC': cc})
     if status != 0:
         sys.exit(f'meson setup {folder} failed:\n{tail(log)}')
 
 
 def build():
     say('building build-check (sanitizers, warnings as errors)')
-    configure('build-check', '-Db_sanitize=address,undefined', '-Db_lundef=false')
+    configure('build-check', '--werror', '-Db_sanitize=address,undefined', '-Db_lundef=false')
     status, log = logged('build', ['ninja', '-C', 'build-check'])
     if status != 0:
         sys.exit(f'the build failed:\n{tail(log)}')
