@@ -24,7 +24,7 @@
 #include "admin/control.h"
 #include "core/log.h"
 #include "bin/options.h"
-#include "port.h"
+#include "bin/port.h"
 #include "bin/tls.h"
 
 #define CANCEL_THREADS 4
