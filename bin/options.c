@@ -1,5 +1,5 @@
 /* options.c - shoald's command line; see docs/man/shoald.8. */
-#include "options.h"
+#include "bin/options.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* port.c - binds the port once without SO_REUSEPORT, which fails while anybody listens on it. */
-#include "port.h"
+#include "bin/port.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "table.h"
+#include "bin/table.h"
 
 #define EXIT_REFUSED     1 /* the console answered with an error, or a server is not up */
 #define EXIT_UNREACHABLE 2 /* no connection */

@@ -23,9 +23,9 @@
 
 #include "admin/control.h"
 #include "core/log.h"
-#include "options.h"
-#include "port.h"
-#include "tls.h"
+#include "bin/options.h"
+#include "bin/port.h"
+#include "bin/tls.h"
 
 #define CANCEL_THREADS 4
 

@@ -7,7 +7,7 @@
  *
  * Control bytes (a newline in a statement's text) are shown as blanks, so that a row stays a line.
  */
-#include "table.h"
+#include "bin/table.h"
 
 #include <jansson.h>
 #include <stdlib.h>

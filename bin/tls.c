@@ -1,5 +1,5 @@
 /* tls.c - certificate and key of [shoal] as an SSL_CTX: TLS 1.2 or newer, no renegotiation. */
-#include "tls.h"
+#include "bin/tls.h"
 
 #include <openssl/err.h>
 
