@@ -7,6 +7,7 @@ SHOAL_TARGET=direct puts PostgreSQL in Shoal's place, for the tests that can bea
 """
 import os
 import random
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def pytest_report_header(config):
 
 
 def pytest_configure(config):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # thousands of idle clients
     config.addinivalue_line('markers', 'shoal_only: asks for what only Shoal has')
 
 

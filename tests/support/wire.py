@@ -247,8 +247,11 @@ class Conn:
         """What has come: b'' at the end, None in vain."""
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         pending = getattr(self.sock, 'pending', lambda: 0)()
-        if not pending and not select.select([self.sock], [], [], timeout_s)[0]:
-            return None
+        if not pending:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            if not poll.poll(timeout_s * 1000):
+                return None
         try:
             return self.sock.recv(1 << 18)
         except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
