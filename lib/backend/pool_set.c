@@ -209,12 +209,12 @@ static bool pool_set_strings(Pool *pool, const ServerConfig *server, const Datab
     char *name = pool->server_texts[0], *conninfo = pool->server_texts[1];
     char *host = pool->server_texts[2];
     bool changed = false, named = false;
-    bool ok = text_replace(&name, server->name, &named) &
-              text_replace(&conninfo, server->conninfo, &changed) &
-              text_replace(&host, server->host, &changed) &
-              text_replace(&pool->dbname, database->dbname ? database->dbname : database->name,
-                           &changed) &
-              text_replace(&pool->password, password, &changed);
+    bool ok = text_replace(&name, server->name, &named); /* each is tried, whatever became of it */
+    ok = text_replace(&conninfo, server->conninfo, &changed) && ok;
+    ok = text_replace(&host, server->host, &changed) && ok;
+    ok = text_replace(&pool->dbname, database->dbname ? database->dbname : database->name,
+                      &changed) && ok;
+    ok = text_replace(&pool->password, password, &changed) && ok;
     pool->server = *server;
     pool->server.name = pool->server_texts[0] = name;
     pool->server.conninfo = pool->server_texts[1] = conninfo;

@@ -359,9 +359,11 @@ static Token string_token(Lexer *lexer, size_t quote, QuoteStyle style, TokenKin
             at++;
         if (at >= len)
             return token_bad(lexer);
-        if (data[at] == '\\') {
+        if (data[at] == '\\' && style != QUOTE_ESCAPES) {
+            at++; /* means itself */
+        } else if (data[at] == '\\') {
             kind = TOKEN_STRING_OTHER;
-            at += style == QUOTE_ESCAPES ? 2 : 1;
+            at += 2;
         } else if (style != QUOTE_BITS && at + 1 < len && data[at + 1] == '\'') {
             at += 2;
         } else {

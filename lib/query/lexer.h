@@ -19,7 +19,7 @@ typedef enum TokenKind {
     TOKEN_QUOTED,   /* "identifier" or U&"..." */
     TOKEN_INTEGER,  /* digits only */
     TOKEN_NUMERIC,  /* 1.5, 1e3, or digits that pass int8 */
-    TOKEN_STRING,   /* '...' with no backslash and no continuation: its value is the bytes between,
+    TOKEN_STRING,   /* '...' without escapes and continuation: its value is the bytes between,
                        with '' standing for ' */
     TOKEN_STRING_OTHER, /* E'', U&'', B'', X'', N'', $tag$, continued strings: never a parameter */
     TOKEN_PARAM,    /* $1; `param` holds the number */

@@ -52,7 +52,7 @@ static const struct {
     {"'a'--c", "s"},
     {"'a' - 'b'", "s+s"},
     {"'it''s' ''", "ss"},
-    {"'a\\' 'b'", "os"},
+    {"'a\\' 'b'", "ss"},
     {"E'a\\'b' e'\\\\' E''", "ooo"},
     {"b'01' B'' x'1F' X'1''2'", "oooos"},
     {"n'a' N'a''b'", "oo"},
