@@ -27,7 +27,8 @@ void worker_wake_session(Worker *worker, Session *session)
 {
     if (!list_linked(&session->wake_link)) {
         list_push(&worker->woken, &session->wake_link);
-        loop_again(&worker->loop);
+        if (worker->loop.in_hooks) /* otherwise this turn's end comes anyway */
+            loop_again(&worker->loop);
     }
 }
 
