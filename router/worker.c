@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "router/broadcast.h"
 #include "router/cancel.h"
+#include "router/greeting.h"
 #include "router/worker_state.h"
 
 #define STACK_SIZE     ((size_t)64 << 20) /* address space; pages are used as they are touched */
@@ -89,7 +90,7 @@ static void adopt_topology(void *ctx)
     worker->topology = topology;
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
-    login_forget(worker); /* databases, roles and settings may have changed */
+    greetings_forget(worker);
 }
 
 /* ---- timeouts ------------------------------------------------------------------------------------- */
@@ -202,7 +203,7 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     list_init(&worker->free_requests);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
-    login_remember(worker);
+    greetings_init(worker);
     inbox_open(&worker->inbox, &worker->loop, worker);
     worker->reader = published_add_reader(options->topologies);
     PublishedValue *value = published_adopt(options->topologies, worker->reader, 0);
@@ -295,8 +296,7 @@ void worker_destroy(Worker *worker)
     listener_close(worker);
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);
-    login_forget(worker);
-    map_finish(&worker->greetings);
+    greetings_finish(worker);
     batcher_destroy(worker->batcher);
     if (worker->pools)
         pool_set_destroy(worker->pools);

@@ -38,7 +38,7 @@ struct Worker {
 
     List free_requests; /* Request.link; kept with their arenas' first block */
     uint32_t free_request_count;
-    Map greetings; /* (pool, startup settings) -> Greeting: login.c */
+    Map greetings; /* (pool, startup settings) -> Greeting: greeting.c */
     Arena scratch; /* of one dispatch */
 
     PreparedSet prepared;
@@ -62,9 +62,6 @@ static inline const Config *worker_config(const Worker *worker)
 /* Runs the session at the end of this turn. */
 void worker_wake_session(Worker *worker, Session *session);
 
-/* login.c: what it remembers of pools and settings, see Greeting. */
-void login_remember(Worker *worker);
-void login_forget(Worker *worker);
 /* listener.c */
 bool listener_open(Worker *worker, Error *err) MUST_USE;
 void listener_close(Worker *worker);
