@@ -148,6 +148,13 @@ void request_end(Request *request, char tx_status)
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
+    if (session->building == request) {
+        /* Over before its Sync has come, as after a Flush whose connection was lost: the error is told,
+         * what stands before that Sync is passed over, and the Sync has the ReadyForQuery. */
+        session->building = NULL;
+        request->complete = request->cut = true;
+        session->skipping = true;
+    }
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);
     else if (request->error_seen)
