@@ -204,7 +204,7 @@ static bool must_wait(const Session *session, uint8_t type)
     return session->request_count >= worker_config(session->worker)->pipeline_max;
 }
 
-void decode_run(Session *session)
+bool decode_run(Session *session)
 {
     Stream *stream = &session->stream;
     size_t message_max = worker_config(session->worker)->message_max;
@@ -213,19 +213,20 @@ void decode_run(Session *session)
         Error err;
         switch (frame_next_frontend(buf_bytes(&stream->in), message_max, &frame, &err)) {
         case WIRE_MORE:
-            return;
+            return false;
         case WIRE_BAD:
             session_fatal(session, &err);
-            return;
+            return false;
         case WIRE_OK:
             break;
         }
         if (must_wait(session, frame.type))
-            return;
+            return true;
         if (session->copy != SESSION_COPY_NONE)
             decode_copy(session, &frame);
         else
             decode_message(session, &frame);
         buf_consume(&stream->in, frame.whole.len);
     }
+    return session->input_blocked;
 }

@@ -44,6 +44,7 @@ static void note_copy(Request *request, uint8_t type)
         session->copy = request->extended && session->copy == SESSION_COPY_IN ? SESSION_COPY_DRAIN
                         : request->extended                                   ? session->copy
                                                                               : SESSION_COPY_NONE;
+        session->input_blocked = false; /* nobody waits for the server to take data any more */
         worker_wake_session(session->worker, session);
     }
 }
@@ -113,6 +114,7 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     request->task_active = false;
     request->tx_status = tx_status;
     session->copy = SESSION_COPY_NONE;
+    session->input_blocked = false;
     if (request->local_error && !request->error_seen)
         encode_error(request, request->local_error);
     if (request->error_seen)
@@ -172,6 +174,7 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
 
     request->task_active = false;
     session->copy = SESSION_COPY_NONE;
+    session->input_blocked = false;
     encode_error(request, &told);
     drop_unconfirmed(request);
     if (on_held)

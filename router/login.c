@@ -470,6 +470,14 @@ static void keep_startup(Login *login, const StartupPacket *packet)
     login->startup.extension_count = 0;
 }
 
+static uint64_t clients_of_all(const Worker *worker)
+{
+    uint64_t clients = 0;
+    for (uint32_t i = 0; i < worker->options.count; i++)
+        clients += counter_get(&worker_stats(worker->options.all[i])->clients);
+    return clients;
+}
+
 static void start_session(Login *login, const StartupPacket *packet)
 {
     Session *session = login->session;
@@ -486,7 +494,7 @@ static void start_session(Login *login, const StartupPacket *packet)
         refuse_with(login, SQLSTATE_INVALID_AUTHORIZATION, "TLS is required");
         return;
     }
-    if (session->worker->session_count > config->client_max) {
+    if (clients_of_all(session->worker) > config->client_max) {
         refuse_with(login, SQLSTATE_TOO_MANY_CONNECTIONS, "sorry, too many clients already");
         return;
     }

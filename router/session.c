@@ -158,10 +158,10 @@ static void dispatch_queued(Session *session)
 
 void session_run(Session *session)
 {
-    bool going = true;
+    bool going = true, blocked = false;
     while (going && session->state == SESSION_ACTIVE) {
         size_t before = buf_len(&session->stream.in);
-        decode_run(session);
+        blocked = decode_run(session);
         dispatch_queued(session);
         drop_ended(session);
         /* What was answered at once makes room: go on with the bytes that had to wait. */
@@ -169,6 +169,10 @@ void session_run(Session *session)
     }
     if (session->state != SESSION_ACTIVE)
         return;
+    if (blocked && !session->stream.paused)
+        stream_pause(&session->stream); /* TCP tells the client to wait */
+    else if (!blocked && session->stream.paused)
+        stream_resume(&session->stream);
     if (session->terminate && session->request_count == 0)
         session_kill(session);
     else if (session->worker->stopping && session->request_count == 0 && session->tx == TX_IDLE &&
