@@ -265,6 +265,7 @@ void broadcast_start(Request *request, Slice sql, bool alone)
         local_error(request, &err, session->tx);
         return;
     }
+    request_cut(request); /* what comes behind a Flush is another question */
     request->broadcast = b;
     leg_run(b);
 }

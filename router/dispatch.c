@@ -44,12 +44,25 @@ static void start(Request *request)
 
 /* ---- Shoal's own errors ------------------------------------------------------------------------------ */
 
-/* Says an error that ends the request here. In a transaction the server's side must fail too: a Bind
- * to a statement that cannot exist does that, hidden. */
-static void answer_error(Request *request, const Error *err)
+/* The last steps of a request that Shoal has refused: what ran before it on the server must fail too,
+ * the transaction block as well as the series that is a transaction of its own. A Bind to a statement
+ * that cannot exist does that, hidden. */
+static bool add_failure(Request *request)
 {
     /* Bind: portal "", statement "shoal fails it", no formats, no parameters, no result formats. */
-    static const uint8_t FAIL[] = "B\0\0\0\x1a\0shoal fails it\0\0\0\0\0\0";
+    static const uint8_t FAIL[] = "B\0\0\0\x1a\0shoal fails it\0\0\0\0\0\0"; /* with its last NUL */
+    const Frame frame = {.type = FRONTEND_BIND, .whole = slice_of(FAIL, sizeof FAIL)};
+    request_cut(request);
+    if (!request_add(request, TASK_BIND, &frame) || !request_add(request, TASK_SYNC, NULL))
+        return false;
+    request->steps[request->step_count - 2].hidden = true;
+    request->steps[request->step_count - 1].hidden = request->cut;
+    return true;
+}
+
+/* Says an error that ends the request here. */
+static void answer_error(Request *request, const Error *err)
+{
     Session *session = request->session;
     bool fails_transaction = session->tx == TX_BLOCK && !session->lazy;
     if (!fails_transaction) {
@@ -61,23 +74,19 @@ static void answer_error(Request *request, const Error *err)
         local_error(request, err, session->tx);
         return;
     }
-    TaskStep *steps = arena_array(&request->arena, TaskStep, request->step_count + 2);
     Error *copy = arena_new(&request->arena, Error);
-    if (!steps || !copy) {
+    if (!request->local_error)
+        request->step_count = 0;
+    if (!copy || !add_failure(request)) {
         session_fatal(session, err);
         return;
     }
-    uint32_t n = request->local_error ? request->step_count : 0;
-    if (n)
-        memcpy(steps, request->steps, n * sizeof *steps);
-    steps[n++] = (TaskStep){.op = TASK_BIND, .hidden = true, .frame = slice_of(FAIL, sizeof FAIL)}; /* with its last NUL */
-    steps[n++] = (TaskStep){.op = TASK_SYNC};
     *copy = *err;
     request->local_error = copy;
     request->task_active = true;
     request->shard = session->held_shard;
     request->on_held = true;
-    task_init(&request->task, &request->sink, steps, n);
+    task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     backend_run(session->held, &request->task);
@@ -469,14 +478,14 @@ static void run_refused(Request *request)
         answer_error(request, &err);
         return;
     }
-    if (!request_add(request, TASK_SYNC, NULL)) {
-        session_fatal(session, &err);
-        return;
-    }
     Plan plan = make_plan(request);
     if (plan.kind != PLAN_DIRECT) {
         request->local_error = NULL;
         answer_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
+        return;
+    }
+    if (!add_failure(request)) {
+        session_fatal(session, &err);
         return;
     }
     run_direct(request, plan.shard);
@@ -572,8 +581,8 @@ bool dispatch_request(Request *request)
     request->not_batched = true; /* asked once; its reason is counted once */
     if (session->running)
         return false;
-    if (!request->complete && request->local_error)
-        return false; /* the Sync that ends it will come */
+    if (request->local_error)
+        request_cut(request); /* the client has sent Flush and waits for the error */
     run_alone(request);
     return true;
 }
@@ -598,21 +607,6 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
     request->step_count = from;
 }
 
-/* The error ends the series now; if its Sync has not come yet, what is before that is passed over. */
-static bool end_refused(Request *request)
-{
-    Session *session = request->session;
-    if (!request_add(request, TASK_SYNC, NULL))
-        return false;
-    if (!request->complete) {
-        request->cut = true;
-        request->steps[request->step_count - 1].hidden = true;
-        request->complete = true;
-        session->building = NULL;
-    }
-    return true;
-}
-
 void dispatch_more(Request *request)
 {
     if (request->state == REQUEST_QUEUED || request->state == REQUEST_ENDED) {
@@ -624,8 +618,10 @@ void dispatch_more(Request *request)
         return;
     if (!request->local_error)
         check_more(request, planned, from);
-    if (request->local_error && !end_refused(request))
+    if (request->local_error && !add_failure(request)) {
+        session_fatal(request->session, request->local_error);
         return;
+    }
     if (request->task.state == TASK_WAITING) {
         request->task.steps = request->steps;
         request->task.step_count = request->step_count;

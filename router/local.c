@@ -147,6 +147,7 @@ static Call *call_start(Request *request, CallKind kind)
 
 static void call_send(Request *request, Call *call)
 {
+    request_cut(request); /* what comes behind a Flush is another question */
     request->call = call;
     inbox_send(request->session->worker->options.control, &call->mail);
 }

@@ -90,6 +90,10 @@ bool request_add(Request *request, TaskOp op, const Frame *frame) MUST_USE;
 Buf *request_out(Request *request);
 /* Answers were appended to request_out. */
 void request_touch(Request *request);
+/* The series is over although its Sync has not come: a Flush had sent it, and it ends by an error or by
+ * an answer of Shoal's own. It has no ReadyForQuery; after an error the rest up to the Sync is passed
+ * over. Nothing happens to a complete one. */
+void request_cut(Request *request);
 /* The answer is complete: ReadyForQuery is written, the session's transaction state is set, the
  * request leaves the list as soon as it is the first. */
 void request_end(Request *request, char tx_status);
