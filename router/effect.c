@@ -79,7 +79,7 @@ static void forget_statements(Session *session)
     session->unnamed = NULL;
 }
 
-static void forget_statement(Session *session, Slice name)
+void effect_statement_gone(Session *session, Slice name)
 {
     statement_release(&session->worker->statements,
                       map_remove(&session->statements, slice_hash(name, 0), &name));
@@ -115,7 +115,7 @@ static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
         break;
     case SHAPE_DEALLOCATE:
         if (shape->statement.len)
-            forget_statement(session, shape->statement);
+            effect_statement_gone(session, shape->statement);
         else
             forget_statements(session);
         break;
@@ -168,7 +168,7 @@ void effect_transaction_over(Session *session, bool committed)
     if (committed && session->tx_set_undone)
         session->pinned = true;
     session->tx_set_undone = false;
-    session->lazy = session->tx_lost = false;
+    session->lazy = session->lazy_set = session->tx_lost = false;
     free((void *)(uintptr_t)session->deferred.data);
     session->deferred = (Slice){0};
     session->tx = TX_IDLE;

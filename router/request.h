@@ -68,6 +68,8 @@ struct Request {
     Sink sink;
     bool task_active; /* the task is with the batcher, a pool or a backend */
     bool on_held; /* it runs on session->held */
+    bool deferred; /* its first step is the deferred start of the transaction, hidden */
+    bool aside;    /* it only prepares, outside of the transaction that has no server yet */
     bool batched;
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */
