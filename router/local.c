@@ -235,6 +235,14 @@ bool local_read_catalog(Request *request)
     return call != NULL;
 }
 
+Call *local_catalog_call(Request *request)
+{
+    Call *call = call_start(request, CALL_CATALOG);
+    if (call)
+        call->session = NULL;
+    return call;
+}
+
 void local_answer_catalog(Request *request, Slice frames, bool changed)
 {
     deal(request, frames);
