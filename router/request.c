@@ -142,19 +142,22 @@ void request_touch(Request *request)
         session_kill(request->session); /* memory is out, or the client never reads */
 }
 
+void request_cut(Request *request)
+{
+    if (request->complete)
+        return;
+    assert(request->session->building == request);
+    request->session->building = NULL;
+    request->cut = request->complete = true;
+}
+
 void request_end(Request *request, char tx_status)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
-    if (session->building == request) {
-        /* Over before its Sync has come, as after a Flush whose connection was lost: the error is told,
-         * what stands before that Sync is passed over, and the Sync has the ReadyForQuery. */
-        session->building = NULL;
-        request->complete = request->cut = true;
-        session->skipping = true;
-    }
+    request_cut(request);
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);
     else if (request->error_seen)

@@ -76,7 +76,8 @@ static void reap(void *ctx)
     List *link;
     while ((link = list_first(&worker->dead)))
         session_destroy(list_entry(link, Session, link));
-    if (worker->stopping && worker->session_count == 0)
+    bool adrift = !list_empty(&worker->adrift) && clock_now_us() < worker->stop_at_us;
+    if (worker->stopping && worker->session_count == 0 && !adrift)
         loop_stop(&worker->loop);
 }
 
@@ -200,6 +201,7 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     list_init(&worker->closing);
     list_init(&worker->dead);
     list_init(&worker->woken);
+    list_init(&worker->adrift);
     list_init(&worker->free_requests);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
@@ -293,6 +295,7 @@ void worker_destroy(Worker *worker)
     while ((link = list_first(&worker->sessions)) || (link = list_first(&worker->closing)))
         session_kill(list_entry(link, Session, link));
     reap(worker);
+    broadcast_drop_adrift(worker);
     listener_close(worker);
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);
