@@ -476,3 +476,24 @@ def test_many_binds_before_one_sync(shoal):
 def memory_kb(shoal):
     with open(f'/proc/{shoal.process.pid}/status') as status:
         return int([line for line in status if line.startswith('VmHWM')][0].split()[1])
+
+
+def test_the_client_goes_while_ddl_commits(app, clusters):
+    # The shards differ, because nobody was there any more to commit on the second one.
+    clusters[0].query("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    clusters[0].query('SELECT pg_reload_conf()')
+    try:
+        conn = app.connect('app')
+        conn.send(query('CREATE TABLE half (id bigint)'))
+        wait_until('the commit to wait', lambda: clusters[0].query(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == [['1']], 10)
+        conn.abort()
+        time.sleep(0.5)
+    finally:
+        clusters[0].query('ALTER SYSTEM RESET synchronous_standby_names')
+        clusters[0].query('SELECT pg_reload_conf()')
+    for cluster in clusters:
+        wait_until('the table to be there', lambda: cluster.query(
+            "SELECT count(*) FROM pg_tables WHERE tablename = 'half'", database='app', user='app') == [['1']], 5)
+    with app.connect('app') as conn:
+        assert conn.query("SELECT shoal.distribute_table('half', 'id')")
