@@ -164,7 +164,8 @@ static void broadcast_on_lost(Sink *sink, Task *task, const Error *err, bool may
     Broadcast *b = container_of(sink, Broadcast, sink);
     (void)task;
     b->task_active = false;
-    b->held[b->leg] = NULL;
+    if (b->held[b->leg] && backend_state(b->held[b->leg]) == BACKEND_DEAD)
+        b->held[b->leg] = NULL; /* otherwise it was refused before it was sent: rolled back below */
     Error told = *err;
     if (b->phase == BROADCAST_COMMIT && maybe_executed)
         memcpy(told.sqlstate, SQLSTATE_OUTCOME_UNKNOWN, 6);

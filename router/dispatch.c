@@ -62,7 +62,7 @@ static bool add_failure(Request *request)
 }
 
 /* Says an error that ends the request here. */
-static void answer_error(Request *request, const Error *err)
+void dispatch_error(Request *request, const Error *err)
 {
     Session *session = request->session;
     bool fails_transaction = session->tx == TX_BLOCK && !session->lazy;
@@ -305,7 +305,7 @@ static void run_probe(Request *request, uint32_t shard)
         prepared_release(&session->worker->prepared, prepared);
         error_set(&refused, SQLSTATE_SYNTAX_ERROR, "statement cannot be routed");
         error_detail(&refused, "Shoal cannot read it: %s.", statement->shape->reason);
-        answer_error(request, &refused);
+        dispatch_error(request, &refused);
         return;
     }
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
@@ -501,10 +501,10 @@ static void run_plan(Request *request, Plan *plan)
             error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
                       "shoal functions cannot be described without being executed");
             error_hint(&err, "Use the simple protocol, or send Bind and Execute together.");
-            answer_error(request, &err);
+            dispatch_error(request, &err);
         } else if (session->tx != TX_IDLE || request->planned_count != 1) {
             error_set(&err, "25001", "shoal functions cannot run inside a transaction block");
-            answer_error(request, &err);
+            dispatch_error(request, &err);
         } else {
             local_function(request);
         }
@@ -513,7 +513,7 @@ static void run_plan(Request *request, Plan *plan)
         run_probe(request, plan->shard);
         break;
     default:
-        answer_error(request, &plan->error);
+        dispatch_error(request, &plan->error);
         break;
     }
 }
@@ -535,17 +535,17 @@ static void run_refused(Request *request)
             request->steps = step;
             request->step_count = request->step_room = 1;
         }
-        answer_error(request, &err);
+        dispatch_error(request, &err);
         return;
     }
     if (session->tx == TX_BLOCK) {
-        answer_error(request, &err);
+        dispatch_error(request, &err);
         return;
     }
     Plan plan = make_plan(request);
     if (plan.kind != PLAN_DIRECT) {
         request->local_error = NULL;
-        answer_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
+        dispatch_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
         return;
     }
     if (!add_failure(request)) {
@@ -577,7 +577,7 @@ static void run_alone(Request *request)
         error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
                   "the function call protocol is not supported on a sharded database");
         error_hint(&err, "Call the function with SELECT.");
-        answer_error(request, &err);
+        dispatch_error(request, &err);
         return;
     }
     if (reads_lost_state(request)) {
@@ -586,7 +586,7 @@ static void run_alone(Request *request)
                   "currval() and lastval() need the transaction in which nextval() was called");
         error_detail(&err, "Outside of a transaction each statement may run on another server session.");
         error_hint(&err, "Use INSERT ... RETURNING, or put both statements into one transaction.");
-        answer_error(request, &err);
+        dispatch_error(request, &err);
         return;
     }
     if (shape && is_sharded(session) && run_lazy(request, shape))

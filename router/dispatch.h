@@ -10,6 +10,9 @@
  * of one client run one after the other, except single lookups that the batcher takes: those do
  * not change the session, so that any number of them may be under way. */
 bool dispatch_request(Request *request) MUST_USE;
+/* Answers a RUNNING request with an error of Shoal's own; in a transaction block the server's transaction
+ * fails too, as it would have by PostgreSQL's error. */
+void dispatch_error(Request *request, const Error *err);
 /* More steps came for an open request (Flush or Sync behind it). */
 void dispatch_more(Request *request);
 

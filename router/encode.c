@@ -7,6 +7,7 @@
  */
 #include "router/encode.h"
 
+#include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
 #include "router/worker_state.h"
@@ -196,6 +197,10 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
     request->task_active = false;
     session->copy = SESSION_COPY_NONE;
     session->input_blocked = false;
+    if (on_held && session->held && backend_state(session->held) != BACKEND_DEAD) {
+        dispatch_error(request, &told); /* refused before it was sent (cancelled): nothing is lost */
+        return;
+    }
     encode_error(request, &told);
     drop_unconfirmed(request);
     if (on_held)

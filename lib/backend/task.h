@@ -44,7 +44,8 @@ typedef struct SinkOps {
     void (*on_ready)(Sink *sink, Task *task, char tx_status, bool last);
     /* The task ends without its last ReadyForQuery: no connection could be had, the connection
      * died, the wait timed out. It is DONE, as above. `maybe_executed`: bytes had been sent, the
-     * outcome is unknown to us (P6, P10). A connection held for the task's holder is gone. */
+     * outcome is unknown to us (P6, P10). A connection held for the task's holder is DEAD; unless the
+     * task was refused before it was sent (cancelled, settings): then it is held as before. */
     void (*on_lost)(Sink *sink, Task *task, const Error *err, bool maybe_executed);
 } SinkOps;
 
