@@ -261,7 +261,9 @@ static const CatalogColumn *resolve_column(const Judge *judge, const ShapeEqual 
     const CatalogColumn *found = NULL;
     for (uint32_t i = 0; i < shape->table_count; i++) {
         bool meant = equal->table >= 0 ? i == (uint32_t)equal->table
-                                       : shape->tables[i].level == equal->level;
+                                       : shape->tables[i].level == equal->level &&
+                                             i >= equal->from && i < equal->to &&
+                                             !shape->tables[i].renamed;
         const CatalogColumn *column =
             meant ? catalog_column(judge->tables[i], equal->column) : NULL;
         if (column && found)
