@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#include "router/planner.h"
 #include "router/worker_state.h"
 
 static GucSet *guc_set(Session *session)
@@ -89,6 +90,8 @@ static void forget_statement(Session *session, Slice name)
 static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
 {
     Session *session = request->session;
+    session->temporary |= shape->traits & SHAPE_HAS_TEMP;
+    session->path_unknown |= shape->kind != SHAPE_MULTI && plan_sets_path_unseen(shape);
     switch (shape->kind) {
     case SHAPE_MULTI:
         for (uint32_t i = 0; i < shape->part_count; i++)
@@ -110,8 +113,11 @@ static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
         if (shape->traits & SHAPE_HAS_DISCARD_ALL) {
             vector_replace(session, slot, guc_retain(session->gucs_base));
             forget_statements(session);
-            session->pinned = false;
+            session->pinned = session->temporary = session->path_unknown = false;
         }
+        break;
+    case SHAPE_SET_LOCAL:
+        session->path_local |= slice_is(shape->setting, "search_path");
         break;
     case SHAPE_DEALLOCATE:
         if (shape->statement.len)
@@ -121,7 +127,7 @@ static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
         break;
     case SHAPE_ROLLBACK_TO:
         if (session->gucs_tx != session->gucs)
-            session->tx_set_undone = true;
+            session->tx_set_undone = session->path_local = true;
         break;
     case SHAPE_COMMIT:
         if ((shape->traits & SHAPE_HAS_CHAIN) && session->tx == 'T')
@@ -166,8 +172,8 @@ void effect_transaction_over(Session *session, bool committed)
         vector_replace(session, &session->gucs, guc_retain(session->gucs_tx));
     vector_replace(session, &session->gucs_tx, NULL);
     if (committed && session->tx_set_undone)
-        session->pinned = true;
-    session->tx_set_undone = false;
+        session->pinned = session->path_unknown = true;
+    session->tx_set_undone = session->path_local = false;
     session->lazy = session->tx_lost = false;
     free((void *)(uintptr_t)session->deferred.data);
     session->deferred = (Slice){0};

@@ -35,6 +35,7 @@ typedef struct Ref {
     const Table *table;          /* REF_DISTRIBUTED */
     const CatalogTable *catalog; /* NULL when the catalog does not know it */
     uint32_t shard;              /* SHARD_NONE while not fixed */
+    bool bare;                   /* named without a schema */
 } Ref;
 
 /* What was found out about a parameter last: a long INSERT may give it in each row. */
@@ -100,6 +101,45 @@ static const Table *table_by_bare_name(const Planner *p, const ShapeName *name)
     return NULL;
 }
 
+/* Which path is in force cannot be told: the name is certain when it is one table's only, or of none
+ * that is distributed. */
+static bool name_is_certain(const Planner *p, const ShapeName *name)
+{
+    size_t cursor = 0;
+    uint32_t count = 0;
+    if (!p->in->path_unknown || name->schema.len || !table_by_bare_name(p, name))
+        return true;
+    for (const CatalogTable *table; (table = map_next(&p->catalog->tables, &cursor));)
+        count += slice_equal(table->name, name->name);
+    return count <= 1;
+}
+
+bool plan_sets_path_unseen(const Shape *shape)
+{
+    for (uint32_t i = 0; i < shape->function_count; i++)
+        if (slice_is(shape->functions[i].name, "set_config"))
+            return true;
+    return false;
+}
+
+bool plan_sets_path(const Shape *shape)
+{
+    switch (shape->kind) {
+    case SHAPE_SET:
+    case SHAPE_SET_LOCAL:
+    case SHAPE_RESET:
+        return slice_is(shape->setting, "search_path");
+    case SHAPE_RESET_ALL:
+    case SHAPE_DISCARD:
+    case SHAPE_ROLLBACK:
+    case SHAPE_ROLLBACK_TO:
+    case SHAPE_COMMIT: /* ends SET LOCAL */
+        return true;
+    default:
+        return plan_sets_path_unseen(shape);
+    }
+}
+
 static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
 {
     *ret = (Ref){.kind = REF_LOCAL, .shard = SHARD_NONE};
@@ -130,7 +170,15 @@ static bool resolve_all(Planner *p)
         return false;
     }
     for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        if (!name_is_certain(p, &p->shape->tables[i].name)) {
+            p->plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
+                             "search_path was set by SET LOCAL or set_config(), and several schemas "
+                             "have a table of that name.",
+                             "Write schema and table, or use SET search_path.");
+            return false;
+        }
         ref_resolve(p, &p->shape->tables[i], &p->refs[i]);
+        p->refs[i].bare = p->shape->tables[i].name.schema.len == 0;
         p->distributed_count += p->refs[i].kind == REF_DISTRIBUTED;
         p->local_count += p->refs[i].kind == REF_LOCAL || p->refs[i].kind == REF_VIEW;
     }
@@ -429,6 +477,12 @@ static Plan agree(const Planner *p)
             return reject_shards("The statement reads a view together with distributed tables.");
         if (here == SHARD_NONE || here == SHARD_EVERY)
             continue;
+        if (p->in->temporary && ref->bare && here != home_shard(p))
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "which table is meant cannot be known",
+                          "The session has temporary tables, on another shard than these rows; one "
+                          "of them may have that name.",
+                          "Write schema and table, or drop the temporary tables and DISCARD ALL.");
         if (shard != SHARD_NONE && shard != here) {
             snprintf(detail, sizeof detail, "It reads rows of shard %s and of shard %s (\"%.*s\").",
                      shard_name(p, shard), shard_name(p, here),
@@ -674,6 +728,7 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
         part.shape = shape->parts[i];
         inside.in_transaction = true; /* several statements in one Query are one transaction */
         plans[i] = plan_make(&inside, &part);
+        inside.path_unknown |= plan_sets_path(part.shape);
         if (plans[i].kind == PLAN_LOCAL)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "shoal functions cannot be called among other statements",
