@@ -152,6 +152,8 @@ static bool run_lazy(Request *request, const Shape *shape)
         if (comment || session->deferred.len + sql.len > DEFERRED_MAX)
             return false;
         defer(session, sql);
+        session->path_local |=
+            shape->kind == SHAPE_SET_LOCAL && slice_is(shape->setting, "search_path");
         local_tag(request, tag_of(shape->kind), TX_BLOCK);
         return true;
     case SHAPE_COMMIT:

@@ -662,6 +662,19 @@ static Plan plan_unparsed(const Planner *p)
     return (Plan){.kind = PLAN_PROBE, .shard = home_shard(p)};
 }
 
+/* Under another name it would be taken for a table of the home shard, with a part of its rows. */
+static bool moves_table(const Planner *p)
+{
+    const Topology *t = p->in->topology;
+    if (!(p->shape->traits & SHAPE_MOVES_TABLE))
+        return false;
+    for (uint32_t i = 0; p->shape->statement.len && i < t->table_count; i++)
+        if (t->tables[i].database == p->in->database &&
+            slice_equal(t->tables[i].schema, p->shape->statement))
+            return true;
+    return p->distributed_count > 0;
+}
+
 static Plan plan_sharded(Planner *p)
 {
     char message[128];
@@ -696,6 +709,11 @@ static Plan plan_sharded(Planner *p)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "creating a table from a query is not supported on a sharded database yet",
                           "The table has to be made on every shard.", "Create the table first, then insert its rows.");
+        if (moves_table(p) || moves_rows(p))
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "a distributed table keeps its name, its schema and its key",
+                          "Shoal finds its rows by them; inheritance is not followed.",
+                          "shoal.undistribute_table() first, or make a new table.");
         if (p->in->in_transaction)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "DDL inside a transaction block is not supported on a sharded database yet",

@@ -100,6 +100,9 @@ typedef enum ShapeTrait {
      * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, DO ... */
     SHAPE_LEAVES_STATE = 1 << 27,
     SHAPE_HAS_NULL_KEY_TEST = 1 << 28, /* `column IS NULL` is an AND-term somewhere */
+    /* DDL that gives a table another name, schema or place in a tree of inheritance. A column renamed,
+     * dropped or of another type is among `assigned`; a schema renamed is `statement`. */
+    SHAPE_MOVES_TABLE = 1 << 30,
     SHAPE_READS_STATE = 1 << 29      /* currval(), lastval(): what nextval() left on this session */
 } ShapeTrait;
 
