@@ -3,7 +3,10 @@
  *
  *   phase     leg = the shard at work     on success          on failure
  *   RUN       BEGIN; ddl                  next leg, COMMIT    ROLLBACK
- *   COMMIT    COMMIT                      next leg, end       go on, tell at the end
+ *   COMMIT    COMMIT                      next leg, end       ROLLBACK of the rest, told which are done
+ *
+ * A cancel request reaches the leg at work, up to the first COMMIT. A client that goes before that takes
+ * the DDL with it; later the commits are carried through without it (adrift), so that the shards agree.
  */
 #include "router/broadcast.h"
 
@@ -22,7 +25,12 @@ typedef enum BroadcastPhase { BROADCAST_RUN, BROADCAST_COMMIT } BroadcastPhase;
 
 struct Broadcast {
     Holder holder; /* first member */
-    Request *request;
+    Request *request; /* NULL: adrift */
+    Worker *worker;
+    List adrift_link; /* worker.adrift */
+    Arena arena;
+    GucVector *gucs;   /* of the session; a reference */
+    Call *reread; /* adrift: what the control thread must know at the end */
     Sink sink;
     Task task;
     TaskStep steps[2];
@@ -30,9 +38,10 @@ struct Broadcast {
     bool alone;
     BroadcastPhase phase;
     uint32_t leg, leg_count;
-    const uint32_t *shards; /* copied into the request's arena */
+    const char **names; /* per leg: the shard's */
+    const uint32_t *shards;
     Backend **held;         /* per leg: connection with the open transaction */
-    Slice begin, ddl, commit; /* whole Query frames, in the request's arena */
+    Slice begin, ddl, commit; /* whole Query frames */
     Buf answer; /* frames for the client: notices and the tag of the first leg, or the error */
     bool failed;
     uint32_t committed; /* legs whose COMMIT (or statement, when alone) succeeded */
@@ -53,7 +62,7 @@ static Slice query_frame(Arena *arena, Slice sql)
 
 static const char *leg_name(const Broadcast *b, uint32_t leg)
 {
-    return worker_config(b->request->session->worker)->shards[b->shards[leg]].name;
+    return b->names[leg]; /* as it was at the start: the configuration may change meanwhile */
 }
 
 /* Replaces the answer by an error; the first one counts. */
@@ -173,8 +182,6 @@ static const SinkOps BROADCAST_OPS = {
 
 static void leg_run(Broadcast *b)
 {
-    Session *session = b->request->session;
-    Worker *worker = session->worker;
     uint32_t n = 0;
     if (b->phase == BROADCAST_COMMIT) {
         b->steps[n++] = (TaskStep){.op = TASK_QUERY, .frame = b->commit};
@@ -184,7 +191,7 @@ static void leg_run(Broadcast *b)
         b->steps[n++] = (TaskStep){.op = TASK_QUERY, .frame = b->ddl};
     }
     task_init(&b->task, &b->sink, b->steps, n);
-    b->task.gucs = session_gucs(session);
+    b->task.gucs = b->gucs;
     b->task.holder = b;
     Backend *held = b->held[b->leg];
     if (b->phase == BROADCAST_COMMIT && !held) {
@@ -200,6 +207,8 @@ static void leg_run(Broadcast *b)
         backend_run(held, &b->task);
         return;
     }
+    Session *session = b->request->session;
+    Worker *worker = b->worker;
     const Config *config = worker_config(worker);
     Pool *pool = pool_get(worker->pools, config->shards[b->shards[b->leg]].primary,
                           session_database(session, worker->topology),
@@ -225,6 +234,10 @@ static void release_all(Broadcast *b)
 static void broadcast_free(Broadcast *b)
 {
     buf_finish(&b->answer);
+    guc_release(&b->worker->gucs, b->gucs);
+    list_remove(&b->adrift_link);
+    arena_finish(&b->arena);
+    call_free(b->reread);
     free(b);
 }
 
@@ -232,49 +245,103 @@ static void broadcast_end(Broadcast *b)
 {
     Request *request = b->request;
     release_all(b);
+    if (!request) {
+        if (b->committed)
+            inbox_send(b->worker->options.control, &b->reread->mail);
+        if (b->committed)
+            b->reread = NULL;
+        broadcast_free(b);
+        return;
+    }
     tell_partial(b);
     request->broadcast = NULL;
     local_answer_catalog(request, buf_bytes(&b->answer), b->committed > 0);
     broadcast_free(b);
 }
 
+/* Ends it now, wherever it is. */
+static void broadcast_drop(Broadcast *b)
+{
+    if (b->task_active)
+        task_abandon(&b->task);
+    b->task_active = false;
+    b->committed = b->reread ? b->committed : 0;
+    broadcast_end(b);
+}
+
+static bool broadcast_fill(Broadcast *b, Slice sql)
+{
+    Session *session = b->request->session;
+    const Config *config = worker_config(b->worker);
+    const DatabaseConfig *database = session_database(session, b->worker->topology);
+    b->leg_count = database->shard_count;
+    b->gucs = guc_retain(session_gucs(session));
+    b->held = arena_array(&b->arena, Backend *, b->leg_count);
+    b->names = arena_array(&b->arena, const char *, b->leg_count);
+    b->shards = (const uint32_t *)(const void *)arena_dup(
+                    &b->arena, slice_of(database->shards, database->shard_count * sizeof(uint32_t))).data;
+    b->begin = query_frame(&b->arena, SLICE("BEGIN"));
+    b->ddl = query_frame(&b->arena, sql);
+    b->commit = query_frame(&b->arena, SLICE("COMMIT"));
+    if (!b->held || !b->names || !b->shards || !b->begin.len || !b->ddl.len || !b->commit.len)
+        return false;
+    for (uint32_t i = 0; i < b->leg_count; i++)
+        if (!(b->names[i] = arena_text(&b->arena, slice_str(config->shards[b->shards[i]].name))))
+            return false;
+    return true;
+}
+
 void broadcast_start(Request *request, Slice sql, bool alone)
 {
     Session *session = request->session;
-    const DatabaseConfig *database = session_database(session, session->worker->topology);
     Broadcast *b = calloc(1, sizeof *b);
     if (b) {
-        b->holder.kind = HOLDER_BROADCAST;
-        b->request = request;
-        b->sink.ops = &BROADCAST_OPS;
-        b->alone = alone;
-        b->leg_count = database->shard_count;
+        *b = (Broadcast){.holder.kind = HOLDER_BROADCAST, .request = request, .worker = session->worker,
+                         .sink.ops = &BROADCAST_OPS, .alone = alone};
+        arena_init(&b->arena, 1024);
+        list_init(&b->adrift_link);
         buf_init(&b->answer, ANSWER_MAX);
-        b->held = arena_array(&request->arena, Backend *, b->leg_count);
-        b->shards = (const uint32_t *)(const void *)arena_dup(
-                        &request->arena, slice_of(database->shards,
-                                                  database->shard_count * sizeof(uint32_t))).data;
-        b->begin = query_frame(&request->arena, SLICE("BEGIN"));
-        b->ddl = query_frame(&request->arena, sql);
-        b->commit = query_frame(&request->arena, SLICE("COMMIT"));
     }
-    if (!b || !b->held || !b->shards || !b->begin.len || !b->ddl.len || !b->commit.len) {
+    if (!b || !broadcast_fill(b, sql)) {
         Error err;
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        free(b);
+        if (b)
+            broadcast_free(b);
         local_error(request, &err, session->tx);
         return;
     }
+    request_cut(request); /* what comes behind a Flush is another question */
     request->broadcast = b;
     leg_run(b);
 }
 
+void broadcast_cancel(Broadcast *b)
+{
+    if (b->phase == BROADCAST_RUN && b->task_active)
+        task_cancel(&b->task);
+}
+
 void broadcast_abandon(Broadcast *b)
 {
-    if (b->task_active)
-        task_abandon(&b->task);
-    release_all(b);
-    broadcast_free(b);
+    bool committing = b->phase == BROADCAST_COMMIT && b->task_active;
+    if (committing || b->committed)
+        b->reread = local_catalog_call(b->request);
+    b->request = NULL;
+    if (committing && b->reread) {
+        list_push(&b->worker->adrift, &b->adrift_link);
+        return;
+    }
+    broadcast_drop(b);
+}
+
+void broadcast_drop_adrift(Worker *worker)
+{
+    List *link;
+    while ((link = list_first(&worker->adrift))) {
+        Broadcast *b = list_entry(link, Broadcast, adrift_link);
+        b->committed = 0; /* nobody is there to be told */
+        broadcast_drop(b);
+    }
 }
 
 void broadcast_on_held_lost(Broadcast *b, Backend *backend)

@@ -17,8 +17,12 @@
 
 /* Starts it; ends the request by local_answer. */
 void broadcast_start(Request *request, Slice sql, bool alone);
-/* The client has gone: ends what runs, rolls back what is open. */
+/* Asks the shard at work to stop; nothing when it has begun to commit. */
+void broadcast_cancel(Broadcast *broadcast);
+/* The client has gone: ends what runs, rolls back what is open. One that has begun to commit goes on. */
 void broadcast_abandon(Broadcast *broadcast);
+/* The worker ends: so do those whose clients have gone. */
+void broadcast_drop_adrift(Worker *worker);
 /* A held connection of it died. */
 void broadcast_on_held_lost(Broadcast *broadcast, Backend *backend);
 

@@ -194,17 +194,39 @@ static void decode_copy(Session *session, const Frame *frame)
     copy_violated(session, frame->type);
 }
 
+static bool may_copy(const Shape *shape)
+{
+    for (uint32_t i = 0; i < shape->part_count; i++)
+        if (may_copy(shape->parts[i]))
+            return true;
+    return shape->kind == SHAPE_COPY_IN || shape->kind == SHAPE_UNPARSED;
+}
+
+/* Some request that is not answered yet may still ask for copy data. */
+static bool copy_expected(const Session *session)
+{
+    LIST_EACH (link, &session->requests) {
+        const Request *request = list_entry(link, Request, link);
+        if (request->state == REQUEST_QUEUED)
+            return true;
+        for (uint32_t i = 0; request->state == REQUEST_RUNNING && i < request->planned_count; i++)
+            if (may_copy(request->planned[i].shape))
+                return true;
+    }
+    return false;
+}
+
 /* Copy data of a request whose CopyInResponse has not come yet must wait for it. */
 static bool must_wait(const Session *session, uint8_t type)
 {
     if (session->copy != SESSION_COPY_NONE)
         return false;
     if (is_copy_frame(type))
-        return session->request_count > 0;
+        return copy_expected(session);
     return session->request_count >= worker_config(session->worker)->pipeline_max;
 }
 
-void decode_run(Session *session)
+bool decode_run(Session *session)
 {
     Stream *stream = &session->stream;
     size_t message_max = worker_config(session->worker)->message_max;
@@ -213,19 +235,20 @@ void decode_run(Session *session)
         Error err;
         switch (frame_next_frontend(buf_bytes(&stream->in), message_max, &frame, &err)) {
         case WIRE_MORE:
-            return;
+            return false;
         case WIRE_BAD:
             session_fatal(session, &err);
-            return;
+            return false;
         case WIRE_OK:
             break;
         }
         if (must_wait(session, frame.type))
-            return;
+            return true;
         if (session->copy != SESSION_COPY_NONE)
             decode_copy(session, &frame);
         else
             decode_message(session, &frame);
         buf_consume(&stream->in, frame.whole.len);
     }
+    return session->input_blocked;
 }

@@ -13,7 +13,8 @@
 
 #include "router/session.h"
 
-/* Takes whole messages from the stream until it is empty or must wait (session->input_blocked). */
-void decode_run(Session *session);
+/* Takes whole messages from the stream. True when it stopped although more are there: what came before
+ * must go on first (pipeline limit, COPY, a server that does not read); the client is to be slowed. */
+bool decode_run(Session *session);
 
 #endif

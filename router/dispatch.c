@@ -23,9 +23,10 @@
 
 #define DEFERRED_MAX 8192 /* bytes of SQL kept while a transaction has no shard yet */
 
+/* The only statement, when it is executed: a portal that is only described changes nothing. */
 static const Shape *only_shape(const Request *request)
 {
-    return request->planned_count == 1 ? request->planned[0].shape : NULL;
+    return request->planned_count == 1 && request->planned[0].executed ? request->planned[0].shape : NULL;
 }
 
 static bool is_sharded(const Session *session)
@@ -44,12 +45,25 @@ static void start(Request *request)
 
 /* ---- Shoal's own errors ------------------------------------------------------------------------------ */
 
-/* Says an error that ends the request here. In a transaction the server's side must fail too: a Bind
- * to a statement that cannot exist does that, hidden. */
-static void answer_error(Request *request, const Error *err)
+/* The last steps of a request that Shoal has refused: what ran before it on the server must fail too,
+ * the transaction block as well as the series that is a transaction of its own. A Bind to a statement
+ * that cannot exist does that, hidden. */
+static bool add_failure(Request *request)
 {
     /* Bind: portal "", statement "shoal fails it", no formats, no parameters, no result formats. */
-    static const uint8_t FAIL[] = "B\0\0\0\x1a\0shoal fails it\0\0\0\0\0\0";
+    static const uint8_t FAIL[] = "B\0\0\0\x1a\0shoal fails it\0\0\0\0\0\0"; /* with its last NUL */
+    const Frame frame = {.type = FRONTEND_BIND, .whole = slice_of(FAIL, sizeof FAIL)};
+    request_cut(request);
+    if (!request_add(request, TASK_BIND, &frame) || !request_add(request, TASK_SYNC, NULL))
+        return false;
+    request->steps[request->step_count - 2].hidden = true;
+    request->steps[request->step_count - 1].hidden = request->cut;
+    return true;
+}
+
+/* Says an error that ends the request here. */
+static void answer_error(Request *request, const Error *err)
+{
     Session *session = request->session;
     bool fails_transaction = session->tx == TX_BLOCK && !session->lazy;
     if (!fails_transaction) {
@@ -61,23 +75,19 @@ static void answer_error(Request *request, const Error *err)
         local_error(request, err, session->tx);
         return;
     }
-    TaskStep *steps = arena_array(&request->arena, TaskStep, request->step_count + 2);
     Error *copy = arena_new(&request->arena, Error);
-    if (!steps || !copy) {
+    if (!request->local_error)
+        request->step_count = 0;
+    if (!copy || !add_failure(request)) {
         session_fatal(session, err);
         return;
     }
-    uint32_t n = request->local_error ? request->step_count : 0;
-    if (n)
-        memcpy(steps, request->steps, n * sizeof *steps);
-    steps[n++] = (TaskStep){.op = TASK_BIND, .hidden = true, .frame = slice_of(FAIL, sizeof FAIL)}; /* with its last NUL */
-    steps[n++] = (TaskStep){.op = TASK_SYNC};
     *copy = *err;
     request->local_error = copy;
     request->task_active = true;
     request->shard = session->held_shard;
     request->on_held = true;
-    task_init(&request->task, &request->sink, steps, n);
+    task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     backend_run(session->held, &request->task);
@@ -152,6 +162,7 @@ static bool run_lazy(Request *request, const Shape *shape)
         if (comment || session->deferred.len + sql.len > DEFERRED_MAX)
             return false;
         defer(session, sql);
+        session->lazy_set |= shape->kind == SHAPE_SET_LOCAL;
         session->path_local |=
             shape->kind == SHAPE_SET_LOCAL && slice_is(shape->setting, "search_path");
         local_tag(request, tag_of(shape->kind), TX_BLOCK);
@@ -172,7 +183,8 @@ static bool run_lazy(Request *request, const Shape *shape)
 static void run_lost(Request *request, const Shape *shape)
 {
     Session *session = request->session;
-    if (shape && (shape->kind == SHAPE_ROLLBACK || shape->kind == SHAPE_COMMIT)) {
+    if (shape && (shape->kind == SHAPE_ROLLBACK || shape->kind == SHAPE_COMMIT) &&
+        !(shape->traits & SHAPE_HAS_CHAIN)) {
         effect_transaction_over(session, false);
         local_tag(request, "ROLLBACK", TX_IDLE);
         return;
@@ -205,6 +217,7 @@ static bool prepend_deferred(Request *request)
     buf_finish(&frame);
     if (!steps || !copy.len)
         return false;
+    request->deferred = true;
     steps[0] = (TaskStep){.op = TASK_QUERY, .hidden = true, .frame = copy};
     memcpy(steps + 1, request->steps, request->step_count * sizeof *steps);
     request->steps = steps;
@@ -213,7 +226,7 @@ static bool prepend_deferred(Request *request)
     request->prepared_count++;
     free((void *)(uintptr_t)session->deferred.data);
     session->deferred = (Slice){0};
-    session->lazy = false;
+    session->lazy = session->lazy_set = false;
     return true;
 }
 
@@ -247,6 +260,39 @@ static void run_direct(Request *request, uint32_t shard)
         pool_submit(pool, &request->task);
 }
 
+/* Parse and Describe in a transaction that has no server yet must not decide on one: they run on any
+ * connection, outside of the transaction. True: it is on its way, or answered. */
+static bool run_aside(Request *request)
+{
+    Session *session = request->session;
+    bool asks = false;
+    if (request->planned_count)
+        return false;
+    for (uint32_t i = 0; i < request->step_count; i++) {
+        TaskOp op = request->steps[i].op;
+        if (op == TASK_EXECUTE || op == TASK_BIND || op == TASK_DESCRIBE_PORTAL)
+            return false;
+        asks |= op == TASK_PARSE || op == TASK_DESCRIBE_STATEMENT;
+    }
+    if (!asks) {
+        local_answer(request, (Slice){0}, session->tx);
+        return true;
+    }
+    if (session->lazy_set) /* they may decide what the names mean: the server must have them first */
+        return false;
+    uint32_t shard = session_database(session, session->worker->topology)->shards[0];
+    Pool *pool = pool_of(session, shard);
+    if (!pool)
+        return false;
+    request->shard = shard;
+    request->aside = request->task_active = true;
+    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    request->task.gucs = session_gucs(session);
+    request->task.holder = session;
+    pool_submit(pool, &request->task);
+    return true;
+}
+
 /* PostgreSQL says what is wrong with a text that we cannot read; it must not run it, because nobody
  * knows on which shard it belongs. */
 static void run_probe(Request *request, uint32_t shard)
@@ -273,7 +319,7 @@ static void run_probe(Request *request, uint32_t shard)
     steps[0] = (TaskStep){.op = TASK_PARSE, .unnamed = true, .prepared = prepared, .hidden = true};
     steps[1] = (TaskStep){.op = TASK_SYNC};
     request->steps = steps;
-    request->step_count = 2;
+    request->step_count = request->step_room = 2;
     request->planned_count = 0;
     run_direct(request, shard);
 }
@@ -385,17 +431,29 @@ static Plan make_plan(Request *request)
 }
 
 /* A transaction has one shard for now; what every shard would answer alike goes along with it. */
-static bool fits_transaction(Session *session, Plan *plan)
+static bool fits_transaction(const Request *request, Plan *plan)
 {
+    const Session *session = request->session;
     if (plan->kind != PLAN_DIRECT || !session->held)
         return true;
     if (plan->any_shard) {
         plan->shard = session->held_shard;
         return true;
     }
-    if (session->tx == TX_IDLE || plan->shard == session->held_shard)
+    if (plan->shard == session->held_shard)
         return true;
     const Config *config = worker_config(session->worker);
+    if (session->tx == TX_IDLE && request->pins) {
+        plan->kind = PLAN_REJECT;
+        error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "a session cannot leave state on two shards");
+        error_detail(&plan->error, "It has some on shard %s, this statement leaves some on shard %s.",
+                     config->shards[session->held_shard].name, config->shards[plan->shard].name);
+        error_hint(&plan->error, "DISCARD ALL first, or use another session.");
+        return false;
+    }
+    if (session->tx == TX_IDLE)
+        return true;
     plan->kind = PLAN_REJECT;
     error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "a transaction over more than one shard is not supported yet");
@@ -422,6 +480,13 @@ static bool reads_lost_state(const Request *request)
     return request->planned[0].shape->traits & SHAPE_READS_STATE;
 }
 
+/* DEALLOCATE of a statement that was prepared by a message: no server knows it by that name. */
+static bool deallocates_ours(const Session *session, const Shape *shape)
+{
+    return shape->kind == SHAPE_DEALLOCATE && shape->statement.len && session->tx != TX_FAILED &&
+           map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
+}
+
 static void run_plan(Request *request, Plan *plan)
 {
     Session *session = request->session;
@@ -432,10 +497,18 @@ static void run_plan(Request *request, Plan *plan)
         run_direct(request, plan->shard);
         break;
     case PLAN_BROADCAST:
-        broadcast_start(request, request->planned[0].text, plan->alone);
+        if (request->planned[0].executed)
+            broadcast_start(request, request->planned[0].text, plan->alone);
+        else /* only described: any shard can do that */
+            run_direct(request, session_database(session, session->worker->topology)->shards[0]);
         break;
     case PLAN_LOCAL:
-        if (session->tx != TX_IDLE || request->planned_count != 1) {
+        if (!request->planned[0].executed) {
+            error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                      "shoal functions cannot be described without being executed");
+            error_hint(&err, "Use the simple protocol, or send Bind and Execute together.");
+            answer_error(request, &err);
+        } else if (session->tx != TX_IDLE || request->planned_count != 1) {
             error_set(&err, "25001", "shoal functions cannot run inside a transaction block");
             answer_error(request, &err);
         } else {
@@ -466,7 +539,7 @@ static void run_refused(Request *request)
         if (step) {
             *step = (TaskStep){.op = TASK_EXECUTE};
             request->steps = step;
-            request->step_count = 1;
+            request->step_count = request->step_room = 1;
         }
         answer_error(request, &err);
         return;
@@ -475,14 +548,14 @@ static void run_refused(Request *request)
         answer_error(request, &err);
         return;
     }
-    if (!request_add(request, TASK_SYNC, NULL)) {
-        session_fatal(session, &err);
-        return;
-    }
     Plan plan = make_plan(request);
     if (plan.kind != PLAN_DIRECT) {
         request->local_error = NULL;
         answer_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
+        return;
+    }
+    if (!add_failure(request)) {
+        session_fatal(session, &err);
         return;
     }
     run_direct(request, plan.shard);
@@ -524,9 +597,16 @@ static void run_alone(Request *request)
     }
     if (shape && is_sharded(session) && run_lazy(request, shape))
         return;
+    if (session->lazy && run_aside(request))
+        return;
+    if (shape && deallocates_ours(session, shape)) {
+        effect_statement_gone(session, shape->statement);
+        local_tag(request, "DEALLOCATE", session->tx);
+        return;
+    }
     Plan plan = make_plan(request);
     if (session->held || session->tx != TX_IDLE)
-        fits_transaction(session, &plan);
+        fits_transaction(request, &plan);
     run_plan(request, &plan);
 }
 
@@ -578,8 +658,8 @@ bool dispatch_request(Request *request)
     request->not_batched = true; /* asked once; its reason is counted once */
     if (session->running)
         return false;
-    if (!request->complete && request->local_error)
-        return false; /* the Sync that ends it will come */
+    if (request->local_error)
+        request_cut(request); /* the client has sent Flush and waits for the error */
     run_alone(request);
     return true;
 }
@@ -604,21 +684,6 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
     request->step_count = from;
 }
 
-/* The error ends the series now; if its Sync has not come yet, what is before that is passed over. */
-static bool end_refused(Request *request)
-{
-    Session *session = request->session;
-    if (!request_add(request, TASK_SYNC, NULL))
-        return false;
-    if (!request->complete) {
-        request->cut = true;
-        request->steps[request->step_count - 1].hidden = true;
-        request->complete = true;
-        session->building = NULL;
-    }
-    return true;
-}
-
 void dispatch_more(Request *request)
 {
     if (request->state == REQUEST_QUEUED || request->state == REQUEST_ENDED) {
@@ -630,8 +695,10 @@ void dispatch_more(Request *request)
         return;
     if (!request->local_error)
         check_more(request, planned, from);
-    if (request->local_error && !end_refused(request))
+    if (request->local_error && !add_failure(request)) {
+        session_fatal(request->session, request->local_error);
         return;
+    }
     if (request->task.state == TASK_WAITING) {
         request->task.steps = request->steps;
         request->task.step_count = request->step_count;

@@ -1,12 +1,12 @@
 /*
  * effect.c - keeps the session's settings and transaction in step with the server's.
  *
- *      SET x        (no transaction)   gucs = gucs + x
+ *      SET x        (no transaction)   gucs_tx = gucs; gucs_tx + x; gucs = gucs_tx
  *      BEGIN ... SET x ... COMMIT      gucs_tx = gucs; gucs_tx + x; gucs = gucs_tx
- *      BEGIN ... SET x ... ROLLBACK    gucs_tx = gucs; gucs_tx + x; forgotten
+ *      BEGIN ... SET x ... ROLLBACK    gucs_tx = gucs; gucs_tx + x; gucs_tx = gucs
  *
- * What cannot be followed (ROLLBACK TO a savepoint after SET, statements we could not parse, state
- * that lives in the server session only) pins the server connection to the session instead.
+ * What cannot be followed (ROLLBACK TO a savepoint after SET, a Query that failed behind a COMMIT of its
+ * own, statements we could not parse, state that lives in the server session only) pins the server connection to the session instead.
  */
 #include "router/effect.h"
 
@@ -80,38 +80,63 @@ static void forget_statements(Session *session)
     session->unnamed = NULL;
 }
 
-static void forget_statement(Session *session, Slice name)
+void effect_statement_gone(Session *session, Slice name)
 {
     statement_release(&session->worker->statements,
                       map_remove(&session->statements, slice_hash(name, 0), &name));
 }
 
-/* One statement that succeeded; `slot` is the vector it worked on. */
-static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
+/* RESET goes to the server's own default there, and to the startup message's value here. */
+static void note_reset(Session *session)
+{
+    session->tx_reset |= session->gucs_base != NULL;
+}
+
+/* COMMIT or ROLLBACK, in a block or in the middle of a Query. */
+static void transaction_ends(Session *session, bool committed)
+{
+    if (committed) {
+        vector_replace(session, &session->gucs, guc_retain(session->gucs_tx));
+        session->pinned |= session->tx_set_undone;
+        session->path_unknown |= session->tx_set_undone;
+    } else {
+        vector_replace(session, &session->gucs_tx, guc_retain(session->gucs));
+    }
+    session->tx_set_undone = session->path_local = false;
+}
+
+/* One statement that succeeded. `failed`: the transaction had failed before it. */
+static void shape_apply(Request *request, const Shape *shape, bool *failed)
 {
     Session *session = request->session;
+    GucVector **slot = &session->gucs_tx;
     session->temporary |= shape->traits & SHAPE_HAS_TEMP;
     session->path_unknown |= shape->kind != SHAPE_MULTI && plan_sets_path_unseen(shape);
     switch (shape->kind) {
     case SHAPE_MULTI:
         for (uint32_t i = 0; i < shape->part_count; i++)
-            shape_apply(request, shape->parts[i], slot);
+            shape_apply(request, shape->parts[i], failed);
         break;
     case SHAPE_SET:
-        if (shape->setting_value.len)
+        if (shape->setting_value.len) {
             vector_set(session, slot, shape->setting, shape->setting_value);
-        else
-            vector_reset(session, slot, shape->setting);
+            break;
+        }
+        vector_reset(session, slot, shape->setting);
+        note_reset(session);
         break;
     case SHAPE_RESET:
         vector_reset(session, slot, shape->setting);
+        note_reset(session);
         break;
     case SHAPE_RESET_ALL:
         vector_reset_all(session, slot);
+        note_reset(session);
         break;
     case SHAPE_DISCARD:
         if (shape->traits & SHAPE_HAS_DISCARD_ALL) {
             vector_replace(session, slot, guc_retain(session->gucs_base));
+            note_reset(session);
             forget_statements(session);
             session->pinned = session->temporary = session->path_unknown = false;
         }
@@ -121,21 +146,23 @@ static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
         break;
     case SHAPE_DEALLOCATE:
         if (shape->statement.len)
-            forget_statement(session, shape->statement);
+            effect_statement_gone(session, shape->statement);
         else
             forget_statements(session);
         break;
     case SHAPE_ROLLBACK_TO:
+        *failed = false;
         if (session->gucs_tx != session->gucs)
             session->tx_set_undone = session->path_local = true;
         break;
     case SHAPE_COMMIT:
-        if ((shape->traits & SHAPE_HAS_CHAIN) && session->tx == 'T')
-            vector_replace(session, &session->gucs, guc_retain(session->gucs_tx));
+    case SHAPE_PREPARE_TRANSACTION:
+        transaction_ends(session, !*failed);
+        *failed = false;
         break;
     case SHAPE_ROLLBACK:
-        if (shape->traits & SHAPE_HAS_CHAIN)
-            vector_replace(session, &session->gucs_tx, guc_retain(session->gucs));
+        transaction_ends(session, false);
+        *failed = false;
         break;
     case SHAPE_UNPARSED:
         session->pinned = true; /* it worked, and we do not know what it did */
@@ -149,32 +176,66 @@ static void shape_apply(Request *request, const Shape *shape, GucVector **slot)
     }
 }
 
-static bool ends_by_commit(const Shape *shape)
+typedef struct Traces {
+    bool settings, end; /* a statement that sets something; one that ends a transaction */
+    uint32_t count;
+} Traces;
+
+static void traces_of(const Shape *shape, Traces *traces)
 {
-    if (shape->kind == SHAPE_MULTI)
-        return shape->part_count && ends_by_commit(shape->parts[shape->part_count - 1]);
-    return shape->kind == SHAPE_COMMIT || shape->kind == SHAPE_PREPARE_TRANSACTION;
+    for (uint32_t i = 0; i < shape->part_count; i++)
+        traces_of(shape->parts[i], traces);
+    switch (shape->kind) {
+    case SHAPE_MULTI:
+        return;
+    case SHAPE_SET:
+    case SHAPE_RESET:
+    case SHAPE_RESET_ALL:
+    case SHAPE_DISCARD:
+    case SHAPE_UNPARSED:
+        traces->settings = true;
+        break;
+    case SHAPE_COMMIT:
+    case SHAPE_ROLLBACK:
+    case SHAPE_PREPARE_TRANSACTION:
+        traces->end = true;
+        break;
+    default:
+        break;
+    }
+    traces->count++;
 }
 
-static bool request_commits(const Request *request)
+/* It failed, but a part of it may have been committed before, with settings that nobody has followed:
+ *     SET x = 1; COMMIT; SELECT 1/0        Parse.. Execute(SET) Query Parse.. Execute(1/0) Sync */
+static bool half_done(const Request *request)
 {
-    if (request->error_seen)
-        return false;
+    const Session *session = request->session;
+    Traces traces = {.settings = session->gucs_tx != session->gucs};
+    for (uint32_t i = 0; i < request->planned_count; i++) {
+        traces_of(request->planned[i].shape, &traces);
+        traces.end |= request->extended && !request->planned[i].bind; /* a Query among them commits */
+    }
+    return traces.settings && traces.end && traces.count > 1;
+}
+
+/* A portal that sets something stays open: whoever executes it later names the portal alone. */
+static bool leaves_portal(const Request *request)
+{
+    Traces traces = {0};
     for (uint32_t i = 0; i < request->planned_count; i++)
-        if (request->planned[i].executed && ends_by_commit(request->planned[i].shape))
-            return true;
-    return false;
+        if (!request->planned[i].executed) {
+            traces_of(request->planned[i].shape, &traces);
+            traces.settings |= (request->planned[i].shape->traits & SHAPE_LEAVES_STATE) != 0;
+        }
+    return traces.settings;
 }
 
 void effect_transaction_over(Session *session, bool committed)
 {
-    if (committed && session->gucs_tx != session->gucs)
-        vector_replace(session, &session->gucs, guc_retain(session->gucs_tx));
+    transaction_ends(session, committed);
     vector_replace(session, &session->gucs_tx, NULL);
-    if (committed && session->tx_set_undone)
-        session->pinned = session->path_unknown = true;
-    session->tx_set_undone = session->path_local = false;
-    session->lazy = session->tx_lost = false;
+    session->lazy = session->lazy_set = session->tx_lost = false;
     free((void *)(uintptr_t)session->deferred.data);
     session->deferred = (Slice){0};
     session->tx = TX_IDLE;
@@ -183,33 +244,45 @@ void effect_transaction_over(Session *session, bool committed)
 static void transaction_step(Request *request, char tx_status)
 {
     Session *session = request->session;
-    char before = session->tx;
-    bool inside = before != TX_IDLE || tx_status != TX_IDLE;
-
-    if (before == TX_IDLE && tx_status != TX_IDLE)
-        session->gucs_tx = guc_retain(session->gucs);
-    if (!request->error_seen)
-        for (uint32_t i = 0; i < request->planned_count; i++) {
-            if (!request->planned[i].executed)
-                continue;
-            shape_apply(request, request->planned[i].shape,
-                        inside ? &session->gucs_tx : &session->gucs);
-        }
-    if (before != TX_IDLE && tx_status == TX_IDLE)
-        effect_transaction_over(session, before == TX_BLOCK && request_commits(request));
+    bool failed = session->tx == TX_FAILED;
+    if (session->tx == TX_IDLE)
+        vector_replace(session, &session->gucs_tx, guc_retain(session->gucs));
+    if (request->error_seen)
+        session->pinned |= half_done(request);
+    else
+        for (uint32_t i = 0; i < request->planned_count; i++)
+            if (request->planned[i].executed)
+                shape_apply(request, request->planned[i].shape, &failed);
+    if (tx_status == TX_IDLE)
+        effect_transaction_over(session, !request->error_seen && !failed);
+    else
+        session->pinned |= leaves_portal(request);
     session->tx = tx_status;
+}
+
+/* What the server has now, as far as we know. After a RESET it lacks the startup settings: their values
+ * are unknown, so that the next task sets or resets them whatever it needs. */
+static void tell_backend(Session *session, Backend *backend, char tx_status)
+{
+    GucVector *known = guc_retain(session_gucs(session));
+    for (uint32_t i = 0; session->tx_reset && i < session->gucs_base->count; i++)
+        vector_set(session, &known, session->gucs_base->entries[i].name, SLICE("?"));
+    backend_set_gucs(backend, known);
+    guc_release(guc_set(session), known);
+    if (tx_status == TX_IDLE)
+        session->tx_reset = false;
 }
 
 void effect_apply(Request *request, Backend *backend, char tx_status)
 {
     Session *session = request->session;
     bool other = session->held && session->held != backend; /* pinned elsewhere, this ran aside */
-    transaction_step(request, tx_status);
     if (!backend)
-        return; /* a batch's member: nothing was left anywhere */
+        return; /* a batch's member: a lookup outside of a transaction, which changes nothing */
+    transaction_step(request, tx_status);
     if (request->pins)
         session->pinned = true;
-    backend_set_gucs(backend, session_gucs(session));
+    tell_backend(session, backend, tx_status);
     if (other)
         return;
     if (tx_status != TX_IDLE || session->pinned) {

@@ -17,7 +17,8 @@ static Request *request_of(Sink *sink)
     return container_of(sink, Request, sink);
 }
 
-/* False: it is the failure that Shoal provoked to end a transaction; its own error comes instead. */
+/* False: the client does not see it. Either Shoal provoked it to end a transaction, and its own error
+ * comes instead, or it is said already. */
 static bool note_error(Request *request, const Frame *frame)
 {
     ErrorResponse response;
@@ -29,6 +30,10 @@ static bool note_error(Request *request, const Frame *frame)
             return false;
         memcpy(request->error_state, response.sqlstate.data, 5);
     }
+    /* After an error in the hidden start of the transaction the server refuses the statement itself
+     * too; one error is what the client has asked for. */
+    if (request->deferred && request->error_seen)
+        return false;
     request->error_seen = true;
     counter_add(&request->session->worker->stats.errors, 1);
     return true;
@@ -44,6 +49,7 @@ static void note_copy(Request *request, uint8_t type)
         session->copy = request->extended && session->copy == SESSION_COPY_IN ? SESSION_COPY_DRAIN
                         : request->extended                                   ? session->copy
                                                                               : SESSION_COPY_NONE;
+        session->input_blocked = false; /* nobody waits for the server to take data any more */
         worker_wake_session(session->worker, session);
     }
 }
@@ -101,6 +107,18 @@ void encode_error(Request *request, const Error *err)
     request_touch(request);
 }
 
+/* The server knows nothing of the transaction; an error fails it all the same. */
+static void end_aside(Request *request)
+{
+    Session *session = request->session;
+    if (request->error_seen) {
+        session->tx = TX_FAILED;
+        session->tx_lost = true;
+        session->lazy = false;
+    }
+    request_end(request, session->tx);
+}
+
 static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
 {
     Request *request = request_of(sink);
@@ -113,10 +131,15 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     request->task_active = false;
     request->tx_status = tx_status;
     session->copy = SESSION_COPY_NONE;
+    session->input_blocked = false; /* nobody will say that the server has taken enough */
     if (request->local_error && !request->error_seen)
         encode_error(request, request->local_error);
     if (request->error_seen)
         drop_unconfirmed(request);
+    if (request->aside) {
+        end_aside(request);
+        return;
+    }
     effect_apply(request, task->backend, tx_status);
     if (session->tx_ddl && tx_status == TX_IDLE && local_read_catalog(request)) {
         session->tx_ddl = false;
@@ -172,6 +195,7 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
 
     request->task_active = false;
     session->copy = SESSION_COPY_NONE;
+    session->input_blocked = false;
     encode_error(request, &told);
     drop_unconfirmed(request);
     if (on_held)

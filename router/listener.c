@@ -67,9 +67,12 @@ static bool fail(Error *err, const Config *config, const char *what)
 static int open_socket(const struct addrinfo *info)
 {
     int on = 1;
+    int off = 0;
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
+    if (info->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0 &&
         bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
@@ -78,6 +81,18 @@ static int open_socket(const struct addrinfo *info)
     close(fd);
     errno = saved;
     return -1;
+}
+
+/* "*" is every address of both families: one IPv6 socket takes IPv4 too, where there is IPv6. */
+static int open_any(const struct addrinfo *infos)
+{
+    for (const struct addrinfo *info = infos; info; info = info->ai_next)
+        if (info->ai_family == AF_INET6) {
+            int fd = open_socket(info);
+            if (fd >= 0)
+                return fd;
+        }
+    return open_socket(infos);
 }
 
 bool listener_open(Worker *worker, Error *err)
@@ -94,7 +109,7 @@ bool listener_open(Worker *worker, Error *err)
                   gai_strerror(code));
         return false;
     }
-    worker->listen_fd = open_socket(infos);
+    worker->listen_fd = host ? open_socket(infos) : open_any(infos);
     freeaddrinfo(infos);
     if (worker->listen_fd < 0)
         return fail(err, config, "bind");

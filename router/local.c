@@ -147,6 +147,7 @@ static Call *call_start(Request *request, CallKind kind)
 
 static void call_send(Request *request, Call *call)
 {
+    request_cut(request); /* what comes behind a Flush is another question */
     request->call = call;
     inbox_send(request->session->worker->options.control, &call->mail);
 }
@@ -232,6 +233,14 @@ bool local_read_catalog(Request *request)
     if (call)
         call_send(request, call);
     return call != NULL;
+}
+
+Call *local_catalog_call(Request *request)
+{
+    Call *call = call_start(request, CALL_CATALOG);
+    if (call)
+        call->session = NULL;
+    return call;
 }
 
 void local_answer_catalog(Request *request, Slice frames, bool changed)

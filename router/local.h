@@ -24,5 +24,7 @@ void local_console(Request *request);
 /* DDL went through: the answer waits until its catalog is known to all. False: it could not be
  * asked (memory); nothing waits. */
 bool local_read_catalog(Request *request) MUST_USE;
+/* The same question, not sent, for which nobody waits. NULL when memory is out. */
+Call *local_catalog_call(Request *request) MUST_USE;
 
 #endif

@@ -3,7 +3,7 @@
  *
  * An unknown user, or one without a password, goes through the same motions as a wrong password
  * (H93). Settings of the startup message are applied to a server connection as SET, so that a wrong
- * one is refused in PostgreSQL's own words; what they report back is remembered as a Greeting and
+ * one is refused in PostgreSQL's own words; what they report back becomes a greeting (greeting.c), and
  * later logins with the same settings need no server.
  */
 #include "router/login.h"
@@ -13,19 +13,12 @@
 
 #include "meta/identifier.h"
 #include "router/cancel.h"
+#include "router/greeting.h"
 #include "router/scram.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
 typedef enum LoginPhase { LOGIN_FIRST, LOGIN_SASL_FIRST, LOGIN_SASL_FINAL, LOGIN_WARM, LOGIN_CHECK } LoginPhase;
-
-/* What sessions of one pool with the same startup settings are greeted with. */
-typedef struct Greeting {
-    uint64_t hash;
-    uint64_t pool;
-    GucVector *gucs; /* reference held */
-    Slice frames;    /* ParameterStatus messages; owned */
-} Greeting;
 
 struct Login {
     Session *session;
@@ -51,12 +44,6 @@ struct Login {
 };
 
 static void login_warm(Login *login);
-
-static bool greeting_equal(const void *item, const void *key)
-{
-    const Greeting *a = item, *b = key;
-    return a->pool == b->pool && a->gucs == b->gucs;
-}
 
 static void refuse(Login *login, const Error *err)
 {
@@ -221,98 +208,19 @@ static bool take_settings(Login *login)
     return true;
 }
 
-/* ---- greeting ---------------------------------------------------------------------------------------------- */
-
-/* The session's own value where one was reported while its settings were tried. */
-static bool status_override(const Login *login, Slice name, Slice *ret)
-{
-    Slice rest = buf_bytes(&login->statuses);
-    Frame frame;
-    ParameterStatus status;
-    Error err;
-    bool found = false;
-    while (frame_next(rest, SIZE_MAX, &frame, &err) == WIRE_OK) {
-        if (backend_read_parameter_status(frame.body, &status, &err) == WIRE_OK &&
-            slice_equal(status.name, name)) {
-            *ret = status.value;
-            found = true;
-        }
-        rest = slice_from(rest, frame.whole.len);
-    }
-    return found;
-}
-
-static void put_greeting(Login *login, Buf *out)
-{
-    const char *const *names, *const *values;
-    uint32_t count = pool_parameters(login->pool, &names, &values);
-    for (uint32_t i = 0; i < count; i++) {
-        Slice value = slice_str(values[i]);
-        if (strcmp(names[i], "application_name") == 0)
-            value = SLICE(""); /* Shoal's own name is for the server's log only */
-        status_override(login, slice_str(names[i]), &value);
-        backend_put_parameter_status(out, slice_str(names[i]), value);
-    }
-}
-
-static Greeting *greeting_find(Login *login)
-{
-    Greeting key = {.pool = pool_id(login->pool), .gucs = login->session->gucs_base};
-    uint64_t hash = slice_hash(slice_of(&key.pool, sizeof key.pool), (uint64_t)(uintptr_t)key.gucs | 1);
-    return map_get(&login->session->worker->greetings, hash, &key);
-}
-
-static Greeting *greeting_make(Login *login)
-{
-    Worker *worker = login->session->worker;
-    Buf frames;
-    buf_init(&frames, 65536);
-    put_greeting(login, &frames);
-    Greeting *greeting = calloc(1, sizeof *greeting);
-    uint8_t *bytes = malloc(buf_len(&frames) + 1);
-    if (worker->greetings.count >= GREETINGS_MAX)
-        login_forget(worker);
-    if (greeting && bytes && !frames.failed) {
-        memcpy(bytes, buf_bytes(&frames).data, buf_len(&frames));
-        greeting->pool = pool_id(login->pool);
-        greeting->gucs = guc_retain(login->session->gucs_base);
-        greeting->frames = slice_of(bytes, buf_len(&frames));
-        greeting->hash = slice_hash(slice_of(&greeting->pool, sizeof greeting->pool),
-                                    (uint64_t)(uintptr_t)greeting->gucs | 1);
-        if (map_put(&worker->greetings, greeting->hash, greeting)) {
-            buf_finish(&frames);
-            return greeting;
-        }
-        guc_release(&worker->gucs, greeting->gucs);
-    }
-    buf_finish(&frames);
-    free(greeting);
-    free(bytes);
-    return NULL;
-}
-
-void login_remember(Worker *worker)
-{
-    map_init(&worker->greetings, greeting_equal);
-}
-
-void login_forget(Worker *worker)
-{
-    size_t cursor = 0;
-    Greeting *greeting;
-    while ((greeting = map_next(&worker->greetings, &cursor))) {
-        map_remove(&worker->greetings, greeting->hash, greeting);
-        guc_release(&worker->gucs, greeting->gucs);
-        free((void *)(uintptr_t)greeting->frames.data);
-        free(greeting);
-    }
-}
-
 static void welcome(Login *login, Slice frames)
 {
     Session *session = login->session;
     session_activate(session, frames);
     login_finish(session);
+}
+
+static void greet(Login *login, Slice frames)
+{
+    if (frames.len)
+        welcome(login, frames);
+    else
+        refuse_with(login, SQLSTATE_OUT_OF_MEMORY, "out of memory");
 }
 
 /* ---- CHECK: the settings on a server ------------------------------------------------------------------------- */
@@ -346,11 +254,8 @@ static void check_on_ready(Sink *sink, Task *task, char tx_status, bool last)
         return;
     }
     backend_set_gucs(task->backend, login->session->gucs_base);
-    Greeting *greeting = greeting_make(login);
-    if (greeting)
-        welcome(login, greeting->frames);
-    else
-        refuse_with(login, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    greet(login, greeting_make(login->session->worker, login->pool, login->session->gucs_base,
+                               buf_bytes(&login->statuses)));
 }
 
 static void check_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_executed)
@@ -398,11 +303,13 @@ static void on_warm(PoolWaiter *waiter, Pool *pool, const Error *err)
         refuse(login, err);
         return;
     }
-    Greeting *greeting = greeting_find(login);
-    if (!greeting && !login->session->gucs_base)
-        greeting = greeting_make(login);
-    if (greeting)
-        welcome(login, greeting->frames);
+    Worker *worker = login->session->worker;
+    GucVector *gucs = login->session->gucs_base;
+    Slice known = greeting_find(worker, login->pool, gucs);
+    if (known.len)
+        welcome(login, known);
+    else if (!gucs)
+        greet(login, greeting_make(worker, login->pool, NULL, (Slice){0}));
     else if (!start_check(login))
         refuse_with(login, SQLSTATE_OUT_OF_MEMORY, "out of memory");
 }
@@ -595,6 +502,14 @@ static void keep_startup(Login *login, const StartupPacket *packet)
     login->startup.extension_count = 0;
 }
 
+static uint64_t clients_of_all(const Worker *worker)
+{
+    uint64_t clients = 0;
+    for (uint32_t i = 0; i < worker->options.count; i++)
+        clients += counter_get(&worker_stats(worker->options.all[i])->clients);
+    return clients;
+}
+
 static void start_session(Login *login, const StartupPacket *packet)
 {
     Session *session = login->session;
@@ -611,7 +526,7 @@ static void start_session(Login *login, const StartupPacket *packet)
         refuse_with(login, SQLSTATE_INVALID_AUTHORIZATION, "TLS is required");
         return;
     }
-    if (session->worker->session_count > config->client_max) {
+    if (clients_of_all(session->worker) > config->client_max) {
         refuse_with(login, SQLSTATE_TOO_MANY_CONNECTIONS, "sorry, too many clients already");
         return;
     }

@@ -142,12 +142,22 @@ void request_touch(Request *request)
         session_kill(request->session); /* memory is out, or the client never reads */
 }
 
+void request_cut(Request *request)
+{
+    if (request->complete)
+        return;
+    assert(request->session->building == request);
+    request->session->building = NULL;
+    request->cut = request->complete = true;
+}
+
 void request_end(Request *request, char tx_status)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
+    request_cut(request);
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);
     else if (request->error_seen)

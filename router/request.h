@@ -68,6 +68,8 @@ struct Request {
     Sink sink;
     bool task_active; /* the task is with the batcher, a pool or a backend */
     bool on_held; /* it runs on session->held */
+    bool deferred; /* its first step is the deferred start of the transaction, hidden */
+    bool aside;    /* it only prepares, outside of the transaction that has no server yet */
     bool batched;
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */
@@ -90,6 +92,10 @@ bool request_add(Request *request, TaskOp op, const Frame *frame) MUST_USE;
 Buf *request_out(Request *request);
 /* Answers were appended to request_out. */
 void request_touch(Request *request);
+/* The series is over although its Sync has not come: a Flush had sent it, and it ends by an error or by
+ * an answer of Shoal's own. It has no ReadyForQuery; after an error the rest up to the Sync is passed
+ * over. Nothing happens to a complete one. */
+void request_cut(Request *request);
 /* The answer is complete: ReadyForQuery is written, the session's transaction state is set, the
  * request leaves the list as soon as it is the first. */
 void request_end(Request *request, char tx_status);

@@ -26,13 +26,22 @@ static void refuse(Request *request, uint32_t at, const Error *err)
     request->step_count = at;
 }
 
+/* Room for one more pointer behind `count`; doubled, because an executemany() comes as one request. */
+static void *with_room(Request *request, void *array, uint32_t count)
+{
+    if (count && (count & (count - 1)))
+        return array; /* full at powers of two only */
+    void **grown = arena_array(&request->arena, void *, count ? count * 2 : 1);
+    if (grown && count)
+        memcpy(grown, array, count * sizeof *grown);
+    return grown;
+}
+
 static bool keep_statement(Request *request, Statement *statement)
 {
-    Statement **grown = arena_array(&request->arena, Statement *, request->statement_count + 1);
+    Statement **grown = with_room(request, request->statements, request->statement_count);
     if (!grown)
         return false;
-    if (request->statement_count)
-        memcpy(grown, request->statements, request->statement_count * sizeof *grown);
     grown[request->statement_count++] = statement_retain(statement);
     request->statements = grown;
     return true;
@@ -40,11 +49,9 @@ static bool keep_statement(Request *request, Statement *statement)
 
 static bool keep_created(Request *request, Statement *statement)
 {
-    Statement **grown = arena_array(&request->arena, Statement *, request->created_count + 1);
+    Statement **grown = with_room(request, request->created, request->created_count);
     if (!grown)
         return false;
-    if (request->created_count)
-        memcpy(grown, request->created, request->created_count * sizeof *grown);
     grown[request->created_count++] = statement;
     request->created = grown;
     return keep_statement(request, statement);
@@ -210,13 +217,17 @@ static bool resolve_execute(Request *request, uint32_t at, Slice body)
         return true;
     }
     request->max_rows = execute.max_rows;
-    Statement *statement = request->bound_statement;
-    if (!statement || !slice_equal(execute.portal, request->bound->portal))
-        return true; /* a portal of an earlier request of this transaction, or none */
-    request->last_reading = &statement->reading;
-    request->planned[request->planned_count - 1].executed = true;
-    mark_state(request, statement->reading.shape);
-    return true;
+    for (uint32_t i = request->planned_count; i-- > 0;) {
+        PlanStatement *planned = &request->planned[i];
+        if (!planned->bind || !slice_equal(execute.portal, planned->bind->portal))
+            continue;
+        if (planned->bind == request->bound && request->bound_statement)
+            request->last_reading = &request->bound_statement->reading;
+        planned->executed = true;
+        mark_state(request, planned->shape);
+        break;
+    }
+    return true; /* not found: a portal of an earlier request of this transaction, or none */
 }
 
 static bool resolve_query(Request *request, uint32_t at, Slice body)

@@ -6,17 +6,25 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define MESSAGE_MAX 4096 /* bytes of all messages together */
 
+static uint8_t secret[SCRAM_KEY_LEN];
+
+static void make_secret(void)
+{
+    if (RAND_bytes(secret, sizeof secret) != 1)
+        abort(); /* without randomness there is no authentication at all */
+}
+
+/* The same for all workers: a name has the same salt wherever its client arrives. */
 static const uint8_t *process_secret(void)
 {
-    static uint8_t secret[SCRAM_KEY_LEN];
-    static bool made;
-    if (!made) /* same value for all: the first login of the process comes after one thread made it */
-        made = RAND_bytes(secret, sizeof secret) == 1;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_secret);
     return secret;
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "router/broadcast.h"
 #include "router/cancel.h"
 #include "router/decode.h"
 #include "router/dispatch.h"
@@ -136,6 +137,8 @@ static void drop_ended(Session *session)
         request_free(request);
         left = true;
     }
+    if (session->stream.out.failed)
+        session_kill(session); /* memory is out, or the client never reads */
     if (left && session->request_count == 0)
         session->idle_since_us = session->worker->loop.now_us;
 }
@@ -158,10 +161,10 @@ static void dispatch_queued(Session *session)
 
 void session_run(Session *session)
 {
-    bool going = true;
+    bool going = true, blocked = false;
     while (going && session->state == SESSION_ACTIVE) {
         size_t before = buf_len(&session->stream.in);
-        decode_run(session);
+        blocked = decode_run(session);
         dispatch_queued(session);
         drop_ended(session);
         /* What was answered at once makes room: go on with the bytes that had to wait. */
@@ -169,6 +172,10 @@ void session_run(Session *session)
     }
     if (session->state != SESSION_ACTIVE)
         return;
+    if (blocked && !session->stream.paused)
+        stream_pause(&session->stream); /* TCP tells the client to wait */
+    else if (!blocked && session->stream.paused)
+        stream_resume(&session->stream);
     if (session->terminate && session->request_count == 0)
         session_kill(session);
     else if (session->worker->stopping && session->request_count == 0 && session->tx == TX_IDLE &&
@@ -255,9 +262,10 @@ void session_destroy(Session *session)
     Worker *worker = session->worker;
     assert(session->state == SESSION_DEAD);
     login_finish(session);
+    bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
     if (session->held)
-        backend_release(session->held, session->pinned);
+        backend_release(session->held, unknown);
     cancel_unregister(worker, session);
     drop_statements(session);
     guc_release(&worker->gucs, session->gucs);
@@ -276,9 +284,13 @@ void session_destroy(Session *session)
 void session_cancel(Session *session)
 {
     List *link = list_first(&session->requests);
+    while (link && list_entry(link, Request, link)->state == REQUEST_ENDED) /* answered in this turn */
+        link = link->next == &session->requests ? NULL : link->next;
     if (session->state != SESSION_ACTIVE || !link)
         return;
     Request *request = list_entry(link, Request, link);
+    if (request->broadcast)
+        broadcast_cancel(request->broadcast);
     if (!request->task_active)
         return;
     if (request->batched)

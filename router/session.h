@@ -67,7 +67,9 @@ typedef struct Session {
     bool tx_lost;      /* E without a server connection */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
     bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */
+    bool tx_reset; /* a RESET ran: the server lacks what the startup message had set */
     bool lazy;         /* T, but no server knows yet */
+    bool lazy_set;     /* `deferred` has settings in it */
     Slice deferred;    /* owned: SQL to say first on the shard that the transaction goes to */
     Backend *held;     /* of an open transaction, or because session state is on it */
     uint32_t held_shard;

@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "router/broadcast.h"
 #include "router/cancel.h"
+#include "router/greeting.h"
 #include "router/worker_state.h"
 
 #define STACK_SIZE     ((size_t)64 << 20) /* address space; pages are used as they are touched */
@@ -27,7 +28,8 @@ void worker_wake_session(Worker *worker, Session *session)
 {
     if (!list_linked(&session->wake_link)) {
         list_push(&worker->woken, &session->wake_link);
-        loop_again(&worker->loop);
+        if (worker->loop.in_hooks) /* otherwise this turn's end comes anyway */
+            loop_again(&worker->loop);
     }
 }
 
@@ -74,7 +76,8 @@ static void reap(void *ctx)
     List *link;
     while ((link = list_first(&worker->dead)))
         session_destroy(list_entry(link, Session, link));
-    if (worker->stopping && worker->session_count == 0)
+    bool adrift = !list_empty(&worker->adrift) && clock_now_us() < worker->stop_at_us;
+    if (worker->stopping && worker->session_count == 0 && !adrift)
         loop_stop(&worker->loop);
 }
 
@@ -88,7 +91,7 @@ static void adopt_topology(void *ctx)
     worker->topology = topology;
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
-    login_forget(worker); /* databases, roles and settings may have changed */
+    greetings_forget(worker);
 }
 
 /* ---- timeouts ------------------------------------------------------------------------------------- */
@@ -198,10 +201,11 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     list_init(&worker->closing);
     list_init(&worker->dead);
     list_init(&worker->woken);
+    list_init(&worker->adrift);
     list_init(&worker->free_requests);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
-    login_remember(worker);
+    greetings_init(worker);
     inbox_open(&worker->inbox, &worker->loop, worker);
     worker->reader = published_add_reader(options->topologies);
     PublishedValue *value = published_adopt(options->topologies, worker->reader, 0);
@@ -291,11 +295,11 @@ void worker_destroy(Worker *worker)
     while ((link = list_first(&worker->sessions)) || (link = list_first(&worker->closing)))
         session_kill(list_entry(link, Session, link));
     reap(worker);
+    broadcast_drop_adrift(worker);
     listener_close(worker);
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);
-    login_forget(worker);
-    map_finish(&worker->greetings);
+    greetings_finish(worker);
     batcher_destroy(worker->batcher);
     if (worker->pools)
         pool_set_destroy(worker->pools);

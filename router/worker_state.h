@@ -31,6 +31,7 @@ struct Worker {
 
     List sessions, closing, dead; /* Session.link, by state */
     List woken;          /* Session.wake_link: run them at the end of the turn */
+    List adrift;         /* Broadcast.adrift_link: they commit, and their clients have gone */
     Map cancel_keys;     /* cancel_pid -> Session */
     uint32_t next_cancel_pid;
     uint64_t next_session_id;
@@ -38,7 +39,7 @@ struct Worker {
 
     List free_requests; /* Request.link; kept with their arenas' first block */
     uint32_t free_request_count;
-    Map greetings; /* (pool, startup settings) -> Greeting: login.c */
+    Map greetings; /* (pool, startup settings) -> Greeting: greeting.c */
     Arena scratch; /* of one dispatch */
 
     PreparedSet prepared;
@@ -62,9 +63,6 @@ static inline const Config *worker_config(const Worker *worker)
 /* Runs the session at the end of this turn. */
 void worker_wake_session(Worker *worker, Session *session);
 
-/* login.c: what it remembers of pools and settings, see Greeting. */
-void login_remember(Worker *worker);
-void login_forget(Worker *worker);
 /* listener.c */
 bool listener_open(Worker *worker, Error *err) MUST_USE;
 void listener_close(Worker *worker);

@@ -18,6 +18,7 @@
 #include "backend/backend_internal.h"
 #include "core/log.h"
 
+#define STALE_AFTER_US 1000 /* idle for longer: look whether the server has hung up meanwhile (H14) */
 #define CONNECTING_MAX 4u
 #define BACKOFF_MIN_MS 250u
 #define BACKOFF_MAX_MS 1000u
@@ -123,7 +124,7 @@ static void pool_hand_out(Pool *pool)
         next = link->next;
         /* One that became free in this very turn was heard a moment ago. Bytes nobody has read are
          * the reader's business in the next turn (H14). */
-        if (backend->idle_since_us != now_us && backend_stale(backend))
+        if (now_us - backend->idle_since_us > STALE_AFTER_US && backend_stale(backend))
             continue;
         Task *task = list_entry(list_pop(&pool->waiting), Task, link);
         pool->waiting_count--;

@@ -30,6 +30,7 @@ static void pool_destroy(Pool *pool);
 static void pool_adopt(Pool *pool, const Config *config);
 static bool pool_set_strings(Pool *pool, const ServerConfig *server, const DatabaseConfig *database,
                              const char *password);
+static bool pool_settled(const Pool *pool);
 static bool text_replace(char **at, const char *text, bool *ret_changed);
 static bool text_equal(const char *a, const char *b);
 
@@ -292,6 +293,8 @@ void pool_set_turn_end(PoolSet *set)
         pool_dispatch(pool);
         pool_reap(pool);
         pool_gauge(pool);
+        if (pool_settled(pool)) /* touched by nothing but this dispatch itself: no turn for that */
+            list_remove(&pool->dirty);
     }
     set->turn_us = set->loop->now_us;
     if (!list_empty(&set->dirty) || !list_empty(&set->attention))
@@ -332,4 +335,10 @@ static bool text_replace(char **at, const char *text, bool *ret_changed)
 static bool text_equal(const char *a, const char *b)
 {
     return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool pool_settled(const Pool *pool)
+{
+    return list_empty(&pool->waiting) && list_empty(&pool->dead) && list_empty(&pool->refused) &&
+           list_empty(&pool->warmers);
 }

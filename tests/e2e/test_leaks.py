@@ -86,8 +86,11 @@ def test_a_crowd_that_comes_goes_and_dies(shoal, clusters):
         assert len(conn.query('SELECT v FROM kv WHERE id = 7')) == 1
     wait_until('the clients to be forgotten',
                lambda: len([r for r in shoal.console('SHOW CLIENTS') if r['database'] in ('solo', 'app')]) == 0, 10)
-    wait_until('no transaction left open', lambda: clusters[0].query(
-        "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND usename = 'app'") == [['0']], 10)
+    left = "SELECT pid, state, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND usename = 'app'"
+    try:
+        wait_until('no transaction left open', lambda: clusters[0].query(left) == [], 10)
+    except AssertionError:
+        raise AssertionError(f'{clusters[0].query(left)}\n{shoal.console("SHOW SERVERS")}')
 
 
 def test_memory_stays_flat(shoal):

@@ -488,6 +488,27 @@ def test_slow_reader_does_not_fill_memory(shoal):
 
 
 @pytest.mark.shoal_only
+def test_client_that_pipelines_without_end_is_slowed(shoal):
+    # A client that sends faster than its server answers takes the memory of the process.
+    before = shoal.rss_kib()
+    with shoal.connect('solo', timeout_s=60) as conn:
+        one = query('SELECT pg_sleep(3)') + query('SELECT 1 /* ' + 'x' * 20000 + ' */') * 3000
+        conn.sock.setblocking(False)
+        sent = 0
+        until = time.monotonic() + 2
+        while sent < len(one) and time.monotonic() < until:
+            try:
+                sent += conn.sock.send(one[sent:sent + 65536])
+            except BlockingIOError:
+                time.sleep(0.01)
+        assert sent < len(one) / 2, 'nobody slowed the client'
+        assert shoal.rss_kib() - before < 96 * 1024
+        conn.abort()
+    with shoal.connect('solo') as other:
+        assert other.alive()
+
+
+@pytest.mark.shoal_only
 def test_flush_then_silence_holds_one_server(shoal):
     # 106: a Flush without Sync leaves an implicit transaction open; its end frees the server.
     for _ in range(POOL * 2):

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections import namedtuple
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / 'build-check' / 'check'
+OUT = ROOT / 'build-log'
 FUZZ_S = {False: 10, True: 300}
 
 Suite = namedtuple('Suite', 'name what run')
@@ -50,13 +51,12 @@ def tail(path, lines=60):
 # -- the kinds of suites ---------------------------------------------------------------------------
 
 def configure(folder, *arguments, cc='gcc'):
-    """meson setup, and again when this script asks for other options than the folder has."""
+    """meson setup; from the beginning when this script asks for other options than the folder has."""
     made, wanted = ROOT / folder / '.check-options', ' '.join(arguments)
-    fresh = not (ROOT / folder / 'build.ninja').exists()
-    if not fresh and made.exists() and made.read_text() == wanted:
+    if made.exists() and made.read_text() == wanted:
         return
-    again = [] if fresh else ['--reconfigure']
-    status, log = logged(f'setup-{folder}', ['meson', 'setup', folder, *again, *arguments], {'CC': cc})
+    shutil.rmtree(ROOT / folder, ignore_errors=True)
+    status, log = logged(f'setup-{folder}', ['meson', 'setup', folder, *arguments], {'CC': cc})
     if status != 0:
         sys.exit(f'meson setup {folder} failed:\n{tail(log)}')
     made.write_text(wanted)
@@ -218,7 +218,7 @@ def summarise(results, seconds):
         {'test_' + s.name.replace('-', '_'): round(r.seconds) for s, r in results}))
     for suite, result in results:
         if result.detail:
-            say(f'\n---- {suite.name} (build-check/check/{suite.name}.log) ----\n{result.detail}')
+            say(f'\n---- {suite.name} (build-log/{suite.name}.log) ----\n{result.detail}')
     passed = sum(r.passed for _, r in results)
     failed = sum(r.failed for _, r in results)
     skipped = sum(r.skipped for _, r in results)

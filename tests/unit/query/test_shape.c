@@ -130,7 +130,8 @@ static void test_literal_values(void **state)
     assert_literal(world, "select ''", 0, SHAPE_LITERAL_STRING, "");
     assert_literal(world, "select ''''", 0, SHAPE_LITERAL_STRING, "'");
     assert_literal(world, "select 1, 'it''s ''x'''", 1, SHAPE_LITERAL_STRING, "it's 'x'");
-    ShapeReading reading = reading_of(world, "select 1.5, E'a', $1, 'a\\b', 99999999999999999999, b'1'");
+    assert_literal(world, "select 'a\\b'", 0, SHAPE_LITERAL_STRING, "a\\b");
+    ShapeReading reading = reading_of(world, "select 1.5, E'a', $1, 99999999999999999999, b'1'");
     assert_int_equal(reading.shape->literal_count, 0);
     assert_int_equal(reading.shape->param_max, 1);
     release(world, reading);
