@@ -51,7 +51,7 @@ static const char DIGEST_SQL[] =
  * The search_path that a role without settings of its own starts with: the database's, else that of
  * ALTER ROLE ALL, else the server's. The server's is what our own session would reset to, unless our
  * role has its own; then PostgreSQL's built-in default must do.
- * Isolation: anything but read committed for anybody here is reported; who is affected is not known.
+ * Isolation: serializable for anybody here is reported; who is affected is not known.
  */
 static const char SETTINGS_SQL[] =
     "WITH s AS (SELECT d.setdatabase, d.setrole, v FROM pg_db_role_setting d, unnest(d.setconfig) v"
@@ -66,8 +66,8 @@ static const char SETTINGS_SQL[] =
     "     WHERE r.rolname = session_user AND v LIKE 'search\\_path=%') THEN '\"$user\", public'"
     "  ELSE (SELECT reset_val FROM pg_settings WHERE name = 'search_path') END),"
     " (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_isolation')"
-    "    <> 'read committed' OR EXISTS (SELECT FROM s"
-    "       WHERE v LIKE 'default\\_transaction\\_isolation=%' AND v NOT LIKE '%=read committed')";
+    "    = 'serializable' OR EXISTS (SELECT FROM s"
+    "       WHERE v ILIKE 'default\\_transaction\\_isolation=serializable')";
 
 static const char ROLE_PATHS_SQL[] =
     "SELECT DISTINCT ON (r.rolname) r.rolname, substr(v, 13)"

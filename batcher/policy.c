@@ -94,12 +94,16 @@ static bool contains_nocase(Slice text, const char *word)
 static BatchReason check_isolation(Judge *judge)
 {
     static const char *const names[] = {"transaction_isolation", "default_transaction_isolation"};
+    bool set = false;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const GucEntry *entry = guc_find(judge->in->gucs, slice_str(names[i]));
         if (entry && contains_nocase(entry->value, "serializable"))
             return BATCH_ISOLATION;
+        set |= entry != NULL;
     }
-    return BATCH_OK;
+    /* What a session starts with is asked when the statement is learned, but of one connection only:
+     * those made before and after an ALTER ROLE ... SET differ. */
+    return !set && judge->catalog && judge->catalog->isolation_unusual ? BATCH_ISOLATION : BATCH_OK;
 }
 
 /* A value like 'alice' or "alice" or alice. False when it is more difficult than that. */
@@ -261,7 +265,9 @@ static const CatalogColumn *resolve_column(const Judge *judge, const ShapeEqual 
     const CatalogColumn *found = NULL;
     for (uint32_t i = 0; i < shape->table_count; i++) {
         bool meant = equal->table >= 0 ? i == (uint32_t)equal->table
-                                       : shape->tables[i].level == equal->level;
+                                       : shape->tables[i].level == equal->level &&
+                                             i >= equal->from && i < equal->to &&
+                                             !shape->tables[i].renamed;
         const CatalogColumn *column =
             meant ? catalog_column(judge->tables[i], equal->column) : NULL;
         if (column && found)
@@ -408,8 +414,9 @@ static const BatchReasonText REASONS[BATCH_REASON_COUNT] = {
                         "The messages between two Syncs are not one Parse/Bind/Describe/Execute "
                         "of one statement without row limit and named portal."},
     [BATCH_ISOLATION] = {"isolation", 3,
-                         "The session's isolation level is SERIALIZABLE; use READ COMMITTED or "
-                         "REPEATABLE READ for lookups."},
+                         "The session's isolation level is SERIALIZABLE, or some role or database starts "
+                         "with it and the session set none: SET default_transaction_isolation to "
+                         "READ COMMITTED or REPEATABLE READ."},
     [BATCH_SESSION_STATE] = {"session_state", 5,
                              "The session left state on a server connection (temporary table, "
                              "LISTEN, set_config ...); DISCARD ALL ends that."},

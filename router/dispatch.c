@@ -163,6 +163,8 @@ static bool run_lazy(Request *request, const Shape *shape)
             return false;
         defer(session, sql);
         session->lazy_set |= shape->kind == SHAPE_SET_LOCAL;
+        session->path_local |=
+            shape->kind == SHAPE_SET_LOCAL && slice_is(shape->setting, "search_path");
         local_tag(request, tag_of(shape->kind), TX_BLOCK);
         return true;
     case SHAPE_COMMIT:
@@ -408,6 +410,8 @@ static Plan make_plan(Request *request)
                        .database = session->database_index,
                        .user = slice_str(session->user),
                        .search_path = session_search_path(session, worker->topology),
+                       .path_unknown = session->path_unknown || session->path_local,
+                       .temporary = session->temporary,
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
                        .arena = &worker->scratch};
@@ -419,8 +423,10 @@ static Plan make_plan(Request *request)
         error_set(&none.error, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return none;
     }
-    for (uint32_t i = 0; i < request->planned_count; i++)
+    for (uint32_t i = 0; i < request->planned_count; i++) {
         plans[i] = plan_make(&input, &request->planned[i]);
+        input.path_unknown |= plan_sets_path(request->planned[i].shape);
+    }
     return plan_merge(&input, plans, request->planned_count);
 }
 

@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#include "router/planner.h"
 #include "router/worker_state.h"
 
 static GucSet *guc_set(Session *session)
@@ -97,10 +98,11 @@ static void transaction_ends(Session *session, bool committed)
     if (committed) {
         vector_replace(session, &session->gucs, guc_retain(session->gucs_tx));
         session->pinned |= session->tx_set_undone;
+        session->path_unknown |= session->tx_set_undone;
     } else {
         vector_replace(session, &session->gucs_tx, guc_retain(session->gucs));
     }
-    session->tx_set_undone = false;
+    session->tx_set_undone = session->path_local = false;
 }
 
 /* One statement that succeeded. `failed`: the transaction had failed before it. */
@@ -108,6 +110,8 @@ static void shape_apply(Request *request, const Shape *shape, bool *failed)
 {
     Session *session = request->session;
     GucVector **slot = &session->gucs_tx;
+    session->temporary |= shape->traits & SHAPE_HAS_TEMP;
+    session->path_unknown |= shape->kind != SHAPE_MULTI && plan_sets_path_unseen(shape);
     switch (shape->kind) {
     case SHAPE_MULTI:
         for (uint32_t i = 0; i < shape->part_count; i++)
@@ -134,8 +138,11 @@ static void shape_apply(Request *request, const Shape *shape, bool *failed)
             vector_replace(session, slot, guc_retain(session->gucs_base));
             note_reset(session);
             forget_statements(session);
-            session->pinned = false;
+            session->pinned = session->temporary = session->path_unknown = false;
         }
+        break;
+    case SHAPE_SET_LOCAL:
+        session->path_local |= slice_is(shape->setting, "search_path");
         break;
     case SHAPE_DEALLOCATE:
         if (shape->statement.len)
@@ -146,7 +153,7 @@ static void shape_apply(Request *request, const Shape *shape, bool *failed)
     case SHAPE_ROLLBACK_TO:
         *failed = false;
         if (session->gucs_tx != session->gucs)
-            session->tx_set_undone = true;
+            session->tx_set_undone = session->path_local = true;
         break;
     case SHAPE_COMMIT:
     case SHAPE_PREPARE_TRANSACTION:

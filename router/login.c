@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "meta/identifier.h"
 #include "router/cancel.h"
 #include "router/greeting.h"
 #include "router/scram.h"
@@ -100,6 +101,39 @@ void login_finish(Session *session)
 
 /* ---- settings of the startup message --------------------------------------------------------------------- */
 
+/* E'' would be the only form with a meaning for backslashes; SET values are plain literals under
+ * standard_conforming_strings, which a fresh server session has on. */
+static void put_literal(Buf *quoted, Slice value)
+{
+    buf_append(quoted, SLICE("'"));
+    for (size_t i = 0; i < value.len; i++)
+        buf_append(quoted, value.data[i] == '\'' ? SLICE("''") : slice_of(value.data + i, 1));
+    buf_append(quoted, SLICE("'"));
+}
+
+/* `a, "B"` of the startup message is SET TO 'a', 'B': a list in one literal would be one name. */
+static bool put_names(Buf *quoted, Slice value)
+{
+    Identifier id;
+    bool first = true;
+    for (; identifier_take(&value, ',', &id); first = false) {
+        if (!first)
+            buf_append(quoted, SLICE(", "));
+        put_literal(quoted, identifier_slice(&id));
+    }
+    return !first && value.len == 0;
+}
+
+static bool is_list_of_names(Slice name)
+{
+    static const char *const NAMES[] = {"search_path", "temp_tablespaces", "local_preload_libraries",
+                                        "session_preload_libraries"};
+    for (size_t i = 0; i < ARRAY_LEN(NAMES); i++)
+        if (slice_is(name, NAMES[i]))
+            return true;
+    return false;
+}
+
 static bool set_start_value(Login *login, Slice name, Slice value)
 {
     Session *session = login->session;
@@ -107,12 +141,10 @@ static bool set_start_value(Login *login, Slice name, Slice value)
     Buf quoted;
     bool ok;
     buf_init(&quoted, 2 * value.len + 16);
-    /* E'' would be the only form with a meaning for backslashes; SET values are plain literals under
-     * standard_conforming_strings, which a fresh server session has on. */
-    buf_append(&quoted, SLICE("'"));
-    for (size_t i = 0; i < value.len; i++)
-        buf_append(&quoted, value.data[i] == '\'' ? SLICE("''") : slice_of(value.data + i, 1));
-    buf_append(&quoted, SLICE("'"));
+    if (!is_list_of_names(name) || !put_names(&quoted, value)) {
+        buf_reset(&quoted);
+        put_literal(&quoted, value);
+    }
     GucVector *vector = guc_with(set, session->gucs_base, name, buf_bytes(&quoted), &ok);
     ok = ok && !quoted.failed;
     buf_finish(&quoted);

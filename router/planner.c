@@ -27,7 +27,7 @@ typedef enum RefKind {
     REF_SYSTEM,      /* pg_catalog, information_schema: alike on every shard */
     REF_LOCAL,       /* not distributed: lives on the home shard */
     REF_DISTRIBUTED, /* by hash of its key */
-    REF_VIEW         /* may name anything: only where nothing is distributed */
+    REF_VIEW         /* materialized or not; may name anything: only where nothing is distributed */
 } RefKind;
 
 typedef struct Ref {
@@ -35,7 +35,14 @@ typedef struct Ref {
     const Table *table;          /* REF_DISTRIBUTED */
     const CatalogTable *catalog; /* NULL when the catalog does not know it */
     uint32_t shard;              /* SHARD_NONE while not fixed */
+    bool bare;                   /* named without a schema */
 } Ref;
+
+/* What was found out about a parameter last: a long INSERT may give it in each row. */
+typedef struct ParamMemo {
+    uint32_t param, oid;
+    bool good;
+} ParamMemo;
 
 typedef struct Planner {
     const PlanInput *in;
@@ -45,6 +52,7 @@ typedef struct Planner {
     const Catalog *catalog;
     Ref refs[TABLES_MAX];
     uint32_t distributed_count, local_count;
+    ParamMemo *memo;
     Plan plan;
 } Planner;
 
@@ -93,6 +101,45 @@ static const Table *table_by_bare_name(const Planner *p, const ShapeName *name)
     return NULL;
 }
 
+/* Which path is in force cannot be told: the name is certain when it is one table's only, or of none
+ * that is distributed. */
+static bool name_is_certain(const Planner *p, const ShapeName *name)
+{
+    size_t cursor = 0;
+    uint32_t count = 0;
+    if (!p->in->path_unknown || name->schema.len || !table_by_bare_name(p, name))
+        return true;
+    for (const CatalogTable *table; (table = map_next(&p->catalog->tables, &cursor));)
+        count += slice_equal(table->name, name->name);
+    return count <= 1;
+}
+
+bool plan_sets_path_unseen(const Shape *shape)
+{
+    for (uint32_t i = 0; i < shape->function_count; i++)
+        if (slice_is(shape->functions[i].name, "set_config"))
+            return true;
+    return false;
+}
+
+bool plan_sets_path(const Shape *shape)
+{
+    switch (shape->kind) {
+    case SHAPE_SET:
+    case SHAPE_SET_LOCAL:
+    case SHAPE_RESET:
+        return slice_is(shape->setting, "search_path");
+    case SHAPE_RESET_ALL:
+    case SHAPE_DISCARD:
+    case SHAPE_ROLLBACK:
+    case SHAPE_ROLLBACK_TO:
+    case SHAPE_COMMIT: /* ends SET LOCAL */
+        return true;
+    default:
+        return plan_sets_path_unseen(shape);
+    }
+}
+
 static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
 {
     *ret = (Ref){.kind = REF_LOCAL, .shard = SHARD_NONE};
@@ -111,7 +158,7 @@ static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
                               : table_by_bare_name(p, &from->name);
     if (ret->table)
         ret->kind = REF_DISTRIBUTED;
-    else if (ret->catalog && ret->catalog->kind == 'v')
+    else if (ret->catalog && (ret->catalog->kind == 'v' || ret->catalog->kind == 'm'))
         ret->kind = REF_VIEW;
 }
 
@@ -123,7 +170,15 @@ static bool resolve_all(Planner *p)
         return false;
     }
     for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        if (!name_is_certain(p, &p->shape->tables[i].name)) {
+            p->plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
+                             "search_path was set by SET LOCAL or set_config(), and several schemas "
+                             "have a table of that name.",
+                             "Write schema and table, or use SET search_path.");
+            return false;
+        }
         ref_resolve(p, &p->shape->tables[i], &p->refs[i]);
+        p->refs[i].bare = p->shape->tables[i].name.schema.len == 0;
         p->distributed_count += p->refs[i].kind == REF_DISTRIBUTED;
         p->local_count += p->refs[i].kind == REF_LOCAL || p->refs[i].kind == REF_VIEW;
     }
@@ -164,6 +219,10 @@ static uint32_t cast_type(const ShapeName *cast)
     return 0;
 }
 
+static int column_owner(const Planner *p, int16_t table, uint16_t level, uint16_t from, uint16_t to,
+                        Slice column);
+static uint32_t insert_column_type(const Planner *p, uint32_t at);
+
 /* Values of one KeyType compare and hash alike whatever their width: int2, int4, int8; text, varchar. */
 static bool types_agree(uint32_t value_oid, uint32_t key_oid)
 {
@@ -175,6 +234,45 @@ static bool types_agree(uint32_t value_oid, uint32_t key_oid)
     return false;
 }
 
+/* The type that `value` gives to the parameter in it, when its client declared none. */
+static uint32_t param_type_beside(const Planner *p, const ShapeEqual *equal)
+{
+    const ShapeValue *value = &equal->value;
+    if (value->cast.name.len)
+        return cast_type(&value->cast);
+    int owner =
+        column_owner(p, equal->table, equal->level, equal->from, equal->to, equal->column);
+    const CatalogTable *table = owner < 0 ? NULL : p->refs[owner].catalog;
+    const CatalogColumn *column = table ? catalog_column(table, equal->column) : NULL;
+    return column ? column->type_oid : 0;
+}
+
+/* PostgreSQL gives an undeclared parameter the type that its first place asks for. Where it stands in
+ * several, only those are understood that would give it the key's type: in
+ * `price < $1 AND id = $1` it is a numeric, and '5.0' is the id 5. */
+static bool param_is_of_type(const Planner *p, uint32_t number, uint32_t oid)
+{
+    const Shape *shape = p->shape;
+    uint32_t seen = 0, uses = number <= shape->param_use_count ? shape->param_uses[number - 1] : 0;
+    if (uses <= 1)
+        return uses == 1;
+    if (p->memo->param == number && p->memo->oid == oid)
+        return p->memo->good;
+    for (uint32_t i = 0; i < shape->equal_count; i++) {
+        const ShapeValue *value = &shape->equals[i].value;
+        seen += value->kind == SHAPE_VALUE_PARAM && value->index == number &&
+                types_agree(param_type_beside(p, &shape->equals[i]), oid);
+    }
+    for (uint32_t i = 0; i < shape->insert.rows * shape->insert.column_count; i++) {
+        const ShapeValue *value = &shape->insert.values[i];
+        seen += value->kind == SHAPE_VALUE_PARAM && value->index == number &&
+                value->cast.name.len == 0 &&
+                types_agree(insert_column_type(p, i % shape->insert.column_count), oid);
+    }
+    *p->memo = (ParamMemo){number, oid, MIN(seen, (uint32_t)UINT8_MAX) == uses};
+    return p->memo->good;
+}
+
 /* Text is hashed in the database's encoding; a client that speaks another one can be followed as long
  * as it stays in ASCII. */
 static bool is_ascii(Slice text)
@@ -183,6 +281,15 @@ static bool is_ascii(Slice text)
         if (text.data[i] & 0x80)
             return false;
     return true;
+}
+
+/* Characters; at most, where the encoding is not known. */
+static size_t text_length(Slice text, bool utf8)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < text.len; i++)
+        length += !utf8 || (text.data[i] & 0xC0) != 0x80;
+    return length;
 }
 
 typedef enum KeyKnown {
@@ -242,6 +349,8 @@ static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table
                                 : 0;
         if (value->cast.name.len && declared && declared != oid)
             return KEY_UNKNOWN;
+        if (!declared && !param_is_of_type(p, value->index, oid))
+            return KEY_UNKNOWN;
     } else {
         return value->kind == SHAPE_VALUE_NULL ? KEY_NO_ROW : KEY_UNKNOWN;
     }
@@ -267,14 +376,16 @@ static bool value_shard(const Planner *p, const ShapeValue *value, const Table *
     return true;
 }
 
-/* Which reference an unqualified column belongs to: the only one of its level that has it. */
-static int column_owner(const Planner *p, int16_t table, uint16_t level, Slice column)
+/* Which reference an unqualified column belongs to: the only one of its level that has it, among
+ * those which the condition can name. */
+static int column_owner(const Planner *p, int16_t table, uint16_t level, uint16_t from, uint16_t to,
+                        Slice column)
 {
     if (table >= 0)
         return table;
     int owner = -1;
-    for (uint32_t i = 0; i < p->shape->table_count; i++) {
-        if (p->shape->tables[i].level != level)
+    for (uint32_t i = from; i < p->shape->table_count && i < to; i++) {
+        if (p->shape->tables[i].level != level || p->shape->tables[i].renamed)
             continue;
         if (!p->refs[i].catalog)
             return -1; /* it might have the column: cannot be told */
@@ -291,7 +402,7 @@ static void fix_by_values(Planner *p)
 {
     for (uint32_t i = 0; i < p->shape->equal_count; i++) {
         const ShapeEqual *equal = &p->shape->equals[i];
-        int owner = column_owner(p, equal->table, equal->level, equal->column);
+        int owner = column_owner(p, equal->table, equal->level, equal->from, equal->to, equal->column);
         if (owner < 0)
             continue;
         Ref *ref = &p->refs[owner];
@@ -304,8 +415,8 @@ static void fix_by_values(Planner *p)
 /* `a.key = b.key` hands b's shard on to a, when both hash alike. */
 static bool fix_by_join(Planner *p, const ShapeJoin *join)
 {
-    int a = column_owner(p, join->table, join->level, join->column);
-    int b = column_owner(p, join->other, join->other_level, join->other_column);
+    int a = column_owner(p, join->table, join->level, join->from, join->to, join->column);
+    int b = column_owner(p, join->other, join->other_level, join->from, join->to, join->other_column);
     if (a < 0 || b < 0)
         return false;
     Ref *to = &p->refs[a], *from = &p->refs[b];
@@ -366,6 +477,12 @@ static Plan agree(const Planner *p)
             return reject_shards("The statement reads a view together with distributed tables.");
         if (here == SHARD_NONE || here == SHARD_EVERY)
             continue;
+        if (p->in->temporary && ref->bare && here != home_shard(p))
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "which table is meant cannot be known",
+                          "The session has temporary tables, on another shard than these rows; one "
+                          "of them may have that name.",
+                          "Write schema and table, or drop the temporary tables and DISCARD ALL.");
         if (shard != SHARD_NONE && shard != here) {
             snprintf(detail, sizeof detail, "It reads rows of shard %s and of shard %s (\"%.*s\").",
                      shard_name(p, shard), shard_name(p, here),
@@ -378,6 +495,27 @@ static Plan agree(const Planner *p)
 }
 
 /* ---- statements that write the key ----------------------------------------------------------- */
+
+/* What the outermost INSERT writes to; those in WITH stand in levels of their own. -1: nothing. */
+static int insert_target(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->shape->tables[i].target && p->shape->tables[i].level == 0)
+            return (int)i;
+    return -1;
+}
+
+static uint32_t insert_column_type(const Planner *p, uint32_t at)
+{
+    int target = insert_target(p);
+    const CatalogTable *table = target < 0 ? NULL : p->refs[target].catalog;
+    const CatalogColumn *column = NULL;
+    if (table && p->shape->insert.columns)
+        column = catalog_column(table, p->shape->insert.columns[at]);
+    else if (table && at < table->column_count)
+        column = &table->columns[at];
+    return column ? column->type_oid : 0;
+}
 
 static int insert_key_position(const Planner *p, const Ref *ref)
 {
@@ -401,6 +539,28 @@ static bool value_is_null_param(const Planner *p, const ShapeValue *value)
            value->index <= bind->param_count && bind_param_at(bind, value->index - 1).is_null;
 }
 
+/* A column with a length or precision may store another value than the one given: varchar(3) cuts
+ * blanks, timestamp(0) rounds. */
+static bool column_stores(const Planner *p, const Ref *ref, const ShapeValue *value)
+{
+    const CatalogColumn *column =
+        ref->catalog ? catalog_column(ref->catalog, ref->table->key) : NULL;
+    Slice key;
+    if (!column)
+        return false;
+    if (column->typmod < 0 || value_key(p, value, ref->table, &key) != KEY_KNOWN)
+        return true;
+    if (column->type_oid == WIRE_OID_VARCHAR)
+        return text_length(key, slice_is(p->catalog->encoding, "UTF8")) + 4 <=
+               (size_t)column->typmod;
+    if (ref->table->key_type == KEY_TIMESTAMP && key.len == 8) {
+        uint64_t us;
+        memcpy(&us, key.data, 8);
+        return (int64_t)__builtin_bswap64(us) % 1000000 == 0;
+    }
+    return true;
+}
+
 static Plan plan_insert_values(Planner *p, Ref *target)
 {
     const ShapeInsert *insert = &p->shape->insert;
@@ -416,9 +576,10 @@ static Plan plan_insert_values(Planner *p, Ref *target)
         const ShapeValue *value = &insert->values[row * insert->column_count + (uint32_t)at];
         uint32_t shard;
         bool null = value->kind == SHAPE_VALUE_NULL || value_is_null_param(p, value);
-        if (null || !value_shard(p, value, target->table, &shard)) {
+        if (null || !value_shard(p, value, target->table, &shard) ||
+            !column_stores(p, target, value)) {
             snprintf(detail, sizeof detail,
-                     "The value for key \"%.*s\" of table \"%.*s\" is NULL, a default or an expression.",
+                     "The value for key \"%.*s\" of table \"%.*s\" is NULL, a default, an expression or too long.",
                      SLICE_FMT(target->table->key), SLICE_FMT(target->table->name));
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "the shard of the new row cannot be known", detail,
@@ -431,25 +592,17 @@ static Plan plan_insert_values(Planner *p, Ref *target)
     return agree(p);
 }
 
-static Ref *target_ref(Planner *p)
-{
-    for (uint32_t i = 0; i < p->shape->table_count; i++)
-        if (p->shape->tables[i].target)
-            return &p->refs[i];
-    return NULL;
-}
-
 static Plan plan_insert(Planner *p)
 {
-    Ref *target = target_ref(p);
-    if (!target || target->kind != REF_DISTRIBUTED)
+    int at = insert_target(p);
+    if (at < 0 || p->refs[at].kind != REF_DISTRIBUTED)
         return agree(p);
     if (p->shape->insert.rows == 0)
         return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                       "INSERT ... SELECT into a distributed table is not supported yet",
                       "Its rows may belong to several shards.",
                       "Insert the rows with VALUES.");
-    return plan_insert_values(p, target);
+    return plan_insert_values(p, &p->refs[at]);
 }
 
 static bool assigns_key(const Planner *p, const Ref *target)
@@ -460,11 +613,15 @@ static bool assigns_key(const Planner *p, const Ref *target)
     return false;
 }
 
-/* A row whose key changes would be on a shard where nobody looks for it (H51). */
+/* A row whose key changes would be on a shard where nobody looks for it (H51). WITH may write to
+ * several tables; which of them a column is assigned to is not told apart. */
 static bool moves_rows(Planner *p)
 {
-    Ref *target = target_ref(p);
-    if (!target || target->kind != REF_DISTRIBUTED || !assigns_key(p, target))
+    bool moves = false;
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        moves |= p->shape->tables[i].target && p->refs[i].kind == REF_DISTRIBUTED &&
+                 assigns_key(p, &p->refs[i]);
+    if (!moves)
         return false;
     p->plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                      "a statement may not change the shard key of a row",
@@ -505,6 +662,19 @@ static Plan plan_unparsed(const Planner *p)
     return (Plan){.kind = PLAN_PROBE, .shard = home_shard(p)};
 }
 
+/* Under another name it would be taken for a table of the home shard, with a part of its rows. */
+static bool moves_table(const Planner *p)
+{
+    const Topology *t = p->in->topology;
+    if (!(p->shape->traits & SHAPE_MOVES_TABLE))
+        return false;
+    for (uint32_t i = 0; p->shape->statement.len && i < t->table_count; i++)
+        if (t->tables[i].database == p->in->database &&
+            slice_equal(t->tables[i].schema, p->shape->statement))
+            return true;
+    return p->distributed_count > 0;
+}
+
 static Plan plan_sharded(Planner *p)
 {
     char message[128];
@@ -539,6 +709,11 @@ static Plan plan_sharded(Planner *p)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "creating a table from a query is not supported on a sharded database yet",
                           "The table has to be made on every shard.", "Create the table first, then insert its rows.");
+        if (moves_table(p) || moves_rows(p))
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "a distributed table keeps its name, its schema and its key",
+                          "Shoal finds its rows by them; inheritance is not followed.",
+                          "shoal.undistribute_table() first, or make a new table.");
         if (p->in->in_transaction)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "DDL inside a transaction block is not supported on a sharded database yet",
@@ -571,6 +746,7 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
         part.shape = shape->parts[i];
         inside.in_transaction = true; /* several statements in one Query are one transaction */
         plans[i] = plan_make(&inside, &part);
+        inside.path_unknown |= plan_sets_path(part.shape);
         if (plans[i].kind == PLAN_LOCAL)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "shoal functions cannot be called among other statements",
@@ -583,7 +759,9 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
 {
     const Shape *shape = statement->shape;
+    ParamMemo memo = {0};
     Planner planner = {
+        .memo = &memo,
         .in = input,
         .statement = statement,
         .shape = shape,

@@ -36,6 +36,8 @@ typedef struct PlanInput {
     uint32_t database;
     Slice user;
     Slice search_path;
+    bool path_unknown;   /* SET LOCAL, set_config(): it is not search_path that names are looked up by */
+    bool temporary;      /* the session has temporary objects, on the home shard */
     bool in_transaction; /* a transaction block is open (or opened by the same request) */
     bool same_encoding;  /* client and database encoding agree: text keys may hold any character */
     Arena *arena;        /* scratch */
@@ -48,6 +50,11 @@ typedef struct Plan {
     bool alone;       /* BROADCAST: may not run inside a transaction block */
     Error error;      /* REJECT */
 } Plan;
+
+/* After it names may mean other tables, for the statements that follow in the same request. */
+bool plan_sets_path(const Shape *shape);
+/* ... and in all later ones: the session's settings do not tell. */
+bool plan_sets_path_unseen(const Shape *shape);
 
 Plan plan_make(const PlanInput *input, const PlanStatement *statement);
 /* Several statements of one request: all must agree on one shard. */

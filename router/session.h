@@ -73,6 +73,9 @@ typedef struct Session {
     Slice deferred;    /* owned: SQL to say first on the shard that the transaction goes to */
     Backend *held;     /* of an open transaction, or because session state is on it */
     uint32_t held_shard;
+    bool temporary; /* it made temporary objects, on `held`: their names hide those of tables */
+    bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
+    bool path_local;   /* SET LOCAL, or ROLLBACK TO after SET: until the transaction ends */
     bool pinned; /* session state was left on `held`: it stays until the session ends (or DISCARD ALL) */
 
     GucVector *gucs;      /* in force outside the transaction */

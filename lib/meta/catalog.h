@@ -62,8 +62,8 @@ typedef struct Catalog {
     CatalogRolePath *role_paths;
     uint32_t role_path_count;
     int server_version; /* 150018 */
-    /* default_transaction_isolation is not read committed for the server, this database or some role
-     * in it: a session that did not set the level itself may start in another one. */
+    /* default_transaction_isolation is serializable for the server, this database or some role in it:
+     * a session that did not set the level itself may start in it. */
     bool isolation_unusual;
     Slice encoding;     /* server_encoding */
     uint32_t refs;      /* topologies that share it; control only */

@@ -1,7 +1,8 @@
 /*
  * identifier.c - reads lists of SQL identifiers, as search_path holds them.
  *
- *     ` "$user" , Public`  ->  $user  ->  public
+ *     ` "$user" , Public`      ->  $user  ->  public
+ *     `'$user', 'Public'`     ->  $user  ->  Public      as SET writes it
  */
 #include "meta/identifier.h"
 
@@ -36,13 +37,14 @@ static void identifier_add(Identifier *id, uint8_t byte, bool *full)
 
 static bool take_quoted(Slice *rest, Identifier *id)
 {
+    uint8_t quote = rest->data[0];
     bool full = false;
     *rest = slice_from(*rest, 1);
     while (rest->len > 0) {
         uint8_t c = rest->data[0];
         *rest = slice_from(*rest, 1);
-        if (c == '"') {
-            if (rest->len == 0 || rest->data[0] != '"')
+        if (c == quote) {
+            if (rest->len == 0 || rest->data[0] != quote)
                 return id->len > 0;
             *rest = slice_from(*rest, 1);
         }
@@ -70,8 +72,8 @@ bool identifier_take(Slice *rest, char separator, Identifier *ret_id)
     if (rest->len == 0)
         return false;
     ret_id->len = 0;
-    bool ok = rest->data[0] == '"' ? take_quoted(rest, ret_id)
-                                   : take_plain(rest, separator, ret_id);
+    bool quoted = rest->data[0] == '"' || rest->data[0] == '\'';
+    bool ok = quoted ? take_quoted(rest, ret_id) : take_plain(rest, separator, ret_id);
     if (!ok)
         return false;
     ret_id->bytes[ret_id->len] = 0;

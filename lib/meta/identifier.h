@@ -1,7 +1,8 @@
 /*
  * identifier.h - SQL identifiers in settings: `public`, `"My Table"`, `"$user", public`.
  *
- * Unquoted ones are folded to lower case and all are cut to 63 bytes, as PostgreSQL does.
+ * Unquoted ones are folded to lower case and all are cut to 63 bytes, as PostgreSQL does. In
+ * 'single quotes' they stand where a SET was read.
  * No allocation: what is read lands in the caller's Identifier.
  */
 #ifndef SHOAL_META_IDENTIFIER_H

@@ -100,6 +100,9 @@ typedef enum ShapeTrait {
      * objects, advisory session locks, WITH HOLD, SQL PREPARE, set_config(), LOAD, DO ... */
     SHAPE_LEAVES_STATE = 1 << 27,
     SHAPE_HAS_NULL_KEY_TEST = 1 << 28, /* `column IS NULL` is an AND-term somewhere */
+    /* DDL that gives a table another name, schema or place in a tree of inheritance. A column renamed,
+     * dropped or of another type is among `assigned`; a schema renamed is `statement`. */
+    SHAPE_MOVES_TABLE = 1 << 30,
     SHAPE_READS_STATE = 1 << 29      /* currval(), lastval(): what nextval() left on this session */
 } ShapeTrait;
 
@@ -115,6 +118,8 @@ typedef struct ShapeTable {
     uint16_t level; /* number of the SELECT/DML level it stands in; 0 is the outermost. A set
                        operation is a level without tables, its branches are others */
     bool target;    /* of INSERT, UPDATE, DELETE, MERGE, COPY, TRUNCATE, LOCK, DDL */
+    bool renamed;   /* AS x(a, b), here or around its join: its columns have other names there, and
+                       no unqualified column is its */
 } ShapeTable;
 
 typedef enum ShapeValueKind {
@@ -140,7 +145,8 @@ typedef struct ShapeValue {
  * where that holds. Values are parameters, literals or NULL, perhaps cast; never OPAQUE. */
 typedef struct ShapeEqual {
     int16_t table; /* index in tables; -1: the column is unqualified and its level has several tables */
-    uint16_t level; /* level in which the column must be looked up when table is -1 */
+    uint16_t level; /* when table is -1: the column is looked up among the tables of this level ... */
+    uint16_t from, to; /* ... with an index from..to-1, those which its ON can name */
     Slice column;
     ShapeValue value;
     /* The operator is spelt `=` (not OPERATOR(x.=)), the column stands on its left. Where the
@@ -150,10 +156,11 @@ typedef struct ShapeEqual {
 } ShapeEqual;
 
 /* `a.x = b.y`: rows of table `a` read here obey it, given b's. Both directions are listed where
- * both hold. Same meaning of -1 as in ShapeEqual. */
+ * both hold. Same meaning of -1, from and to as in ShapeEqual. */
 typedef struct ShapeJoin {
     int16_t table, other;
     uint16_t level, other_level;
+    uint16_t from, to; /* for both sides */
     Slice column, other_column;
 } ShapeJoin;
 
@@ -200,6 +207,8 @@ struct Shape {
 
     uint32_t literal_count; /* literals cut out of the template */
     uint32_t param_max;     /* highest $n; 0 when none */
+    uint8_t *param_uses; /* how often $(i + 1) stands in the statement, counted up to 255 */
+    uint32_t param_use_count; /* of them; those of parameters beyond are not known */
     uint16_t select_list_token; /* SELECT: the first token of the outermost select list; 0 unknown */
 
     Slice setting;       /* SET, RESET, SHOW: the parameter's name in lower case. SET ROLE is `role`,

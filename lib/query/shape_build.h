@@ -63,6 +63,7 @@ typedef struct Level {
     uint32_t item_count, leaf_count; /* leaves: items without the aliases of joins */
     Merged *merged;
     uint32_t merged_count;
+    bool natural; /* some join is NATURAL: which columns it merged, the catalog knows alone */
 } Level;
 
 /* A run of FROM items. */

@@ -174,11 +174,36 @@ static void type_read(Build *build, const Level *level, const ProtobufCMessage *
                    name_borrow(type->names, type->n_names));
 }
 
+static void param_count(Build *build, uint32_t number)
+{
+    enum { NUMBER_MAX = UINT16_MAX }; /* of the protocol */
+    Shape *shape = build->shape;
+    if (number > NUMBER_MAX)
+        return;
+    if (number > shape->param_use_count) {
+        uint32_t count = MIN(MAX(number, shape->param_use_count * 2), NUMBER_MAX);
+        uint8_t *uses = arena_alloc(build->arena, count);
+        if (!uses) {
+            build->failed = true;
+            return;
+        }
+        memset(uses, 0, count);
+        if (shape->param_use_count)
+            memcpy(uses, shape->param_uses, shape->param_use_count);
+        shape->param_uses = uses;
+        shape->param_use_count = count;
+    }
+    if (shape->param_uses[number - 1] < UINT8_MAX)
+        shape->param_uses[number - 1]++;
+}
+
 static void param_read(Build *build, const Level *level, const ProtobufCMessage *message)
 {
     int32_t number = ((const PgQuery__ParamRef *)message)->number;
-    if (number > 0)
-        build->shape->param_max = MAX(build->shape->param_max, (uint32_t)number);
+    if (number <= 0)
+        return;
+    build->shape->param_max = MAX(build->shape->param_max, (uint32_t)number);
+    param_count(build, (uint32_t)number);
 }
 
 static void star_read(Build *build, const Level *level, const ProtobufCMessage *message)

@@ -32,6 +32,7 @@ typedef struct Scope {
     Build *build;
     Level *level;
     FromRange range;  /* items whose rows must obey */
+    uint16_t from, to; /* tables that may be meant; `to` is UINT16_MAX for all that follow */
     bool unqualified; /* columns without a table's name are those of `range` */
     bool joins_only;
 } Scope;
@@ -85,7 +86,9 @@ void level_table(Build *build, Level *level, const PgQuery__RangeVar *range, boo
     ShapeTable *table = table_add(build, level, range, target);
     if (!table)
         return;
-    FromItem *item = item_add(build, level, table->alias, (int16_t)(build->shape->table_count - 1));
+    table->renamed = range->alias && range->alias->n_colnames;
+    int16_t index = table->renamed ? -1 : (int16_t)(build->shape->table_count - 1);
+    FromItem *item = item_add(build, level, table->alias, index);
     if (item && !range->alias)
         item->schema = table->name.schema;
 }
@@ -204,27 +207,48 @@ static FromRange join_range(const PgQuery__JoinExpr *join, FromRange left, FromR
     }
 }
 
+/* The items joined are named by the join's alias only. With a list of columns they are renamed too,
+ * those of subqueries inside included, which does no harm. */
+static void join_alias(Build *build, Level *level, const PgQuery__Alias *alias, FromRange *all,
+                       uint32_t first_table)
+{
+    for (uint32_t i = all->first; i < all->end && !build->failed; i++) {
+        level->items[i].hidden = true;
+        if (alias->n_colnames)
+            level->items[i].table = -1;
+    }
+    for (uint32_t i = first_table; alias->n_colnames && i < build->shape->table_count; i++)
+        build->shape->tables[i].renamed = true;
+    item_add(build, level, alias_of(alias), -1);
+    level->leaf_count--;
+    all->end = level->item_count;
+}
+
 static FromRange from_join(Build *build, Level *level, const PgQuery__JoinExpr *join)
 {
+    uint32_t first_table = build->shape->table_count;
     FromRange left = from_item(build, level, join->larg);
     FromRange right = from_item(build, level, join->rarg);
     bool inner = join->jointype == PG_QUERY__JOIN_TYPE__JOIN_INNER;
     build_trait(build, SHAPE_HAS_JOIN | (inner ? 0 : SHAPE_HAS_OUTER_JOIN));
+    level->natural |= join->is_natural;
     join_using(build, level, join, left, right);
     Scope scope = {.build = build,
                    .level = level,
                    .range = join_range(join, left, right),
+                   .from = (uint16_t)first_table,
+                   .to = (uint16_t)build->shape->table_count,
                    .unqualified = inner};
     condition_read(&scope, join->quals);
     facts_node(build, level, join->quals);
     FromRange all = {left.first, right.end};
-    if (join->alias) {
-        for (uint32_t i = all.first; i < all.end && !build->failed; i++)
-            level->items[i].hidden = true;
-        item_add(build, level, alias_of(join->alias), -1);
+    if (join->join_using_alias) {
+        item_add(build, level, alias_of(join->join_using_alias), -1);
         level->leaf_count--;
         all.end = level->item_count;
     }
+    if (join->alias)
+        join_alias(build, level, join->alias, &all, first_table);
     return all;
 }
 
@@ -284,6 +308,7 @@ void level_where(Build *build, Level *level, const PgQuery__Node *where)
     Scope scope = {.build = build,
                    .level = level,
                    .range = {0, level->item_count},
+                   .to = UINT16_MAX,
                    .unqualified = true};
     condition_read(&scope, where);
     facts_node(build, level, where);
@@ -291,7 +316,8 @@ void level_where(Build *build, Level *level, const PgQuery__Node *where)
 
 void level_joins(Build *build, Level *level, const PgQuery__Node *on, FromRange range)
 {
-    Scope scope = {.build = build, .level = level, .range = range, .joins_only = true};
+    Scope scope = {
+        .build = build, .level = level, .range = range, .to = UINT16_MAX, .joins_only = true};
     condition_read(&scope, on);
 }
 
@@ -388,6 +414,8 @@ static void equal_add(const Scope *scope, const Column *column, const PgQuery__N
         return;
     *equal = (ShapeEqual){.table = column->table,
                           .level = column->level->number,
+                          .from = scope->from,
+                          .to = scope->to,
                           .column = build_slice(build, column->name),
                           .value = read,
                           .plain = plain != NULL,
@@ -413,6 +441,8 @@ static void join_add(const Scope *scope, const Column *side, const Column *other
                             .other = other->table,
                             .level = side->level->number,
                             .other_level = other->level->number,
+                            .from = scope->from,
+                            .to = scope->to,
                             .column = build_slice(build, side->name),
                             .other_column = build_slice(build, other->name)};
 }
@@ -434,6 +464,8 @@ static void column_find_unqualified(const Level *level, Column *column)
             }
         return;
     }
+    if (level->natural)
+        return;
     for (uint32_t i = 0; i < level->item_count; i++)
         if (level->items[i].table >= 0 && column->kind == COLUMN_UNKNOWN) {
             bool only = level->leaf_count == 1;

@@ -184,7 +184,9 @@ static void insert_rows(Build *build, const PgQuery__InsertStmt *insert,
 {
     ShapeInsert *shape = &build->shape->insert;
     insert_columns(build, insert);
-    if (!select_is_values(values) || build->failed)
+    /* OVERRIDING USER VALUE: an identity column takes its sequence's value, not the one given. */
+    bool user = insert->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE;
+    if (!select_is_values(values) || user || build->failed)
         return;
     size_t rows = values->n_values_lists;
     size_t width = shape->column_count ? shape->column_count : values->values_lists[0]->list->n_items;

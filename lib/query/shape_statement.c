@@ -93,6 +93,79 @@ static void merge_statement(Build *build, const Node *node)
     query_read(build, NULL, node);
 }
 
+/* --- DDL that a distributed table cannot bear ------------------------------------------------- */
+
+static void column_changed(Build *build, const char *name)
+{
+    Shape *shape = build->shape;
+    Slice *column =
+        build_add(build, build->arena, &shape->assigned, &shape->assigned_count, sizeof(Slice));
+    if (column)
+        *column = build_text(build, name);
+}
+
+static void rename_read(Build *build, const Node *node)
+{
+    const PgQuery__RenameStmt *rename = node->rename_stmt;
+    kind_set(build, SHAPE_DDL);
+    switch (rename->rename_type) {
+    case PG_QUERY__OBJECT_TYPE__OBJECT_TABLE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_VIEW: /* ALTER VIEW and ALTER INDEX may name a table, too */
+    case PG_QUERY__OBJECT_TYPE__OBJECT_INDEX:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_SEQUENCE:
+    case PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW:
+        build_trait(build, SHAPE_MOVES_TABLE);
+        break;
+    case PG_QUERY__OBJECT_TYPE__OBJECT_SCHEMA:
+        build_trait(build, SHAPE_MOVES_TABLE);
+        build->shape->statement = build_text(build, rename->subname);
+        break;
+    case PG_QUERY__OBJECT_TYPE__OBJECT_COLUMN:
+        column_changed(build, rename->subname);
+        break;
+    default:
+        break;
+    }
+    utility_read(build, node);
+}
+
+static void new_schema_read(Build *build, const Node *node)
+{
+    kind_set(build, SHAPE_DDL);
+    build_trait(build, SHAPE_MOVES_TABLE);
+    utility_read(build, node);
+}
+
+static void create_read(Build *build, const Node *node)
+{
+    kind_set(build, SHAPE_DDL);
+    if (node->create_stmt->n_inh_relations)
+        build_trait(build, SHAPE_MOVES_TABLE);
+    utility_read(build, node);
+}
+
+static void alter_facts(Build *build, const PgQuery__AlterTableStmt *alter)
+{
+    for (size_t i = 0; i < alter->n_cmds; i++) {
+        if (alter->cmds[i]->node_case != PG_QUERY__NODE__NODE_ALTER_TABLE_CMD)
+            continue;
+        const PgQuery__AlterTableCmd *cmd = alter->cmds[i]->alter_table_cmd;
+        switch (cmd->subtype) {
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_DropColumn:
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_AlterColumnType:
+            column_changed(build, cmd->name);
+            break;
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_AddInherit:
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_DropInherit:
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_AttachPartition:
+            build_trait(build, SHAPE_MOVES_TABLE);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
 static void table_as_read(Build *build, const Node *node)
 {
     const PgQuery__CreateTableAsStmt *as = node->create_table_as_stmt;
@@ -470,6 +543,7 @@ static void alter_table_read(Build *build, const Node *node)
 {
     const PgQuery__AlterTableStmt *alter = node->alter_table_stmt;
     bool alone = false;
+    alter_facts(build, alter);
     for (size_t i = 0; i < alter->n_cmds; i++) {
         const Node *def = alter->cmds[i]->alter_table_cmd->def;
         alone = alone || (def && def->node_case == PG_QUERY__NODE__NODE_PARTITION_CMD &&
@@ -548,6 +622,9 @@ static const struct {
     {PG_QUERY__NODE__NODE_INDEX_STMT, index_read, false},
     {PG_QUERY__NODE__NODE_DROP_STMT, drop_read, false},
     {PG_QUERY__NODE__NODE_ALTER_TABLE_STMT, alter_table_read, false},
+    {PG_QUERY__NODE__NODE_RENAME_STMT, rename_read, false},
+    {PG_QUERY__NODE__NODE_ALTER_OBJECT_SCHEMA_STMT, new_schema_read, false},
+    {PG_QUERY__NODE__NODE_CREATE_STMT, create_read, false},
     {PG_QUERY__NODE__NODE_ALTER_DATABASE_STMT, alter_database_read, false},
     {PG_QUERY__NODE__NODE_CREATE_FUNCTION_STMT, function_create_read, false},
     {PG_QUERY__NODE__NODE_VACUUM_STMT, vacuum_read, false},

@@ -137,6 +137,18 @@ SHAPES = [
     ('SELECT now() IS NOT NULL, id FROM items WHERE id = {0}', BIG),
     ('SELECT name FROM items WHERE id = {0} FOR SHARE', BIG),
     ('SELECT id, coalesce(name, $${0}$$) FROM items WHERE id = {0}', INT),
+    ('SELECT x, code FROM codes AS c(x, code) WHERE c.code = {0}', INT),
+    ('SELECT name, small FROM items NATURAL JOIN (SELECT 2::int2 AS small) s WHERE id = {0}', BIG),
+    ('(SELECT id, name FROM items WHERE id = {0} ORDER BY name LIMIT 1)', BIG),
+    ('SELECT id, id, name AS id FROM items WHERE id = {0} -- ; the end', BIG),
+    ('SELECT FROM items WHERE id = {0} OFFSET 0', BIG),
+    ('SELECT i, row(i.id, i.tags) FROM items i WHERE id = {0}', BIG),
+    ('SELECT grouping(small), count(*) FROM items WHERE id = {0} GROUP BY ROLLUP (small) ORDER BY 1, 2', BIG),
+    ('SELECT n, max(n) OVER (ORDER BY n ROWS 1 PRECEDING) FROM events WHERE item_id = {0} ORDER BY 1', INT),
+    ('SELECT count({0}), max({0}) FROM events WHERE item_id = {0}', INT),
+    ('SELECT (SELECT sum({0}) FROM events WHERE item_id = {0}) FROM items WHERE id = {0}', INT),
+    ('SELECT name FROM items "_shoal_k" WHERE "_shoal_k".id = {0}', BIG),
+    ('SELECT n FROM events WHERE item_id = {0} ORDER BY n LIMIT {0}', INT),
 ]
 
 

@@ -439,3 +439,85 @@ def test_copy_out_of_a_distributed_table_is_refused(conn):
     seen = conn.exchange(query('COPY (SELECT name FROM users WHERE id = 3) TO STDOUT'))
     assert errors_of(seen) == [] or errors_of(seen)[0].code == '0A000'
     assert [m.body for m in seen if m.type == 'd'] in ([b'u3\n'], [])
+
+
+# -- names that mean another table --------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def two_schemas(app):
+    """b.users: local, on the home shard; b.orders: distributed by another key than public.orders."""
+    with app.connect('app') as conn:
+        conn.query('CREATE SCHEMA b')
+        conn.query('CREATE TABLE b.users (id bigint, v text)')
+        conn.query('CREATE TABLE b.orders (id bigint, user_id bigint)')
+        conn.query("SELECT shoal.distribute_table('b.orders', 'id')")
+        for k in range(1, 9):
+            conn.query(f"INSERT INTO b.users VALUES ({k}, 'b{k}')")
+    return app
+
+
+@pytest.mark.parametrize('path', ['b, public', '"b",public', 'b', ' B , "$user"'])
+def test_search_path_of_the_startup_message(two_schemas, path):
+    # currentSchema=b,public of JDBC becomes one schema named "b, public", and no table is found.
+    with two_schemas.connect('app', parameters={'search_path': path}) as conn:
+        for k in range(1, 9):
+            assert conn.query(f'SELECT v FROM users WHERE id = {k}') == [[f'b{k}']]
+        refused(conn, 'SELECT * FROM orders WHERE user_id = 1')
+
+
+def test_search_path_of_set(two_schemas, conn):
+    # A tenant's table is looked for where the one of another schema is kept.
+    for setting in ("SET search_path = b, public", "SET search_path TO 'b'", 'SET search_path = "b"'):
+        conn.query(setting)
+        for k in range(1, 9):
+            assert conn.query(f'SELECT v FROM users WHERE id = {k}') == [[f'b{k}']]
+        conn.query('RESET search_path')
+        assert conn.query('SELECT name FROM users WHERE id = 5') == [['u5']]
+
+
+@pytest.mark.parametrize('setting', ['SET LOCAL search_path = b', "SELECT set_config('search_path', 'b', true)"])
+def test_search_path_that_is_not_followed(two_schemas, setting):
+    # SET LOCAL search_path: the rows of one schema's table are looked for by the key of another's.
+    for k in range(1, 9):
+        with two_schemas.connect('app') as conn:
+            conn.query('BEGIN')
+            conn.query(setting)
+            seen = conn.exchange(query(f'SELECT * FROM orders WHERE user_id = {k}'))
+            assert errors_of(seen) and errors_of(seen)[0].code == '0A000'
+            conn.query('ROLLBACK')
+            assert conn.query(f'SELECT total FROM public.orders WHERE user_id = {k}') == [[str(k * 10)]]
+
+
+def test_temporary_table_of_the_same_name(app, clusters):
+    # INSERT INTO a temporary table writes to the real one, on another shard.
+    before = whole(clusters)
+    for k in range(1, 9):
+        with app.connect('app') as conn:
+            conn.query('CREATE TEMP TABLE users (id bigint, v text)')
+            seen = conn.exchange(query(f"INSERT INTO users VALUES ({k}, 'temp')"))
+            assert not errors_of(seen) or errors_of(seen)[0].code == '0A000'
+            seen = conn.exchange(query(f'SELECT v FROM users WHERE id = {k}'))
+            assert errors_of(seen) and errors_of(seen)[0].code == '0A000' or rows_of(seen) == [[b'temp']]
+            assert conn.query(f'SELECT name FROM public.users WHERE id = {k}') == [[f'u{k}']]
+    assert whole(clusters) == before
+
+
+@pytest.mark.parametrize('key, given', [('varchar(3)', 'aaa  '), ('timestamp(0)', '2020-01-01 00:00:03.7')])
+def test_keys_that_are_stored_otherwise(app, conn, clusters, key, given):
+    # varchar(3) cuts blanks, timestamp(0) rounds: the row lies where nobody looks for it.
+    conn.query(f'CREATE TABLE cut (k {key})')
+    conn.query("SELECT shoal.distribute_table('cut', 'k')")
+    try:
+        refused(conn, f"INSERT INTO cut VALUES ('{given}')")
+    finally:
+        conn.query('DROP TABLE cut')
+
+
+def test_a_parameter_in_several_places(conn):
+    # Another place makes an undeclared parameter a numeric: '5.0' is the id 5, and float8 bytes are no int8.
+    for k in range(1, 9):
+        refused(conn, extended('SELECT name FROM users WHERE 1.5::numeric < $1 AND id = $1', [f'{k}.0']))
+        refused(conn, extended('SELECT name FROM users WHERE 0::float8 < $1 AND id = $1', [struct.pack('!d', k)],
+                               formats=[1]))
+        assert conn.execute('SELECT name FROM users u JOIN orders o ON o.user_id = $1 WHERE u.id = $1',
+                            [str(k)]) == [[f'u{k}']]

@@ -260,6 +260,50 @@ static void writes_say_the_key_and_never_change_it(void **state)
     expect(s, "INSERT INTO users (id) VALUES (99999999999999999999)", "0A000");
 }
 
+/* Else: WITH writes to a table whose key nobody has looked at. */
+static void writes_inside_with_count(void **state)
+{
+    Story *s = *state;
+    expect(s, "WITH w AS (INSERT INTO users (id) SELECT 99) INSERT INTO notes (id) VALUES (2)", "0A000");
+    expect(s, "WITH w AS (INSERT INTO notes VALUES (1)) INSERT INTO users (id) VALUES (2)", "s0");
+    expect(s, "WITH a AS (UPDATE notes SET name = 'x'), b AS (UPDATE users SET id = 1 WHERE id = 2)"
+              " SELECT 1", "0A000");
+    expect(s, "INSERT INTO users (id) OVERRIDING USER VALUE VALUES (2)", "0A000");
+}
+
+/* Else: a column is taken for the key that is another one's, or another table's. */
+static void names_of_columns_are_postgresqls(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM users AS u(a, id) WHERE u.id = '2'", "0A000");
+    expect(s, "SELECT * FROM users AS u(a, id) WHERE id = '2'", "0A000");
+    expect(s, "SELECT * FROM (users u JOIN notes n ON true) AS j(a, id) WHERE id = '2'", "0A000");
+    expect(s, "SELECT * FROM (users u JOIN notes n ON true) AS j WHERE id = 2", "0A000");
+    expect(s, "SELECT * FROM users, (orders o JOIN (SELECT 2 AS id) s ON id = 2 AND o.user_id = 2)", "0A000");
+    expect(s, "SELECT * FROM (SELECT 2 AS id) s NATURAL JOIN users WHERE id = 2", "0A000");
+    expect(s, "SELECT * FROM users JOIN orders ON user_id = id WHERE id = 2", "s0");
+    expect(s, "SELECT * FROM users JOIN orders ON user_id = 2 AND id = 2", "s0");
+}
+
+/* Else: a renamed table is found on the home shard, with the rows that are there. */
+static void a_distributed_table_keeps_its_names(void **state)
+{
+    Story *s = *state;
+    expect(s, "ALTER TABLE users RENAME TO people", "0A000");
+    expect(s, "ALTER TABLE users SET SCHEMA old", "0A000");
+    expect(s, "ALTER TABLE users RENAME COLUMN id TO number", "0A000");
+    expect(s, "ALTER TABLE users DROP COLUMN id", "0A000");
+    expect(s, "ALTER TABLE users ALTER COLUMN id TYPE text", "0A000");
+    expect(s, "ALTER SCHEMA public RENAME TO old", "0A000");
+    expect(s, "CREATE TABLE child () INHERITS (users)", "0A000");
+    expect(s, "ALTER TABLE notes ATTACH PARTITION users DEFAULT", "0A000");
+    expect(s, "ALTER TABLE users RENAME COLUMN name TO label", "all");
+    expect(s, "ALTER TABLE users ADD COLUMN more int", "all");
+    expect(s, "ALTER TABLE notes RENAME TO remarks", "all");
+    expect(s, "ALTER SCHEMA other RENAME TO old", "all");
+    expect(s, "CREATE TABLE copy (LIKE users)", "all");
+}
+
 /* Else: psql does not start, or a schema differs between shards. */
 static void statements_without_rows(void **state)
 {
@@ -325,6 +369,9 @@ int main(void)
         cmocka_unit_test(what_needs_more_than_one_shard_is_refused),
         cmocka_unit_test(joins_stay_on_one_shard_or_are_refused),
         cmocka_unit_test(writes_say_the_key_and_never_change_it),
+        cmocka_unit_test(writes_inside_with_count),
+        cmocka_unit_test(names_of_columns_are_postgresqls),
+        cmocka_unit_test(a_distributed_table_keeps_its_names),
         cmocka_unit_test(statements_without_rows),
         cmocka_unit_test(statements_of_one_query_agree),
         cmocka_unit_test(parameters_in_text_and_binary),
