@@ -317,7 +317,7 @@ static void run_probe(Request *request, uint32_t shard)
     steps[0] = (TaskStep){.op = TASK_PARSE, .unnamed = true, .prepared = prepared, .hidden = true};
     steps[1] = (TaskStep){.op = TASK_SYNC};
     request->steps = steps;
-    request->step_count = 2;
+    request->step_count = request->step_room = 2;
     request->planned_count = 0;
     run_direct(request, shard);
 }
@@ -533,7 +533,7 @@ static void run_refused(Request *request)
         if (step) {
             *step = (TaskStep){.op = TASK_EXECUTE};
             request->steps = step;
-            request->step_count = 1;
+            request->step_count = request->step_room = 1;
         }
         answer_error(request, &err);
         return;
