@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from tests.support import host
 from tests.support.cluster import wait_until
-from tests.support.differential import compare, sent
+from tests.support.differential import compare
 from tests.support.wire import (CLOSED, TIMEOUT, PgError, bind, close, describe, errors_of, execute, extended, flush,
                                 message, parse, query, rows_of, sync, tags_of, types_of)
 
@@ -497,3 +498,66 @@ def test_the_client_goes_while_ddl_commits(app, clusters):
             "SELECT count(*) FROM pg_tables WHERE tablename = 'half'", database='app', user='app') == [['1']], 5)
     with app.connect('app') as conn:
         assert conn.query("SELECT shoal.distribute_table('half', 'id')")
+def pipeline_of(rng):
+    """Statements of every kind, in both protocols, as a client that never waits would send them."""
+    data, ready = b'', 0
+    for _ in range(rng.randint(3, 14)):
+        key = rng.randint(1, 100)
+        kind = rng.randrange(15)
+        if kind < 4:
+            data += extended('SELECT v FROM kv WHERE id = $1', [str(key)])
+            ready += 1
+        elif kind < 6:
+            data += query(f'SELECT v FROM kv WHERE id = {key}')
+            ready += 1
+        elif kind == 6:
+            data += query(rng.choice(['BEGIN', 'COMMIT', 'ROLLBACK', 'SAVEPOINT a', 'ROLLBACK TO a']))
+            ready += 1
+        elif kind == 7:
+            data += query('SELECT 1/0') if rng.random() < .5 else extended('SELECT nothing')
+            ready += 1
+        elif kind == 8:
+            data += query(rng.choice(["SET work_mem = '1MB'", "SET LOCAL work_mem = '2MB'", 'RESET work_mem',
+                                      'SHOW work_mem', 'RESET ALL']))
+            ready += 1
+        elif kind == 9:
+            data += query("SET work_mem = '3MB'; SELECT 1; " + rng.choice(['COMMIT', 'ROLLBACK', 'SELECT 1/0',
+                                                                          'COMMIT; SELECT 1/0']))
+            ready += 1
+        elif kind == 10:
+            # Not in a failed transaction: there Shoal says ParseComplete to what it knows already.
+            name = rng.choice('ab')
+            data += query('ROLLBACK')
+            data += parse(name, 'SELECT v FROM kv WHERE id = $1') + describe('S', name) + sync()
+            ready += 1
+            ready += 1
+        elif kind == 11:
+            name = rng.choice('ab')
+            data += bind('', name, [str(key)]) + execute() + (close('S', name) if rng.random() < .3 else b'') + sync()
+            ready += 1
+        elif kind == 12:
+            data += (parse('', 'SELECT v FROM kv WHERE id = $1') + bind('', '', [str(key)]) + execute() + flush()
+                     + bind('', '', [str(key + 1)]) + execute() + sync())
+            ready += 1
+        elif kind == 13:
+            data += (parse('', f"INSERT INTO sink VALUES ({key}, 'x')") + bind() + execute()
+                     + (rng.choice([MALFORMED, bind('', 'nobody'), message('D', b'X\0')]) if rng.random() < .5 else b'')
+                     + sync())
+            ready += 1
+        else:
+            data += parse('', 'SELECT 1') + query('SHOW work_mem') + sync()
+            ready += 2
+    return data + query('ROLLBACK') + query('SHOW work_mem') + query('SELECT count(*) FROM sink'), ready + 3
+
+
+@pytest.mark.parametrize('round_', range(200 if host.LONG else 10))
+def test_random_pipelines(direct, shoal, clusters, rng, round_):
+    # An answer goes to another question of the same client, is lost, or comes twice.
+    for _ in range(10):
+        data, ready = pipeline_of(rng)
+
+        def script(conn):
+            clusters[0].query('TRUNCATE sink', database='solo', user='app')
+            conn.send(data)
+            return conn.until('Z', ready, 5)
+        compare(script, direct, shoal)
