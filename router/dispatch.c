@@ -319,7 +319,7 @@ static void run_probe(Request *request, uint32_t shard)
     steps[0] = (TaskStep){.op = TASK_PARSE, .unnamed = true, .prepared = prepared, .hidden = true};
     steps[1] = (TaskStep){.op = TASK_SYNC};
     request->steps = steps;
-    request->step_count = request->step_room = 2;
+    request->step_count = request->step_room = request->prepared_count = 2;
     request->planned_count = 0;
     run_direct(request, shard);
 }

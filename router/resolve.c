@@ -23,7 +23,7 @@ static void refuse(Request *request, uint32_t at, const Error *err)
         return;
     *copy = *err;
     request->local_error = copy;
-    request->step_count = at;
+    request->step_count = request->prepared_count = at;
 }
 
 /* Room for one more pointer behind `count`; doubled, because an executemany() comes as one request. */
@@ -290,6 +290,9 @@ static bool resolve_step(Request *request, uint32_t at)
 
 bool resolve_steps(Request *request)
 {
+    /* After a refusal (and a Flush) more may have come: it is passed over, up to Sync. */
+    if (request->local_error && request->prepared_count < request->step_count)
+        request->step_count = request->prepared_count;
     while (request->prepared_count < request->step_count && !request->local_error)
         if (!resolve_step(request, request->prepared_count++))
             return false;

@@ -90,7 +90,9 @@ def test_a_crowd_that_comes_goes_and_dies(shoal, clusters):
     try:
         wait_until('no transaction left open', lambda: clusters[0].query(left) == [], 10)
     except AssertionError:
-        raise AssertionError(f'{clusters[0].query(left)}\n{shoal.console("SHOW SERVERS")}')
+        stuck = clusters[0].query(left)
+        rows = [row for row in shoal.console('SHOW SERVERS') if row['server_pid'] in {pid for pid, *_ in stuck}]
+        raise AssertionError(f'{stuck}\nknown to Shoal as: {rows}')
 
 
 def test_memory_stays_flat(shoal):
