@@ -135,8 +135,9 @@ static const char FUNCTIONS_SQL[] =
     "   WHEN 2 THEN 'v' WHEN 1 THEN 's' ELSE 'i' END,"
     " CASE max(CASE p.prokind WHEN 'p' THEN 3 WHEN 'w' THEN 2 WHEN 'a' THEN 1 ELSE 0 END)"
     "   WHEN 3 THEN 'p' WHEN 2 THEN 'w' WHEN 1 THEN 'a' ELSE 'f' END,"
-    " bool_or(p.proretset)"
-    " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE " SESSION_SCHEMAS
+    " bool_or(p.proretset), bool_or(l.lanname NOT IN ('c', 'internal') AND p.provolatile <> 'i')"
+    " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+    " JOIN pg_language l ON l.oid = p.prolang WHERE " SESSION_SCHEMAS
     " GROUP BY 1, 2";
 
 /* Row types of tables and their arrays are left out: no literal is written with them. */
@@ -277,6 +278,7 @@ static bool take_functions(Catalog *catalog, const PGresult *rows)
         functions[i].volatility = *PQgetvalue(rows, i, 2);
         functions[i].kind = *PQgetvalue(rows, i, 3);
         functions[i].set_returning = pg_bool(rows, i, 4);
+        functions[i].runs_statements = pg_bool(rows, i, 5);
         ok = ok && catalog_add_function(catalog, &functions[i]);
     }
     return ok;

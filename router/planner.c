@@ -632,9 +632,44 @@ static bool moves_rows(Planner *p)
 
 /* ---- all kinds ------------------------------------------------------------------------------- */
 
+/* PostgreSQL's own functions that run a query given as text, or read a table given by name. */
+static const char *const QUERY_FUNCTIONS[] = {"query_to_xml", "cursor_to_xml", "table_to_xml",
+                                              "schema_to_xml", "database_to_xml", "ts_stat"};
+
+static bool runs_statements(const Planner *p, const ShapeName *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(QUERY_FUNCTIONS); i++) {
+        size_t len = strlen(QUERY_FUNCTIONS[i]); /* ..._and_xmlschema and the like too */
+        if (name->name.len >= len && memcmp(name->name.data, QUERY_FUNCTIONS[i], len) == 0)
+            return true;
+    }
+    const CatalogFunction *function = catalog_resolve_function(
+        p->catalog, name->schema, name->name, p->in->search_path, p->in->user);
+    return function && function->runs_statements && !is_system_schema(function->schema);
+}
+
+/* A function's body may read distributed tables, and would see one shard's rows. */
+static bool hides_tables(Planner *p)
+{
+    if (!topology_database_sharded(p->in->topology, p->in->database))
+        return false;
+    for (uint32_t i = 0; i < p->shape->function_count; i++) {
+        const ShapeName *name = &p->shape->functions[i];
+        if (!runs_statements(p, name))
+            continue;
+        p->plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                         "this function is not supported on a sharded database yet", NULL,
+                         "Call it on a shard directly, or declare it IMMUTABLE if it reads no table.");
+        error_detail(&p->plan.error, "Function \"%.*s\" may read tables, which Shoal cannot see.",
+                     SLICE_FMT(name->name));
+        return true;
+    }
+    return false;
+}
+
 static Plan plan_rows(Planner *p)
 {
-    if (moves_rows(p))
+    if (moves_rows(p) || hides_tables(p))
         return p->plan;
     if (p->distributed_count == 0) {
         /* Views may hide distributed tables: only where there are none. */

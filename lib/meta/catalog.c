@@ -109,6 +109,7 @@ static void function_worsen(CatalogFunction *into, const CatalogFunction *from)
     if (kind_rank(from->kind) > kind_rank(into->kind))
         into->kind = from->kind;
     into->set_returning |= from->set_returning;
+    into->runs_statements |= from->runs_statements;
 }
 
 bool catalog_add_function(Catalog *catalog, CatalogFunction *function)

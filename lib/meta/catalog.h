@@ -43,6 +43,7 @@ typedef struct CatalogFunction {
     char volatility; /* worst of all overloads: v > s > i */
     char kind;       /* worst: f a w p */
     bool set_returning;
+    bool runs_statements; /* written in SQL, PL/pgSQL ... and not IMMUTABLE: it may read any table */
 } CatalogFunction;
 
 /* A role's or database's own search_path, from pg_db_role_setting. */

@@ -417,6 +417,20 @@ def test_distributed_tables_survive_a_restart(app, clusters):
         assert {row.get('table') or row.get('name') for row in app.console('SHOW TABLES')} >= {'users', 'names'}
 
 
+@pytest.mark.shoal_only
+def test_functions_that_read_tables_are_refused(conn):
+    # A function that counts users would count those of one shard.
+    conn.query("CREATE FUNCTION how_many() RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM users'")
+    conn.query("CREATE FUNCTION twice(n bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT n * 2'")
+    for sql in ('SELECT how_many()', 'SELECT name, how_many() FROM users WHERE id = 1',
+                "SELECT query_to_xml('SELECT count(*) FROM users', true, false, '')"):
+        with pytest.raises(PgError) as err:
+            conn.query(sql)
+        assert err.value.code == '0A000' and err.value['D'] and err.value['H']
+    assert conn.query('SELECT twice(id) FROM users WHERE id = 1') == [['2']]
+    conn.query('DROP FUNCTION how_many(), twice(bigint)')
+
+
 def test_function_call_message_is_refused(conn):
     # 103: a function called by its OID would run on one shard of a sharded database.
     errors = errors_of(conn.exchange(message('F', struct.pack('!IhhhiIh', 1397, 1, 1, 1, 4, 7, 1))))

@@ -16,7 +16,8 @@ static CatalogTable *add_table(Catalog *c, const char *schema, const char *name)
 static void add_function(Catalog *c, const char *schema, const char *name, char volatility, char kind)
 {
     CatalogFunction *function = arena_new(&c->arena, CatalogFunction);
-    *function = (CatalogFunction){slice_str(schema), slice_str(name), volatility, kind, kind == 'p'};
+    *function = (CatalogFunction){slice_str(schema), slice_str(name), volatility, kind, kind == 'p',
+                                    false};
     assert_true(catalog_add_function(c, function));
 }
 

@@ -81,6 +81,10 @@ static int setup(void **state)
     add_columns(s->catalog, add_table(s->catalog, "words", 'r'), "word", WIRE_OID_TEXT);
     add_columns(s->catalog, add_table(s->catalog, "notes", 'r'), "id", WIRE_OID_INT4);
     add_table(s->catalog, "report", 'v');
+    CatalogFunction *reader = arena_new(&s->catalog->arena, CatalogFunction);
+    *reader = (CatalogFunction){.schema = SLICE("public"), .name = SLICE("reader"), .volatility = 's',
+                                .kind = 'f', .runs_statements = true};
+    assert_true(catalog_add_function(s->catalog, reader));
     s->catalog->search_path = SLICE("\"$user\", public");
     s->catalog->loaded = true;
     Table tables[] = {
@@ -214,6 +218,9 @@ static void what_needs_more_than_one_shard_is_refused(void **state)
         "UPDATE users SET name = 'x'",
         "DELETE FROM users",
         "SELECT * FROM report",
+        "SELECT reader()",
+        "SELECT * FROM users WHERE id = 1 AND amount = public.reader()",
+        "SELECT query_to_xml('select * from users', true, true, '')",
         "COPY users TO STDOUT",
         "COPY users FROM STDIN",
         "LOCK TABLE users",
