@@ -209,6 +209,8 @@ static bool copy_expected(const Session *session)
         const Request *request = list_entry(link, Request, link);
         if (request->state == REQUEST_QUEUED)
             return true;
+        if (request->skipping)
+            continue;
         for (uint32_t i = 0; request->state == REQUEST_RUNNING && i < request->planned_count; i++)
             if (may_copy(request->planned[i].shape))
                 return true;

@@ -36,6 +36,9 @@ static bool note_error(Request *request, const Frame *frame)
     if (request->deferred && request->error_seen)
         return false;
     request->error_seen = true;
+    request->skipping = true;
+    if (request->session->building == request) /* copy data that has waited is passed over, too */
+        worker_wake_session(request->session->worker, request->session);
     counter_add(&request->session->worker->stats.errors, 1);
     return true;
 }
@@ -124,6 +127,7 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
 {
     Request *request = request_of(sink);
     Session *session = request->session;
+    request->skipping = false;
     if (!last) {
         backend_put_ready(request_out(request), tx_status);
         request_touch(request);

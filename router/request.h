@@ -59,6 +59,7 @@ struct Request {
 
     Error *local_error; /* Shoal's own: said when the steps before it are answered, unless they failed */
     bool error_seen;    /* an ErrorResponse went to the client */
+    bool skipping;      /* since then the server passes over everything, up to a ReadyForQuery */
     char error_state[6];
     bool pins; /* it leaves state on the server session */
     bool not_batched; /* the batcher has said no already */

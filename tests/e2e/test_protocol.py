@@ -163,6 +163,17 @@ def test_copy_in(direct, shoal, number, name, start, data, ready):
     compare(copy_script(start, *data, ready=ready), direct, shoal)
 
 
+def test_copy_data_behind_a_failed_series(direct, shoal):
+    # H09: a failed series passes over a COPY and its data; waiting for a COPY that never starts hangs for ever.
+    def script(conn):
+        conn.send(parse('', 'SELECT 1/0') + bind() + execute() + flush())
+        seen = conn.until('E', 1, 5)
+        conn.send(query(COPY) + message('d', b'1\ta\n') + message('f', cstr('no')))
+        seen += conn.exchange(sync(), 1, 5)
+        return seen + conn.exchange(query('SELECT 1'), 1, 5)
+    compare(script, direct, shoal)
+
+
 def test_copy_out(direct, shoal):
     # An export is cut short or garbled.
     compare(sent(query('COPY (SELECT * FROM kv ORDER BY id) TO STDOUT')), direct, shoal)
