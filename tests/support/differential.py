@@ -9,7 +9,7 @@ ALLOWED = {
     'backend-key': 'BackendKeyData: Shoal makes its own, so that a cancel reaches the right client',
     'parameter-status': 'ParameterStatus and NoticeResponse may stand at another place between messages',
     'router-error': 'an error that Shoal makes itself has the severity and SQLSTATE of PostgreSQL\'s, but '
-                    'its own text, DETAIL, HINT and R=shoal, and no file and line',
+                    'its own text, DETAIL, HINT and R=router, and no file and line',
     'silent-close': 'where PostgreSQL closes without a word, Shoal may send FATAL 08P01 first',
 }
 
