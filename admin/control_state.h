@@ -10,6 +10,8 @@
 
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
+#include "admin/history.h"
+#include "admin/http.h"
 #include "admin/probes.h"
 #include "meta/store.h"
 
@@ -51,6 +53,11 @@ struct Control {
     uint32_t loader_count;    /* config->database_count while they run, else 0 */
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
+    History history;
+    Http *http;            /* NULL: off, or the port cannot be had (now) */
+    Timer http_timer;      /* tries the port again */
+    bool http_complained;
+    uint64_t store_errors; /* events that could not be written */
 
     List jobs;
     Timer adoption_timer; /* runs while some Job waits for adoption */

@@ -19,6 +19,7 @@
 #include "batcher/batcher.h"
 #include "batcher/key.h"
 #include "core/slab.h"
+#include "core/spread.h"
 
 #define JUDGEMENTS_MAX 4096
 #define TEMPLATES_MAX  4096
@@ -69,6 +70,11 @@ typedef enum TemplateState {
     TEMPLATE_DISTRUSTED /* until `trust_us`, then learned anew */
 } TemplateState;
 
+typedef struct TemplateFigures {
+    Spread wait_us, service_us, size; /* of members, of batches, of batches */
+    Rate rate; /* members sent */
+} TemplateFigures;
+
 struct Template {
     List lru; /* batcher->templates_lru, or retired_templates */
     Judgement *judgement;
@@ -100,8 +106,8 @@ struct Template {
     uint16_t column_count;
     Prepared *sql; /* the batch statement */
 
-    uint64_t statements, alone, batches, key_values, retried, size_max;
-    Histogram *service_us; /* owned */
+    uint64_t statements, alone, batches, members, key_values, retried, size_max;
+    TemplateFigures *figures; /* owned; NULL until something was sent */
 };
 
 struct Group {

@@ -312,7 +312,7 @@ static void deal(Member *member, const Batch *batch)
 {
     Task *task = member->task;
     task->sent = true;
-    task->sent_us = batch->sent_us;
+    task->sent_us = batch->task.sent_us;
     const TaskStep *steps = task->steps;
     uint32_t count = task->step_count;
     for (uint32_t i = 0; i < count && member->task; i++)

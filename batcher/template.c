@@ -140,7 +140,7 @@ static void template_free(Batcher *batcher, Template *template)
     list_remove(&template->lru);
     prepared_release(batcher->prepared, template->original);
     prepared_release(batcher->prepared, template->sql);
-    free(template->service_us);
+    free(template->figures);
     arena_finish(&template->arena);
     free(template);
     if (--judgement->templates == 0 && !list_linked(&judgement->lru))

@@ -379,7 +379,8 @@ static bool run_batched(Request *request, uint32_t shard)
     request->task.gucs = session->gucs;
     request->task.holder = session;
     request->task.read_only = true;
-    if (batcher_add(worker->batcher, &candidate, &request->task) != BATCH_OK)
+    request->batch_reason = (uint8_t)batcher_add(worker->batcher, &candidate, &request->task);
+    if (request->batch_reason != BATCH_OK)
         return false;
     request->task_active = true;
     request->batched = true;

@@ -82,6 +82,18 @@ static bool deal_step(Request *request, const TaskStep *step, const Answer *answ
     return false;
 }
 
+static void count_error(Request *request, Slice frames)
+{
+    Frame frame;
+    ErrorResponse response;
+    Error err;
+    char sqlstate[6] = "";
+    if (frame_next(frames, SIZE_MAX, &frame, &err) == WIRE_OK &&
+        backend_read_error(frame.body, &response, &err) == WIRE_OK)
+        memcpy(sqlstate, response.sqlstate.data, 5);
+    worker_count_error(request->session->worker, sqlstate);
+}
+
 static void deal(Request *request, Slice frames)
 {
     Answer answer = answer_split(frames);
@@ -91,7 +103,7 @@ static void deal(Request *request, Slice frames)
         going = deal_step(request, &request->steps[i], &answer, out);
     if (answer.failed) {
         request->error_seen = true;
-        counter_add(&request->session->worker->stats.errors, 1);
+        count_error(request, answer.rest);
     }
     request_touch(request);
 }

@@ -11,6 +11,7 @@
 #include <openssl/ssl.h>
 
 #include "core/inbox.h"
+#include "router/digest.h"
 #include "router/request.h"
 #include "router/session.h"
 #include "router/worker.h"
@@ -53,6 +54,8 @@ struct Worker {
     bool stopping;
     uint64_t stop_at_us; /* sessions left by then are closed */
     WorkerStats stats;
+    LatencyLog latency;
+    DigestSet digests;
     char who[16];
 };
 
