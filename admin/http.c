@@ -44,13 +44,13 @@ static void add_headers(struct MHD_Response *response, const char *type)
 void http_answer(HttpRequest *request, unsigned status, const char *type, Slice body)
 {
     assert(!request->response);
+    request->state = HTTP_MADE;
     request->response = MHD_create_response_from_buffer(
         body.len, (void *)(uintptr_t)(body.len ? (const void *)body.data : ""), MHD_RESPMEM_MUST_COPY);
     if (!request->response)
         return; /* no memory: the connection is closed */
     add_headers(request->response, type);
     request->status = status;
-    request->state = HTTP_MADE;
 }
 
 void http_answer_text(HttpRequest *request, unsigned status, const char *text)
@@ -192,12 +192,17 @@ static void ask_for_password(HttpRequest *request)
                                 "Basic realm=\"Shoal\", charset=\"UTF-8\"");
 }
 
+static bool is_read(const char *method)
+{
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
 static void request_run(HttpRequest *request, const char *method, const char *url)
 {
     const Config *config = request->http->control->config;
     const HttpRoute *route = http_route_find(url);
     const char *host = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, "Host");
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+    if (!is_read(method)) {
         http_answer_text(request, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD");
         if (request->response)
             MHD_add_response_header(request->response, "Allow", "GET, HEAD");
@@ -229,8 +234,9 @@ static HttpRequest *request_create(Http *http, struct MHD_Connection *connection
     return request;
 }
 
-/* libmicrohttpd calls once when the headers are there, again for the body (there is none that we
- * want), and again when a suspended connection was resumed. */
+/* libmicrohttpd calls once when the headers are there (an answer now would end the connection: good
+ * for what may have a body), again when the request is whole, and again when a suspended connection
+ * was resumed. */
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *upload,
                                  size_t *upload_size, void **context)
@@ -240,11 +246,12 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
         *context = request = request_create(cls, connection);
         if (!request)
             return MHD_NO;
-        request_run(request, method, url);
-        if (request->state == HTTP_WAITING)
+        if (is_read(method))
             return MHD_YES;
     }
     *upload_size = 0;
+    if (request->state == HTTP_NEW)
+        request_run(request, method, url);
     if (request->state == HTTP_WAITING)
         return MHD_YES;
     if (!request->response)
