@@ -24,7 +24,7 @@
 
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
-typedef struct Broadcast Broadcast;
+typedef struct Scatter Scatter;
 
 struct Request {
     List link; /* session.requests, or worker's free list */
@@ -68,14 +68,16 @@ struct Request {
     Task task;
     Sink sink;
     bool task_active; /* the task is with the batcher, a pool or a backend */
-    bool on_held; /* it runs on session->held */
-    bool deferred; /* its first step is the deferred start of the transaction, hidden */
+    bool on_held; /* it runs on a connection that the session held before */
+    bool opening; /* its first step takes the shard into the transaction, hidden */
     bool aside;    /* it only prepares, outside of the transaction that has no server yet */
     bool batched;
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
-    Broadcast *broadcast;
+    Scatter *scatter; /* it runs on several shards; owned */
+    uint32_t dealt;   /* steps answered by local_open and local_close */
+    Slice parameter_description; /* of a Describe among its steps; whole t frame */
 
     Buf out; /* answers while requests before this one are not answered; empty otherwise */
 };
