@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "admin/control.h"
+#include "core/failpoint.h"
 #include "core/log.h"
 #include "bin/options.h"
 #include "bin/port.h"
@@ -58,6 +59,10 @@ int main(int argc, char **argv)
     if (!options_read(argc, argv, &options))
         return EX_USAGE;
     switch (options.what) {
+    case OPTIONS_FAILPOINTS:
+        for (size_t i = 0; failpoint_name(i); i++)
+            printf("%s\n", failpoint_name(i));
+        return EX_OK;
     case OPTIONS_VERSION:
         printf("Shoal %s\n", SHOAL_VERSION);
         return EX_OK;
