@@ -55,6 +55,9 @@ void commit_drop_all(Worker *worker);
 Commit *commit_next(Worker *worker, Commit *before);
 const char *commit_gid(const Commit *commit);
 uint64_t commit_session_id(const Commit *commit);
+const char *commit_database(const Commit *commit);
 const char *commit_phase(const Commit *commit);
+/* Behind the turn's flush: failpoints that mean "it was sent". */
+void commit_on_flushed(Worker *worker);
 
 #endif

@@ -57,9 +57,9 @@ static void sum_tag(Scatter *scatter, const Frame *frame)
         sum->tag = arena_dup(&scatter->request->arena, frame->whole);
         return;
     }
-    while (tag.len && tag.data[tag.len - 1] != ' ')
-        tag.len--;
-    snprintf(sum->verb, sizeof sum->verb, "%.*s", (int)(tag.len ? tag.len - 1 : 0), tag.data);
+    const uint8_t *space = memchr(tag.data, ' ', tag.len);
+    snprintf(sum->verb, sizeof sum->verb, "%.*s", space ? (int)(space - tag.data) : 0,
+             (const char *)tag.data);
     sum->rows += rows;
 }
 

@@ -36,6 +36,7 @@ typedef struct Leg {
     TaskStep *steps; /* in the request's arena; the opening may stand before them */
     uint32_t step_count;
     int state;   /* LegState */
+    bool began;
     bool held;   /* on a connection that the session had before */
     bool failed; /* an error came from here, or its connection was lost */
     unsigned paused; /* LegPause */
@@ -66,8 +67,8 @@ typedef struct ScatterSpec {
     uint32_t leg_count;
     const ComposerOps *ops;
     void *composer;
-    bool sequential;
-    bool atomic;
+    bool sequential; /* one leg after the other */
+    bool atomic;     /* in one transaction */
     bool writes;  /* the participants must commit together */
     bool catalog; /* DDL: the answer waits until the catalog is known to all */
     bool tells_done; /* not atomic: an error names the shards that are done */
@@ -84,6 +85,7 @@ struct Scatter {
     bool sequential, atomic, writes, catalog, tells_done;
     bool implicit; /* the transaction is Shoal's own, around this request */
     bool failed;
+    bool enough; /* scatter_enough: what still comes is passed over */
     bool finishing; /* all legs are done: the end is under way */
     Buf error;      /* the first one: a whole E frame */
 };
