@@ -13,12 +13,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ARMED_MAX 8
+
+#ifdef SHOAL_FAILPOINTS
 
 static const struct {
     const char *name, *help;
 } POINTS[] = {
+    /* moves, in their order (admin/move_steps.c) */
+    {"plan_written", ""}, {"target_ddl", ""}, {"target_empty_check", ""},
+    {"slot_or_trigger_created", ""}, {"snapshot_exported", ""}, {"copy_first_row", ""},
+    {"copy_mid", ""}, {"copy_last_row", ""}, {"copy_verified", ""}, {"catchup_start", ""},
+    {"catchup_mid", ""}, {"fence_source_sent", ""}, {"fence_acked", ""}, {"final_catchup_done", ""},
+    {"diff_done", ""}, {"map_tx_begin", ""}, {"map_tx_committed", ""},
+    {"routers_notified_one_of_two", ""}, {"unfence", ""}, {"source_delete_start", ""},
+    {"source_delete_mid", ""}, {"slot_dropped", ""}, {"done", ""},
+    /* commits over several shards (router/commit.c): the points a-o */
     {"commit_received", "COMMIT over several shards was read, nothing was sent (a)"},
     {"commit_named", "writers are counted and the gid is made, nothing was sent (b)"},
     {"commit_before_prepare", "the PREPAREs are about to be written (c)"},
@@ -33,6 +45,7 @@ static const struct {
     {"commit_second_failed", "a COMMIT PREPARED was answered by an error (m)"},
     {"commit_done", "all have committed, the client has not been told (n)"},
     {"commit_told", "the answer is written to the client's buffer (o)"},
+    /* recovery (admin/recovery.c) and the store */
     {"recovery_look", "recovery is about to ask the shards for prepared transactions"},
     {"recovery_tombstone", "recovery is about to write an abort tombstone"},
     {"recovery_tombstone_done", "the tombstone is written, nothing was rolled back"},
@@ -41,17 +54,21 @@ static const struct {
     {"store_commit", "a change of the metadata store is about to be committed"},
 };
 
-#ifdef SHOAL_FAILPOINTS
 
 typedef enum ArmedDo { ARMED_PANIC, ARMED_SLEEP, ARMED_ERROR, ARMED_ENOSPC } ArmedDo;
 
 typedef struct Armed {
     char name[48];
     ArmedDo what;
-    unsigned long sleep_ms;
-    unsigned long only; /* at this hit only; 0: at each */
+    unsigned long number; /* sleep: ms; error, enospc: how many times, 0 always */
+    unsigned long only;   /* at this hit only; 0: at each */
     atomic_ulong hits;
 } Armed;
+
+static const char *const ACTIONS[] = {[ARMED_PANIC] = "panic",
+                                      [ARMED_SLEEP] = "sleep",
+                                      [ARMED_ERROR] = "error",
+                                      [ARMED_ENOSPC] = "enospc"};
 
 bool failpoints_armed;
 static Armed armed[ARMED_MAX];
@@ -66,19 +83,21 @@ static void sleep_ms(unsigned long ms)
 
 static FailAction act(Armed *point, unsigned long hit)
 {
-    fprintf(stderr, "failpoint %s: hit %lu\n", point->name, hit);
+    bool due = point->number == 0 || point->only || hit <= point->number;
+    fprintf(stderr, "failpoint %s: %s (hit %lu)\n", point->name, ACTIONS[point->what], hit);
     fflush(stderr);
     switch (point->what) {
     case ARMED_PANIC:
-        raise(SIGKILL);
+        kill(getpid(), SIGKILL);
         return FAIL_NONE;
     case ARMED_SLEEP:
-        sleep_ms(point->sleep_ms);
+        if (hit == 1 || point->only)
+            sleep_ms(point->number);
         return FAIL_NONE;
     case ARMED_ERROR:
-        return FAIL_ERROR;
+        return due ? FAIL_ERROR : FAIL_NONE;
     case ARMED_ENOSPC:
-        return FAIL_ENOSPC;
+        return due ? FAIL_ENOSPC : FAIL_NONE;
     }
     return FAIL_NONE;
 }
@@ -104,22 +123,20 @@ static bool is_registered(const char *name)
     return false;
 }
 
-/* sleep:1500, panic, error, enospc. */
-static bool read_action(Armed *point, const char *text)
+/* panic, sleep:1500, error, error:2, enospc. */
+static bool read_action(Armed *point, char *text)
 {
-    static const char *const NAMES[] = {[ARMED_PANIC] = "panic", [ARMED_ERROR] = "error",
-                                        [ARMED_ENOSPC] = "enospc"};
-    if (strncmp(text, "sleep:", 6) == 0) {
-        char *end;
-        point->what = ARMED_SLEEP;
-        point->sleep_ms = strtoul(text + 6, &end, 10);
-        return end != text + 6 && !*end;
+    char *colon = strchr(text, ':'), *end;
+    if (colon) {
+        *colon = '\0';
+        point->number = strtoul(colon + 1, &end, 10);
+        if (end == colon + 1 || *end || point->number == 0)
+            return false;
     }
-    for (size_t i = 0; i < ARRAY_LEN(NAMES); i++) {
-        if (NAMES[i] && strcmp(text, NAMES[i]) == 0) {
-            point->what = (ArmedDo)i;
-            return true;
-        }
+    for (size_t i = 0; i < ARRAY_LEN(ACTIONS); i++) {
+        point->what = (ArmedDo)i;
+        if (strcmp(text, ACTIONS[i]) == 0)
+            return i == ARMED_SLEEP ? colon != NULL : i != ARMED_PANIC || !colon;
     }
     return false;
 }
@@ -171,6 +188,12 @@ bool failpoints_arm(const char *words, Error *err)
     return ok;
 }
 
+void failpoints_list(FILE *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(POINTS); i++)
+        fprintf(out, *POINTS[i].help ? "%-28s %s\n" : "%s\n", POINTS[i].name, POINTS[i].help);
+}
+
 #else
 
 bool failpoints_arm(const char *words, Error *err)
@@ -180,10 +203,16 @@ bool failpoints_arm(const char *words, Error *err)
     return false;
 }
 
-#endif
-
 void failpoints_list(FILE *out)
 {
-    for (size_t i = 0; i < ARRAY_LEN(POINTS); i++)
-        fprintf(out, "%-24s %s\n", POINTS[i].name, POINTS[i].help);
+    (void)out;
 }
+
+#endif
+
+void failpoint_error(FailAction action, const char *name, Error *err)
+{
+    assert(action != FAIL_NONE);
+    error_set(err, action == FAIL_ENOSPC ? "53100" : SQLSTATE_IO_ERROR, "failpoint %s", name);
+}
+

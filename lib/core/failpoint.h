@@ -1,14 +1,16 @@
 /*
  * failpoint.h - named places in the program where a test may let something go wrong.
  *
- *     SHOAL_FAILPOINT=commit_prepared:panic                   SIGKILL to ourselves, as kill -9 would
- *     SHOAL_FAILPOINT=commit_decided@2:sleep:1500             only at the second hit
- *     SHOAL_FAILPOINT=store_commit:enospc,recovery_look:error several
+ *     SHOAL_FAILPOINT=copy_mid:panic                    kill -9 of ourselves, there
+ *     SHOAL_FAILPOINT=copy_mid:sleep:2000               the thread sleeps (ms), then goes on; once
+ *     SHOAL_FAILPOINT=map_tx_begin:error[:times]        the place fails, always or so many times
+ *     SHOAL_FAILPOINT=commit_decided@2:sleep:1500       at the second hit only
+ *     SHOAL_FAILPOINT=store_commit:enospc,copy_mid:error   several
  *
- * Each name stands in the table of failpoint.c with what it means; `shoald --failpoints` lists them.
- * An armed point writes a line "failpoint NAME: hit N" to stderr when it is hit, before it acts, so
- * that a test can strike at that very moment. Without the meson option `failpoints` nothing of this
- * is in the program. Armed once, before threads start; hits are counted by atomics.
+ * Compiled in with -Dfailpoints=true only; otherwise FAILPOINT() is the constant FAIL_NONE. Every name
+ * stands in the table of failpoint.c with what it means; `shoald --failpoints` lists them. An armed
+ * point writes a line "failpoint NAME: ACTION (hit N)" to stderr before it acts, so that a test can
+ * strike at that very moment. Armed once, before threads start; hits are counted by atomics.
  */
 #ifndef SHOAL_CORE_FAILPOINT_H
 #define SHOAL_CORE_FAILPOINT_H
@@ -17,11 +19,15 @@
 
 #include "core/error.h"
 
-typedef enum FailAction { FAIL_NONE, FAIL_ERROR, FAIL_ENOSPC } FailAction;
+typedef enum FailAction {
+    FAIL_NONE,
+    FAIL_ERROR, /* the place behaves as if what it is about to do had failed */
+    FAIL_ENOSPC /* ... for want of disk space */
+} FailAction;
 
 #ifdef SHOAL_FAILPOINTS
 extern bool failpoints_armed; /* constant once threads run */
-/* What the place has to do: go on, or fail. PANIC and SLEEP are done inside. */
+/* Panics and sleeps inside; the rest is the caller's. Any thread. */
 #define FAILPOINT(name) (failpoints_armed ? failpoint_hit(name) : FAIL_NONE)
 FailAction failpoint_hit(const char *name);
 #else
@@ -29,18 +35,19 @@ FailAction failpoint_hit(const char *name);
 #endif
 
 /* For places that can fail: true with err (58030, or 53100) when the point says so. */
-#define FAILPOINT_FAILS(name, err) failpoint_error(FAILPOINT(name), name, err)
-static inline bool failpoint_error(FailAction action, const char *name, Error *err)
+#define FAILPOINT_FAILS(name, err) failpoint_fails(FAILPOINT(name), name, err)
+/* What the place reports: 58030 or 53100. */
+void failpoint_error(FailAction action, const char *name, Error *err);
+static inline bool failpoint_fails(FailAction action, const char *name, Error *err)
 {
-    if (action == FAIL_NONE)
-        return false;
-    error_set(err, action == FAIL_ENOSPC ? "53100" : SQLSTATE_IO_ERROR, "failpoint %s", name);
-    return true;
+    if (action != FAIL_NONE)
+        failpoint_error(action, name, err);
+    return action != FAIL_NONE;
 }
 
 /* Reads SHOAL_FAILPOINT's words; false when one is wrong, or when this program has no failpoints. */
 bool failpoints_arm(const char *words, Error *err) MUST_USE;
-/* "name  what has happened when it is hit", one a line. */
+/* "name  what has happened when it is hit", one a line; nothing when they are not compiled in. */
 void failpoints_list(FILE *out);
 
 #endif

@@ -34,11 +34,20 @@ static void a_point_acts_at_the_hit_that_was_asked_for(void **state)
     assert_int_equal(FAILPOINT("commit_decided"), FAIL_NONE);
 }
 
+/* Else: a retry is never seen to succeed. */
+static void a_point_may_fail_a_few_times_only(void **state)
+{
+    arm("copy_mid:error:2");
+    assert_int_equal(FAILPOINT("copy_mid"), FAIL_ERROR);
+    assert_int_equal(FAILPOINT("copy_mid"), FAIL_ERROR);
+    assert_int_equal(FAILPOINT("copy_mid"), FAIL_NONE);
+}
+
 /* Else: a misspelt name tests nothing, for ever. */
 static void wrong_words_are_refused(void **state)
 {
     static const char *const WRONG[] = {"", "commit_prepared", "commit_prepared:", "no_such_point:panic",
-        "commit_prepared:explode", "commit_prepared:sleep", "commit_prepared:sleep:", "commit_prepared:sleep:1x",
+        "commit_prepared:explode", "commit_prepared:panic:1", "commit_prepared:error:0", "commit_prepared:sleep", "commit_prepared:sleep:", "commit_prepared:sleep:1x",
         "commit_prepared@0:error", "commit_prepared@:error", "commit_prepared:error,"};
     for (size_t i = 0; i < ARRAY_LEN(WRONG); i++) {
         Error err = {0};
@@ -54,6 +63,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_armed_point_acts_and_others_do_not),
         cmocka_unit_test(a_point_acts_at_the_hit_that_was_asked_for),
+        cmocka_unit_test(a_point_may_fail_a_few_times_only),
         cmocka_unit_test(wrong_words_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
