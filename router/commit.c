@@ -59,7 +59,7 @@ struct Commit {
     void *ctx;
     CommitWhat what;
     CommitPhase phase;
-    uint64_t deadline_us; /* of this phase */
+    uint64_t begun_us, deadline_us; /* the latter of this phase */
     char gid[GID_SIZE]; /* "" while one is not needed */
     const char *sent;   /* failpoint to pass when what was written has left; NULL */
     const char *database; /* in the arena */
@@ -644,7 +644,7 @@ void commit_start(Session *session, CommitWhat what, CommitDone *done, void *ctx
     Error err;
     if (commit) {
         *commit = (Commit){.holder.kind = HOLDER_COMMIT, .worker = worker, .session = session,
-                           .session_id = session->id, .done = done, .ctx = ctx, .what = what};
+                           .session_id = session->id, .begun_us = worker->loop.now_us, .done = done, .ctx = ctx, .what = what};
         commit->one_phase = session_database(session, worker->topology)->commit_mode == COMMIT_ONE_PHASE;
         arena_init(&commit->arena, 1024);
         buf_init(&commit->error, 1 << 20);
@@ -768,4 +768,19 @@ const char *commit_phase(const Commit *commit)
         [PHASE_PREPARE] = "preparing", [PHASE_DECIDE] = "deciding", [PHASE_ASK] = "asking the decider",
         [PHASE_FINISH] = "committing", [PHASE_UNDO] = "rolling back"};
     return NAMES[commit->phase];
+}
+
+const char *commit_shards(const Commit *commit, Arena *arena)
+{
+    char names[256] = "";
+    for (uint32_t i = 0; i < commit->leg_count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? "," : "", shard_name(commit, &commit->legs[i]));
+    }
+    return arena_text(arena, slice_str(names));
+}
+
+uint64_t commit_age_ms(const Commit *commit)
+{
+    return (commit->worker->loop.now_us - commit->begun_us) / 1000;
 }

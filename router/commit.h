@@ -57,6 +57,9 @@ const char *commit_gid(const Commit *commit);
 uint64_t commit_session_id(const Commit *commit);
 const char *commit_database(const Commit *commit);
 const char *commit_phase(const Commit *commit);
+/* Names of its shards, joined by commas; in the arena. */
+const char *commit_shards(const Commit *commit, Arena *arena);
+uint64_t commit_age_ms(const Commit *commit);
 /* Behind the turn's flush: failpoints that mean "it was sent". */
 void commit_on_flushed(Worker *worker);
 

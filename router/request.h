@@ -8,7 +8,7 @@
  *   state      where                       meaning                        leaves to
  *   BUILDING   session.building            the decoder adds steps         QUEUED
  *   QUEUED     session.requests            waits for its turn             RUNNING, ENDED
- *   RUNNING    session.requests            a task, a call or a broadcast  ENDED
+ *   RUNNING    session.requests            a task, a call, several legs    ENDED
  *   ENDED      session.requests until it   answered; `out` may hold what  (freed)
  *              is the first                must wait for those before it
  *
@@ -25,6 +25,11 @@
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
 typedef struct Scatter Scatter;
+
+typedef struct KeptPrepared {
+    struct KeptPrepared *next;
+    Prepared *prepared;
+} KeptPrepared;
 
 struct Request {
     List link; /* session.requests, or worker's free list */
@@ -63,6 +68,7 @@ struct Request {
     char error_state[6];
     bool pins; /* it leaves state on the server session */
     bool not_batched; /* the batcher has said no already */
+    KeptPrepared *kept; /* request_prepare; references held */
     Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
 
     Task task;
@@ -90,6 +96,9 @@ void request_abandon(Request *request);
 
 /* Adds a step; the frame is copied into the arena. False when memory is out. */
 bool request_add(Request *request, TaskOp op, const Frame *frame) MUST_USE;
+
+/* A text to be prepared on servers for this request; it lives as long as the request. NULL when memory is out. */
+Prepared *request_prepare(Request *request, Slice text, const uint32_t *oids, uint32_t oid_count) MUST_USE;
 
 /* Where its answer bytes go now: the client's stream, or `out` while others are before it. */
 Buf *request_out(Request *request);

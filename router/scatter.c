@@ -14,6 +14,7 @@
 
 #include "router/commit.h"
 #include "router/composer.h"
+#include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/encode.h"
 #include "router/local.h"
@@ -131,7 +132,7 @@ static void leg_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     if (in_transaction(scatter)) {
         if (tx_status == TX_IDLE) { /* PostgreSQL never does that; it must not pass for a commit */
             Error err;
-            error_set(&err, SQLSTATE_INTERNAL_ERROR, "shard %s ended the transaction by itself",
+            error_set(&err, SQLSTATE_INTERNAL, "shard %s ended the transaction by itself",
                       worker_config(scatter->worker)->shards[leg->shard].name);
             scatter_fail(scatter, &err);
             task_hold(task);
@@ -320,7 +321,7 @@ static void on_committed(void *ctx, CommitResult result, Slice error)
     Scatter *scatter = ctx;
     Session *session = session_of(scatter);
     session->commit = NULL;
-    session->implicit = false;
+    session->implicit = session->tx_lost = false;
     script_clear(&session->script);
     if (result == COMMIT_FAILED || result == COMMIT_UNKNOWN)
         fail_with_frame(scatter, error);
@@ -329,9 +330,16 @@ static void on_committed(void *ctx, CommitResult result, Slice error)
 
 static void scatter_finish(Scatter *scatter)
 {
+    Session *session = session_of(scatter);
     scatter->finishing = true;
+    if (scatter->implicit && session->tx_lost && !scatter->failed) {
+        Error err; /* between two legs, with nothing in flight */
+        error_set(&err, SQLSTATE_CONNECTION_FAILURE, "connection to the server was lost");
+        error_detail(&err, "The statement had run on that shard, and was not committed.");
+        scatter_fail(scatter, &err);
+    }
     if (scatter->implicit)
-        commit_start(session_of(scatter), scatter->failed ? COMMIT_UNDO : COMMIT_DO, on_committed, scatter);
+        commit_start(session, scatter->failed ? COMMIT_UNDO : COMMIT_DO, on_committed, scatter);
     else
         scatter_end(scatter);
 }

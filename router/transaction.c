@@ -185,12 +185,10 @@ static const char *tag_of(ShapeKind kind)
     }
 }
 
-static void fail_here(Request *request, const char *sqlstate, const char *message, Slice name)
+static void fail_here(Request *request, const Error *err)
 {
-    Error err;
-    error_set(&err, sqlstate, message, SLICE_FMT(name));
     request->session->tx = TX_FAILED;
-    local_error(request, &err, TX_FAILED);
+    local_error(request, err, TX_FAILED);
 }
 
 static void out_of_memory(Request *request)
@@ -249,9 +247,18 @@ void transaction_follow(Session *session, const Shape *shape, Slice text)
     }
 }
 
-static bool too_long(const Session *session, Slice sql)
+static bool refuse_long(Request *request, Slice sql)
 {
-    return session->script.bytes + sql.len > worker_config(session->worker)->transaction_script_max;
+    uint64_t max = worker_config(request->session->worker)->transaction_script_max;
+    Error err;
+    if (request->session->script.bytes + sql.len <= max)
+        return false;
+    error_set(&err, SQLSTATE_LIMIT_EXCEEDED, "too many settings and savepoints in one transaction");
+    error_detail(&err, "More than %llu bytes would have to be told to each shard that joins it.",
+                 (unsigned long long)max);
+    error_hint(&err, "RELEASE savepoints that are not needed, or raise transaction_script_max.");
+    fail_here(request, &err);
+    return true;
 }
 
 /* Nothing has run anywhere: Shoal is the server. */
@@ -260,6 +267,7 @@ static bool control_lazy(Request *request, const Shape *shape)
     Session *session = request->session;
     Slice text = request->planned[0].text;
     bool failed = session->tx == TX_FAILED;
+    Error err;
     switch (shape->kind) {
     case SHAPE_COMMIT:
     case SHAPE_ROLLBACK:
@@ -278,7 +286,8 @@ static bool control_lazy(Request *request, const Shape *shape)
         if (failed && shape->kind == SHAPE_RELEASE)
             return false;
         if (!script_has_savepoint(&session->script, shape->statement)) {
-            fail_here(request, "3B001", "savepoint \"%.*s\" does not exist", shape->statement);
+            error_set(&err, "3B001", "savepoint \"%.*s\" does not exist", SLICE_FMT(shape->statement));
+            fail_here(request, &err);
             return true;
         }
         break;
@@ -286,11 +295,8 @@ static bool control_lazy(Request *request, const Shape *shape)
     case SHAPE_SET_LOCAL:
         if (failed)
             return false;
-        if (too_long(session, text)) {
-            fail_here(request, SQLSTATE_LIMIT_EXCEEDED, "too many settings and savepoints in one transaction%.*s",
-                      (Slice){0});
+        if (refuse_long(request, text))
             return true;
-        }
         break;
     default:
         return false;
@@ -320,11 +326,8 @@ static bool control_all(Request *request, const Shape *shape)
         break;
     case SHAPE_SAVEPOINT:
     case SHAPE_SET_LOCAL:
-        if (!failed && too_long(session, request->planned[0].text)) {
-            fail_here(request, SQLSTATE_LIMIT_EXCEEDED, "too many settings and savepoints in one transaction%.*s",
-                      (Slice){0});
+        if (!failed && refuse_long(request, request->planned[0].text))
             return true;
-        }
         break;
     case SHAPE_RELEASE:
     case SHAPE_SET:
