@@ -59,6 +59,8 @@ static const Command COMMANDS[] = {
      show_health},
     {"show process", COMMAND_FOR_MONITORS, "", "Memory, processor time, descriptors, versions.", 0,
      show_process},
+    {"show commits", COMMAND_FOR_MONITORS, "",
+     "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,

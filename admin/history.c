@@ -68,7 +68,7 @@ static void latency_step(History *history, HistorySample *sample)
     LatencyStats *now = &history->minute[next];
     history_latency(history, now);
     Histogram *step = calloc(1, sizeof *step);
-    for (int path = LATENCY_BATCHED; step && path <= LATENCY_DIRECT; path++) {
+    for (int path = LATENCY_BATCHED; step && path <= LATENCY_SCATTER; path++) {
         histogram_merge(step, &now->of[path][LATENCY_TOTAL]);
         if (history->minute_count)
             histogram_subtract(step, &before->of[path][LATENCY_TOTAL]);

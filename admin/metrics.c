@@ -39,7 +39,8 @@ static const Metric METRICS[] = {
 
     /* Plans. */
     STAT("shoal_plans_direct_total", COUNTER, "plans_direct", "Statements that went to one shard."),
-    STAT("shoal_plans_broadcast_total", COUNTER, "plans_broadcast", "Statements that ran on all shards, such as DDL."),
+    STAT("shoal_plans_write_total", COUNTER, "plans_write", "Statements that write on several shards."),
+    STAT("shoal_plans_ddl_total", COUNTER, "plans_ddl", "Statements that change the schema on all shards."),
     STAT("shoal_plans_local_total", COUNTER, "plans_local", "Statements that Shoal answered itself."),
     STAT("shoal_plans_reject_total", COUNTER, "plans_reject", "Statements refused because no right answer can be had."),
     STAT("shoal_shapes", GAUGE, "shapes_cached", "Parsed statements in the caches."),

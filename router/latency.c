@@ -23,7 +23,8 @@ static const char *const STAGES[LATENCY_STAGE_COUNT] = {
     [LATENCY_WRITE] = "write",   [LATENCY_TOTAL] = "total",
 };
 static const char *const PATHS[LATENCY_PATH_COUNT] = {
-    [LATENCY_BATCHED] = "batched", [LATENCY_DIRECT] = "direct", [LATENCY_LOCAL] = "local"};
+    [LATENCY_BATCHED] = "batched", [LATENCY_DIRECT] = "direct",
+    [LATENCY_SCATTER] = "scatter", [LATENCY_LOCAL] = "local"};
 
 const char *latency_stage_name(LatencyStage stage)
 {
@@ -40,6 +41,7 @@ void latency_on_answer(Request *request, const Task *task)
     LatencyTimes *times = &request->times;
     if (task->sent_us && (!times->sent_us || task->sent_us < times->sent_us))
         times->sent_us = task->sent_us;
+    times->tasks++;
     times->answered_us = MAX(times->answered_us, request->session->worker->loop.now_us);
 }
 
@@ -67,6 +69,8 @@ static LatencyPath path_of(const Request *request)
 {
     if (request->batched)
         return LATENCY_BATCHED;
+    if (request->times.tasks > 1)
+        return LATENCY_SCATTER;
     return request->times.sent_us ? LATENCY_DIRECT : LATENCY_LOCAL;
 }
 

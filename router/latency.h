@@ -42,7 +42,8 @@ typedef enum LatencyStage {
 typedef enum LatencyPath {
     LATENCY_BATCHED, /* through the batcher, alone or with others */
     LATENCY_DIRECT,  /* a task of its own on a server connection */
-    LATENCY_LOCAL,   /* answered by Shoal, DDL on all shards, the console */
+    LATENCY_SCATTER, /* tasks on several shards; `server` is from the first sent to the last answered */
+    LATENCY_LOCAL,   /* answered by Shoal, the console */
     LATENCY_PATH_COUNT
 } LatencyPath;
 
@@ -53,6 +54,7 @@ typedef struct LatencyStats {
 /* A request's stamps, CLOCK_MONOTONIC microseconds; 0: it did not come by there. */
 typedef struct LatencyTimes {
     uint64_t arrived_us, seen_us, turn_us, planned_us, sent_us, answered_us, ended_us;
+    uint32_t tasks; /* answered */
 } LatencyTimes;
 
 /* An ended request waits for its bytes to be written. */
