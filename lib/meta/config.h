@@ -139,6 +139,8 @@ typedef struct Config {
     uint32_t batch_proof_every;  /* one in so many batches is run with its originals; 0: none */
     const char *profile;         /* of those who have none */
     uint32_t catalog_poll_ms;
+    uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
+    uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */
 
     ShardConfig *shards;
     uint32_t shard_count;
