@@ -281,8 +281,11 @@ static bool run_batched(Request *request, uint32_t shard)
     task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session->gucs;
     request->task.holder = session;
-    request->task.read_only = true;
-    if (batcher_add(worker->batcher, &candidate, &request->task) != BATCH_OK)
+    request->task.read_only = statement->shape->kind == SHAPE_SELECT;
+    BatchReason reason = request->task.read_only
+                             ? batcher_add(worker->batcher, &candidate, &request->task)
+                             : batcher_add_write(worker->batcher, &candidate, &request->task);
+    if (reason != BATCH_OK)
         return false;
     request->task_active = true;
     request->batched = true;
@@ -394,6 +397,18 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
            map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
 }
 
+/* A write that may travel with those of others. Unlike a lookup it has begun alone: whatever this
+ * client sends next waits for its answer. */
+static bool shares_commit(Request *request, uint32_t shard)
+{
+    if (!worker_config(request->session->worker)->batch_writes || !request->last_reading ||
+        !one_lookup(request))
+        return false;
+    ShapeKind kind = request->planned[0].shape->kind;
+    return (kind == SHAPE_INSERT || kind == SHAPE_UPDATE || kind == SHAPE_DELETE) &&
+           run_batched(request, shard);
+}
+
 /* A statement that writes on several shards. */
 static void run_write(Request *request, const Plan *plan)
 {
@@ -415,7 +430,8 @@ static void run_plan(Request *request, Plan *plan)
     counter_add(&session->worker->stats.plans[plan->kind], 1);
     switch (plan->kind) {
     case PLAN_DIRECT:
-        run_direct(request, plan->shard);
+        if (!shares_commit(request, plan->shard))
+            run_direct(request, plan->shard);
         break;
     case PLAN_DDL:
         if (request->planned[0].executed)
