@@ -55,6 +55,11 @@ static const Metric METRICS[] = {
     STAT("shoal_batch_deduped_total", COUNTER, "keys_deduped", "Statements that shared a key with another one in their batch."),
     STAT("shoal_batch_alone_total", COUNTER, "batch_alone", "Statements that could have travelled with others, but nobody was there."),
     STAT("shoal_batch_retried_total", COUNTER, "batch_retried", "Statements run alone after trouble with their batch."),
+    STAT("shoal_pipelined_statements_total", COUNTER, "pipelined_statements", "Statements sent behind others on one connection (tier C)."),
+    STAT("shoal_batched_writes_total", COUNTER, "batched_writes", "Writes that shared a commit with others."),
+    STAT("shoal_write_commits_total", COUNTER, "write_commits", "The commits that they shared."),
+    STAT("shoal_batch_proofs_total", COUNTER, "batch_proofs", "Batches that were run together with their originals."),
+    STAT("shoal_batch_mismatches_total", COUNTER, "batch_mismatches", "Of them, those whose answers differed. Anything but 0 is a defect of Shoal."),
     {"shoal_not_batched_total", COUNTER, "batch_reasons", NULL, "statements", NULL, 0, "reason",
      "Statements that were not batched, by reason (SHOW BATCH_REASONS explains each)."},
 

@@ -96,6 +96,29 @@ static void check_tables(Verdict *v)
     }
 }
 
+/* Answers are right, or nothing else matters. */
+static void check_answers(Verdict *v)
+{
+    uint64_t mismatches = 0;
+    for (uint32_t i = 0; i < v->control->worker_count; i++)
+        mismatches += counter_get(&worker_batcher_stats(v->control->workers[i])->mismatches);
+    if (mismatches)
+        verdict_say(v, VERDICT_BAD,
+                    "%" PRIu64 " batches gave other answers than their statements alone; the log names "
+                    "them, and they are batched no more",
+                    mismatches);
+}
+
+/* They hold locks until somebody decides. */
+static void check_transactions(Verdict *v)
+{
+    const RecoveryStats *s = &v->control->recovery.stats;
+    if (s->in_doubt)
+        verdict_say(v, VERDICT_WARNING,
+                    "%" PRIu64 " prepared transactions are in doubt, the oldest for %" PRIu64 " s",
+                    s->in_doubt, s->oldest_ms / 1000);
+}
+
 static void check_store(Verdict *v)
 {
     if (v->control->store_errors)
@@ -134,8 +157,8 @@ static const struct {
     void (*run)(Verdict *v);
 } CHECKS[] = {
     {"router", check_router}, {"servers", check_servers}, {"catalogs", check_catalogs},
-    {"tables", check_tables}, {"store", check_store},     {"errors", check_errors},
-    {"http", check_http},
+    {"tables", check_tables}, {"answers", check_answers}, {"store", check_store},
+    {"transactions", check_transactions}, {"errors", check_errors}, {"http", check_http},
 };
 
 static VerdictLevel checks_run(Control *control, Call *call)

@@ -43,14 +43,16 @@ static const ReportColumn POOLS[] = {
     {"bytes_in", INT, REPORT_SUM},  {"bytes_out", INT, REPORT_SUM},
 };
 static const ReportColumn BATCHES[] = {
-    {"template", TEXT, REPORT_KEEP}, {"pool", TEXT, REPORT_KEEP},  {"tier", TEXT, REPORT_KEEP},
+    {"template", TEXT, REPORT_KEEP}, {"pool", TEXT, REPORT_KEEP},  {"profile", TEXT, REPORT_KEEP},
+    {"tier", TEXT, REPORT_KEEP},
     {"reason", TEXT, REPORT_KEEP},   {"per_s", INT, REPORT_SUM},   {"statements", INT, REPORT_SUM},
     {"alone", INT, REPORT_SUM},      {"batches", INT, REPORT_SUM}, {"keys", INT, REPORT_SUM},
     {"saved", INT, REPORT_SUM},      {"deduped", INT, REPORT_SUM}, {"retried", INT, REPORT_SUM},
     {"size_max", INT, REPORT_MAX},   {"sizes", TEXT, REPORT_OCTAVES},
     {"wait_p50_us", INT, REPORT_P50}, {"wait_p99_us", INT, REPORT_P99},
     {"service_p50_us", INT, REPORT_P50}, {"service_p95_us", INT, REPORT_P95},
-    {"service_p99_us", INT, REPORT_P99},
+    {"service_p99_us", INT, REPORT_P99}, {"batch_max", INT, REPORT_MAX},
+    {"inflight_max", INT, REPORT_MAX}, {"proofs", INT, REPORT_SUM},
 };
 static const ReportColumn STATEMENTS[] = {
     {"statement", TEXT, REPORT_KEEP}, {"database", TEXT, REPORT_KEEP}, {"kind", TEXT, REPORT_KEEP},
@@ -385,13 +387,20 @@ static void report_pools(Worker *worker, Report *report)
 
 static void report_batches(Worker *worker, Report *report)
 {
-    static const char *const TIERS[] = {"-", "A", "B"};
+    static const char *const TIERS[] = {"-", "A", "B", "C", "W"};
     size_t cursor = 0;
     BatchTemplateInfo info;
     while (batcher_next_template(worker->batcher, &cursor, &info)) {
         Cells c = {.arena = &report->arena};
+        /* Tier C and W save round trips and commits, not statements. */
+        bool saves = info.tier == BATCH_TIER_KEYS || info.tier == BATCH_TIER_ORDINAL;
+        Spread cost = {0};
+        if (info.cost_us)
+            spread_add(&cost, info.cost_us);
+        const Spread *service = info.service_us ? info.service_us : info.cost_us ? &cost : NULL;
         cell_template(&c, info.text);
         cell_text(&c, info.pool);
+        cell_text(&c, info.profile);
         cell_put(&c, TIERS[info.tier]);
         cell_put(&c, batch_reason_text(info.reason)->code);
         cell_rate(&c, info.per_s);
@@ -399,16 +408,19 @@ static void report_batches(Worker *worker, Report *report)
         cell_int(&c, info.alone);
         cell_int(&c, info.batches);
         cell_int(&c, info.keys);
-        cell_int(&c, info.statements - MIN(info.batches, info.statements));
+        cell_int(&c, saves ? info.statements - MIN(info.batches, info.statements) : 0);
         cell_int(&c, info.members - MIN(info.keys, info.members));
         cell_int(&c, info.retried);
         cell_int(&c, info.size_max);
         cell_spread(&c, info.size);
         cell_spread(&c, info.wait_us);
         cell_spread(&c, info.wait_us);
-        cell_spread(&c, info.service_us);
-        cell_spread(&c, info.service_us);
-        cell_spread(&c, info.service_us);
+        cell_spread(&c, service);
+        cell_spread(&c, service);
+        cell_spread(&c, service);
+        cell_int(&c, info.batch_max);
+        cell_int(&c, info.inflight_max);
+        cell_int(&c, info.proofs);
         if (!report_add(report, c.at))
             return;
     }
@@ -501,6 +513,13 @@ static void report_stats(Worker *worker, Report *report)
              counter_get(&b->members) - MIN(counter_get(&b->keys), counter_get(&b->members)));
     stat_row(report, "batch_alone", counter_get(&b->alone));
     stat_row(report, "batch_retried", counter_get(&b->retried));
+    stat_row(report, "pipelined_statements", counter_get(&b->piped));
+    stat_row(report, "pipelines", counter_get(&b->convoys));
+    stat_row(report, "batched_writes", counter_get(&b->writes));
+    stat_row(report, "write_commits", counter_get(&b->commits));
+    stat_row(report, "write_commits_failed", counter_get(&b->write_failures));
+    stat_row(report, "batch_proofs", counter_get(&b->proofs));
+    stat_row(report, "batch_mismatches", counter_get(&b->mismatches));
     stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
     stat_row(report, "client_bytes_out", counter_get(&s->bytes_out) + bytes_out_of_living(worker));
     stat_row(report, "statement_stats", worker->digests.count);

@@ -26,7 +26,7 @@ static const char *cell(const Report *report, uint32_t row, uint32_t column)
     return at->cells[column];
 }
 
-#define BATCH_COLUMNS 19
+#define BATCH_COLUMNS 23
 
 static uint32_t column_of(ReportKind kind, const char *name)
 {
