@@ -126,13 +126,13 @@ function drawTiles() {
   const waiting = seen.pools.rows.reduce((sum, r) => sum + r.waiting, 0);
   put($('tiles'),
     tile(statements === null ? '-' : count(statements), 'statements/s'),
-    tile(total ? time(total.minute_p50_us) : '-', 'p50, last minute'),
-    tile(total ? time(total.minute_p99_us) : '-', 'p99, last minute'),
-    tile(batches ? (batched / batches).toFixed(1) : '-', 'statements per batch'),
-    tile(saved === null ? '-' : statements > 0 ? percent(Math.min(saved / statements, 1)) : '0 %', 'of statements saved'),
-    tile(count(stats.statements_saved), 'saved since the start'),
+    tile(total ? time(total.minute_p50_us) : '-', 'p50 of the minute'),
+    tile(total ? time(total.minute_p99_us) : '-', 'p99 of the minute'),
+    tile(batches ? (batched / batches).toFixed(1) : '-', 'per batch'),
+    tile(saved === null ? '-' : statements > 0 ? percent(Math.min(saved / statements, 1)) : '0 %', 'saved'),
+    tile(count(stats.statements_saved), 'saved in all'),
     tile(count(stats.clients), 'clients'),
-    tile(count(waiting), 'wait for a server', waiting > 20 ? 'warning' : ''),
+    tile(count(waiting), 'waiting', waiting > 20 ? 'warning' : ''),
     tile(errors === null ? '-' : count(errors), 'errors/s', errors > 0 && errors > statements / 10 ? 'bad' : ''));
 }
 
