@@ -37,6 +37,7 @@ typedef struct Shoald {
     Control *control;
     Canceller *canceller;
     Worker *workers[PUBLISHED_READERS_MAX];
+    WriteEpochs epochs; /* of tables, for all workers */
     uint32_t worker_count, started;
     bool stop_asked; /* by a signal */
     pthread_t joiner;
@@ -200,7 +201,8 @@ static bool workers_create(Shoald *shoald, Error *err)
                                  .control = control_inbox(shoald->control),
                                  .on_call = control_on_call,
                                  .all = shoald->workers,
-                                 .tls = shoald->tls};
+                                 .tls = shoald->tls,
+                                 .epochs = &shoald->epochs};
         shoald->workers[i] = worker_create(&options, err);
         if (!shoald->workers[i])
             return false;

@@ -327,11 +327,10 @@ static void run_probe(Request *request, uint32_t shard)
 /* ---- batching ------------------------------------------------------------------------------------------ */
 
 /* Rule 2 as far as the messages tell: one statement, executed once and whole, then Sync. */
-static bool one_lookup(const Request *request)
+static bool one_statement(const Request *request)
 {
-    const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->held || request->flushed || request->pins ||
-        request->planned_count != 1 || request->local_error)
+    if (request->flushed || request->pins || request->planned_count != 1 || request->local_error ||
+        !request->last_reading || request->planned[0].shape->kind != SHAPE_SELECT)
         return false;
     if (!request->extended)
         return true;
@@ -347,21 +346,18 @@ static bool one_lookup(const Request *request)
     return binds == 1 && executes == 1 && request->max_rows <= 0 && request->bound->portal.len == 0;
 }
 
-static bool run_batched(Request *request, uint32_t shard)
+static BatchCandidate candidate_of(Request *request, Pool *pool)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
     const PlanStatement *statement = &request->planned[0];
-    Pool *pool = pool_of(session, shard);
-    if (!pool)
-        return false;
-    BatchCandidate candidate = {
+    return (BatchCandidate){
         .policy = {.shape = statement->shape,
                    .topology = worker->topology,
                    .database = session->database_index,
                    .user = slice_str(session->user),
                    .search_path = session_search_path(session, worker->topology),
-                   .gucs = session->gucs,
+                   .gucs = session_gucs(session),
                    .hint = request->last_reading->hint,
                    .autocommit = true,
                    .session_state = session->pinned,
@@ -372,14 +368,28 @@ static bool run_batched(Request *request, uint32_t shard)
         .param_oid_count = statement->param_oid_count,
         .bind = statement->bind,
         .pool = pool,
-        .gucs = session->gucs,
+        .gucs = session_gucs(session),
     };
+}
+
+/* To the batcher, or to what an N+1 loop has fetched ahead. `held`: the connection of the transaction,
+ * where only the latter is possible; NULL outside of one. */
+static bool run_batched(Request *request, uint32_t shard, Backend *held)
+{
+    Session *session = request->session;
+    Pool *pool = pool_of(session, shard);
+    if (!pool)
+        return false;
+    BatchCandidate candidate = candidate_of(request, pool);
     request->shard = shard;
+    request->on_held = held != NULL;
     task_init(&request->task, &request->sink, request->steps, request->step_count);
-    request->task.gucs = session->gucs;
+    request->task.gucs = session_gucs(session);
     request->task.holder = session;
-    request->task.read_only = true;
-    if (batcher_add(worker->batcher, &candidate, &request->task) != BATCH_OK)
+    request->task.read_only = !held;
+    if (n1_answer(request, &candidate, held))
+        return true;
+    if (held || batcher_add(session->worker->batcher, &candidate, &request->task) != BATCH_OK)
         return false;
     request->task_active = true;
     request->batched = true;
@@ -612,16 +622,42 @@ static void run_alone(Request *request)
 
 static bool try_batch(Request *request)
 {
-    if (!one_lookup(request) || request->session->console || !request->last_reading)
-        return false;
-    if (request->planned[0].shape->kind != SHAPE_SELECT)
+    const Session *session = request->session;
+    if (session->tx != TX_IDLE || session->held || !one_statement(request) || session->console)
         return false;
     Plan plan = make_plan(request);
-    if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard))
+    if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard, NULL))
         return false;
     counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
     start(request);
     return true;
+}
+
+/* A statement of an N+1 loop inside a transaction. */
+static bool try_ahead(Request *request)
+{
+    Session *session = request->session;
+    if (!n1_follows(request) || session->tx != TX_BLOCK || !session->held || session->pinned ||
+        !one_statement(request))
+        return false;
+    Plan plan = make_plan(request);
+    if (plan.kind != PLAN_DIRECT || plan.shard != session->held_shard ||
+        !run_batched(request, plan.shard, session->held))
+        return false;
+    counter_add(&session->worker->stats.plans[PLAN_DIRECT], 1);
+    start(request);
+    session->running_alone = true;
+    return true;
+}
+
+void dispatch_refused(Task *task)
+{
+    Request *request = container_of(task, Request, task);
+    bool cancelled = task->cancelled;
+    request->batched = request->task_active = false;
+    run_direct(request, request->shard);
+    if (cancelled && request->task_active)
+        task_cancel(&request->task);
 }
 
 /* After a failed series that had no Sync: nothing is heard until one comes. */
@@ -653,11 +689,15 @@ bool dispatch_request(Request *request)
         session_fatal(session, &err);
         return false;
     }
+    if (!session->running && !request->n1_watched && !session->console)
+        n1_watch(request);
     if (!request->not_batched && try_batch(request))
         return true;
     request->not_batched = true; /* asked once; its reason is counted once */
     if (session->running)
         return false;
+    if (try_ahead(request))
+        return true;
     if (request->local_error)
         request_cut(request); /* the client has sent Flush and waits for the error */
     run_alone(request);
@@ -693,6 +733,7 @@ void dispatch_more(Request *request)
     uint32_t from = request->steps_fed, planned = request->planned_count;
     if (!resolve_steps(request) || !request->task_active)
         return;
+    n1_watch(request);
     if (!request->local_error)
         check_more(request, planned, from);
     if (request->local_error && !add_failure(request)) {

@@ -16,4 +16,7 @@ void dispatch_error(Request *request, const Error *err);
 /* More steps came for an open request (Flush or Sync behind it). */
 void dispatch_more(Request *request);
 
+/* What was fetched ahead for this request, in its transaction, cannot be used: it runs as it is. */
+void dispatch_refused(Task *task);
+
 #endif

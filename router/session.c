@@ -264,6 +264,7 @@ void session_destroy(Session *session)
     login_finish(session);
     bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
+    n1_finish(session);
     if (session->held)
         backend_release(session->held, unknown);
     cancel_unregister(worker, session);

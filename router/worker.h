@@ -13,6 +13,7 @@
 #include "batcher/batcher.h"
 #include "router/call.h"
 #include "router/report.h"
+#include "router/write_epoch.h"
 
 typedef struct Worker Worker;
 
@@ -39,6 +40,7 @@ typedef struct WorkerOptions {
     void (*on_call)(Mail *mail, void *owner);
     Worker **all; /* the workers by index, for cancel requests and reports */
     void *tls;    /* SSL_CTX * or NULL */
+    WriteEpochs *epochs; /* one for all workers */
 } WorkerOptions;
 
 Worker *worker_create(const WorkerOptions *options, Error *err) MUST_USE;

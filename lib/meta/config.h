@@ -45,6 +45,7 @@ typedef struct DatabaseConfig {
     const char *server_password; /* secret; NULL: the user's own, or none */
     bool batch;                  /* batching on */
     uint32_t pool_size;          /* server connections per server and user, all workers together */
+    uint32_t prefetch_max_age_ms; /* READ COMMITTED: how old an answer fetched ahead may be; 0 none */
     uint32_t index;
 } DatabaseConfig;
 
@@ -60,12 +61,14 @@ typedef struct UserConfig {
     const char *verifier;
     bool admin; /* may use the console's commands that change something */
     bool monitor; /* may use the console's SHOW */
+    uint32_t prefetch_max_age_ms; /* 0: as the database has it */
 } UserConfig;
 
 /* [table NAME] of a database: tables to begin with; the store knows those added at run time. */
 typedef struct TableConfig {
     const char *database, *schema, *name; /* schema default public */
-    const char *key;
+    const char *key; /* NULL: not to be distributed, only settings */
+    uint32_t prefetch_max_age_ms; /* 0: as the user has it */
     int line;
 } TableConfig;
 
@@ -106,6 +109,15 @@ typedef struct Config {
     uint32_t batch_inflight_max; /* batches of one group in flight on one server: c */
     uint64_t batch_bytes_max;    /* result bytes buffered per batch */
     uint32_t batch_rows_max;
+    bool n1;                  /* sequential N+1 loops are looked for */
+    uint32_t n1_loop_min;     /* statements */
+    uint32_t n1_rows_max;     /* rows of a result remembered per session; keys fetched ahead */
+    uint64_t n1_bytes_max;    /* per session: of rows remembered, and of answers fetched ahead */
+    uint64_t n1_memory_max;   /* the same of all sessions of a worker */
+    uint32_t n1_patterns_max; /* per worker */
+    bool prefetch;
+    uint32_t prefetch_wait_ms; /* a statement is held up that long at most by what is fetched ahead */
+    bool prefetch_stale; /* some database, user or table has a prefetch_max_age_ms; computed */
     uint32_t catalog_poll_ms;
 
     ShardConfig *shards;
@@ -156,6 +168,8 @@ const char *config_show(const Config *config, const Setting *setting, Arena *are
 const char *config_restart_needed(const Config *old, const Config *new, Arena *arena);
 
 const DatabaseConfig *config_database(const Config *config, Slice name);
+const TableConfig *config_table(const Config *config, const DatabaseConfig *database, Slice schema,
+                                Slice name);
 const UserConfig *config_user(const Config *config, Slice name);
 
 #endif

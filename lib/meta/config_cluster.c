@@ -224,6 +224,8 @@ static bool table_read_name(ConfigLoader *loader, TableConfig *table, const IniS
 static bool table_read_key(ConfigLoader *loader, TableConfig *table, IniSection *section)
 {
     const IniEntry *entry = entry_find(section, "key");
+    if (!entry && table->prefetch_max_age_ms)
+        return true;
     if (!entry) {
         FAIL(loader, section->line, "table %.63s has no key", table->name);
         error_hint(loader->err, "Add key = COLUMN.");
@@ -257,7 +259,7 @@ static bool table_read_database(ConfigLoader *loader, TableConfig *table, IniSec
         nearest_hint(&nearest, loader->err);
         return false;
     }
-    if (database->shard_count != c->shard_count) {
+    if (table->key && database->shard_count != c->shard_count) {
         FAIL(loader, section->line, "table %.63s cannot be distributed: database %s is not on all shards",
              table->name, database->name);
         return false;
@@ -304,6 +306,18 @@ bool load_tables(ConfigLoader *loader)
     }
     map_finish(&seen);
     return ok;
+}
+
+const TableConfig *config_table(const Config *config, const DatabaseConfig *database, Slice schema,
+                                Slice name)
+{
+    for (uint32_t i = 0; i < config->table_count; i++) {
+        const TableConfig *table = &config->tables[i];
+        if (slice_is(name, table->name) && slice_is(schema, table->schema) &&
+            strcmp(database->name, table->database) == 0)
+            return table;
+    }
+    return NULL;
 }
 
 const DatabaseConfig *config_database(const Config *config, Slice name)

@@ -134,11 +134,16 @@ static const Setting SETTINGS[] = {
      "May use every command of the console."},
     {"user", "monitor", SETTING_BOOL, AT(UserConfig, monitor), 0, 1, NULL, "off", RELOADS, false,
      "May use SHOW in the console."},
+    {"user", "prefetch_max_age_ms", SETTING_INT, AT(UserConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
+     RELOADS, false, "The same for one user. 0: as the database has it."},
 
     {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
      "Database of the table. Needed when there is more than one."},
     {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 200, NULL, NULL, RELOADS, false,
-     "Column that decides on which shard a row lies. Required."},
+     "Column that decides on which shard a row lies. Without it the table is not distributed, and the section "
+     "only holds its settings."},
+    {"table", "prefetch_max_age_ms", SETTING_INT, AT(TableConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
+     RELOADS, false, "The same for queries of this table. 0: as the user or the database has it."},
 };
 
 const Setting *config_settings(size_t *ret_count)
@@ -422,7 +427,8 @@ void config_write_markdown(FILE *out)
         {"user", "[user NAME]",
          "Somebody who may log in. A file with a password in it must not be readable by everybody."},
         {"table", "[table SCHEMA.NAME]",
-         "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
+         "A table whose rows are spread over the shards by a hash of one column, or that has settings of its "
+         "own. The schema is `public` "
          "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
          "distributed from the console need no section here."},
     };
