@@ -311,7 +311,7 @@ static void copy_read(Build *build, const Node *node)
 
 /* --- transactions -------------------------------------------------------------------------- */
 
-/* BEGIN ISOLATION LEVEL x READ ONLY; the same of SET TRANSACTION. */
+/* BEGIN ISOLATION LEVEL x READ ONLY; the same of SET TRANSACTION (a level set there is its `setting`). */
 static void transaction_options(Build *build, PgQuery__Node *const *options, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
