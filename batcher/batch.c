@@ -40,6 +40,7 @@ Batch *batch_take(Batcher *batcher)
         list_init(&batch->link);
         list_init(&batch->members);
         buf_init(&batch->request, LARGE_BODY_MAX);
+        buf_init(&batch->keys, LARGE_BODY_MAX);
         buf_init(&batch->rows, SIZE_MAX / 2);
     }
     batch->sink.ops = &SPLIT_OPS;
@@ -52,6 +53,7 @@ Batch *batch_take(Batcher *batcher)
 static void batch_destroy(Batch *batch)
 {
     buf_finish(&batch->request);
+    buf_finish(&batch->keys);
     buf_finish(&batch->rows);
     free(batch->entries);
     free(batch->slots);
@@ -63,12 +65,13 @@ void batch_free(Batcher *batcher, Batch *batch)
 {
     assert(list_empty(&batch->members));
     bool large =
-        batch->rows.cap + batch->request.cap + sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
+        batch->rows.cap + batch->request.cap + batch->keys.cap + sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
     if (large || batcher->free_batch_count >= FREE_BATCHES_MAX) {
         batch_destroy(batch);
         return;
     }
     Batch kept = {.request = batch->request,
+                  .keys = batch->keys,
                   .rows = batch->rows,
                   .entries = batch->entries,
                   .entry_cap = batch->entry_cap,
@@ -78,6 +81,7 @@ void batch_free(Batcher *batcher, Batch *batch)
                   .table_size = batch->table_size};
     *batch = kept;
     buf_reset(&batch->request);
+    buf_reset(&batch->keys);
     buf_reset(&batch->rows);
     list_init(&batch->members);
     list_init(&batch->link);
@@ -267,7 +271,7 @@ bool batch_write_bind(Batch *batch)
             frontend_bind_value(&batch->request, param.value);
     }
     frontend_bind_end(&batch->request, mark, group->formats);
-    for (uint32_t i = 0; i < batch->slot_count; i++)
+    for (uint32_t i = 0; i < batch->slot_count && buf_len(&batch->keys) == 0; i++)
         batch->slots[i].key = (Slice){0};
     return !batch->request.failed;
 }

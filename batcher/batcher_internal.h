@@ -160,7 +160,7 @@ typedef struct Member {
 typedef struct Slot {
     uint32_t first, last, rows; /* entry numbers + 1; 0 none */
     uint32_t offset, len; /* where the key stands in `request` (tier A) */
-    Slice key; /* while the batch is being made */
+    Slice key; /* while the batch is being made; in batch->keys afterwards, or empty */
     uint64_t hash;
 } Slot;
 
@@ -196,6 +196,7 @@ struct Batch {
     Prefetch *prefetch; /* keys were added that nobody has asked for yet; prefetch.c */
     Backend *held; /* it runs there, inside the transaction of its only member; NULL: on any connection */
     uint64_t bytes_max; /* of its rows */
+    Buf keys; /* of the slots, when it is kept: found by whoever asks later; else empty */
     Buf request; /* the Bind */
     Buf rows;
     RowEntry *entries;

@@ -121,6 +121,25 @@ static void join_guesses(Batch *batch, const PrefetchInput *in, const uint32_t *
     }
 }
 
+/* The slots' keys in memory of the batch's own, where the next statements are looked up. */
+static bool keep_keys(Batch *batch)
+{
+    size_t len = 0;
+    for (uint32_t i = 0; i < batch->slot_count; i++)
+        len += batch->slots[i].key.len;
+    uint8_t *at = buf_reserve(&batch->keys, len);
+    if (!at)
+        return false;
+    for (uint32_t i = 0; i < batch->slot_count; i++) {
+        Slice *key = &batch->slots[i].key;
+        memcpy(at, key->data, key->len);
+        key->data = at;
+        at += key->len;
+    }
+    buf_commit(&batch->keys, len);
+    return true;
+}
+
 /* ---- asking ahead ---------------------------------------------------------------------------- */
 
 /* Longer than a statement may be held up by a guess. */
@@ -174,7 +193,7 @@ static BatchReason write_keys(Batch *batch, const PrefetchInput *in, Member *mem
     join_guesses(batch, in, at, values);
     if (batch->slot_count < 2)
         return BATCH_KEY_VALUE;
-    return batch_write_bind(batch) ? BATCH_OK : BATCH_LIMIT;
+    return keep_keys(batch) && batch_write_bind(batch) ? BATCH_OK : BATCH_LIMIT;
 }
 
 static void send(Batch *batch, Member *member, Task *task)
@@ -346,7 +365,7 @@ size_t prefetch_bytes(const Prefetch *prefetch)
 {
     const Batch *batch = prefetch->batch;
     return sizeof *prefetch +
-           (batch ? sizeof *batch + batch->rows.cap + batch->request.cap +
+           (batch ? sizeof *batch + batch->rows.cap + batch->request.cap + batch->keys.cap +
                         sizeof(RowEntry) * batch->entry_cap + sizeof(Slot) * batch->slot_cap +
                         sizeof(uint32_t) * batch->table_size
                   : 0);
