@@ -18,6 +18,7 @@ typedef enum ReportKind {
     REPORT_BATCH_REASONS,
     REPORT_N1,
     REPORT_STATS,
+    REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
     REPORT_KIND_COUNT
 } ReportKind;
 

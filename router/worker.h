@@ -11,6 +11,7 @@
 
 #include "backend/pool.h"
 #include "batcher/batcher.h"
+#include "meta/gid.h"
 #include "router/call.h"
 #include "router/report.h"
 #include "router/write_epoch.h"
@@ -41,6 +42,7 @@ typedef struct WorkerOptions {
     Worker **all; /* the workers by index, for cancel requests and reports */
     void *tls;    /* SSL_CTX * or NULL */
     WriteEpochs *epochs; /* one for all workers */
+    const GidPrefix *gid; /* of this start; for gid_make, with numbers that no other worker makes */
 } WorkerOptions;
 
 Worker *worker_create(const WorkerOptions *options, Error *err) MUST_USE;
