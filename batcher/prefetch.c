@@ -215,13 +215,14 @@ static void send(Batch *batch, Member *member, Task *task)
 Prefetch *prefetch_start(Batcher *batcher, const PrefetchInput *in, Task *task,
                          BatchReason *ret_reason)
 {
-    Group *group;
-    *ret_reason = batcher_find_group(batcher, in->candidate, task, &group);
+    Group *group = NULL;
+    Judgement *judgement;
+    *ret_reason = batcher_find_group(batcher, in->candidate, task, &judgement, &group);
     if (*ret_reason)
         return NULL;
     *ret_reason = BATCH_LIMIT;
     Batch *batch = batch_take(batcher);
-    Member *member = batch ? member_create(batcher, group) : NULL;
+    Member *member = batch ? member_create(batcher, group, NULL) : NULL;
     Prefetch *prefetch = NULL;
     if (member) {
         batch->group = group;
@@ -284,10 +285,11 @@ static bool find_kept(Prefetch *prefetch, const BatchCandidate *candidate, const
 {
     Batcher *batcher = prefetch->batcher;
     Slice values[KEY_COUNT_MAX], key;
-    Group *group;
+    Group *group = NULL;
+    Judgement *judgement;
     size_t len;
     if (prefetch->state != PREFETCH_READY ||
-        batcher_find_group(batcher, candidate, task, &group) || group != prefetch->batch->group ||
+        batcher_find_group(batcher, candidate, task, &judgement, &group) || group != prefetch->batch->group ||
         batcher_read_keys(batcher, group->template, candidate, values, &len) ||
         !key_bytes(batcher, values, group->template->key_count, &key))
         return false;
@@ -301,7 +303,7 @@ bool prefetch_answer(Prefetch *prefetch, const BatchCandidate *candidate, Task *
     uint32_t slot;
     if (!find_kept(prefetch, candidate, task, &slot))
         return false;
-    Member *member = member_create(batcher, prefetch->batch->group);
+    Member *member = member_create(batcher, prefetch->batch->group, NULL);
     if (!member)
         return false;
     member_adopt(member, task);

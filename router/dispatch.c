@@ -17,6 +17,7 @@
 #include "router/local.h"
 #include "router/resolve.h"
 #include "router/scatter.h"
+#include "router/series.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -232,7 +233,7 @@ static void run_probe(Request *request, uint32_t shard)
 static bool one_statement(const Request *request)
 {
     if (request->flushed || request->pins || request->planned_count != 1 || request->local_error ||
-        !request->last_reading || request->planned[0].shape->kind != SHAPE_SELECT)
+        !request->last_reading)
         return false;
     if (!request->extended)
         return true;
@@ -246,6 +247,11 @@ static bool one_statement(const Request *request)
         executes += op == TASK_EXECUTE;
     }
     return binds == 1 && executes == 1 && request->max_rows <= 0 && request->bound->portal.len == 0;
+}
+
+static bool is_select(const Request *request)
+{
+    return request->planned[0].shape->kind == SHAPE_SELECT;
 }
 
 static BatchCandidate candidate_of(Request *request, Pool *pool)
@@ -288,10 +294,14 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
     task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
-    request->task.read_only = !held;
+    request->task.read_only = !held && is_select(request);
     if (n1_answer(request, &candidate, held))
         return true;
-    if (held || batcher_add(session->worker->batcher, &candidate, &request->task) != BATCH_OK)
+    Batcher *batcher = session->worker->batcher;
+    BatchReason reason = held                      ? BATCH_IN_TRANSACTION
+                         : request->task.read_only ? batcher_add(batcher, &candidate, &request->task)
+                                                   : batcher_add_write(batcher, &candidate, &request->task);
+    if (reason != BATCH_OK)
         return false;
     request->task_active = true;
     request->batched = true;
@@ -403,6 +413,19 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
            map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
 }
 
+/* A write that may travel with those of others. Unlike a lookup it has begun alone: whatever this
+ * client sends next waits for its answer. */
+static bool shares_commit(Request *request, uint32_t shard)
+{
+    const Session *session = request->session;
+    if (!worker_config(session->worker)->batch_writes || session->tx != TX_IDLE || session->part_count ||
+        !one_statement(request))
+        return false;
+    ShapeKind kind = request->planned[0].shape->kind;
+    return (kind == SHAPE_INSERT || kind == SHAPE_UPDATE || kind == SHAPE_DELETE) &&
+           run_batched(request, shard, NULL);
+}
+
 /* A statement that writes on several shards. */
 static void run_write(Request *request, const Plan *plan)
 {
@@ -424,7 +447,8 @@ static void run_plan(Request *request, Plan *plan)
     counter_add(&session->worker->stats.plans[plan->kind], 1);
     switch (plan->kind) {
     case PLAN_DIRECT:
-        run_direct(request, plan->shard);
+        if (!shares_commit(request, plan->shard))
+            run_direct(request, plan->shard);
         break;
     case PLAN_DDL:
         if (request->planned[0].executed)
@@ -494,10 +518,23 @@ static void run_refused(Request *request)
     run_direct(request, plan.shard);
 }
 
+/* Several statements that do not all go to one shard, or of which some are about the transaction. */
+static bool in_parts(Request *request)
+{
+    Session *session = request->session;
+    bool several = request->planned_count > 1 ||
+                   (request->planned_count == 1 && request->planned[0].shape->kind == SHAPE_MULTI);
+    if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
+        session->tx_lost)
+        return false;
+    return (series_has_control(request) || make_plan(request).kind != PLAN_DIRECT ||
+            session->part_count) &&
+           series_start(request);
+}
+
 static void run_alone(Request *request)
 {
     Session *session = request->session;
-    const Shape *shape = only_shape(request);
     start(request);
     if (request->local_error) {
         run_refused(request);
@@ -524,6 +561,15 @@ static void run_alone(Request *request)
         dispatch_error(request, &err);
         return;
     }
+    if (in_parts(request))
+        return;
+    dispatch_part(request);
+}
+
+void dispatch_part(Request *request)
+{
+    Session *session = request->session;
+    const Shape *shape = only_shape(request);
     if (is_sharded(session) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {
@@ -545,7 +591,8 @@ static void run_alone(Request *request)
 static bool try_batch(Request *request)
 {
     const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->part_count || !one_statement(request) || session->console)
+    if (session->tx != TX_IDLE || session->part_count || !one_statement(request) || session->console ||
+        !is_select(request))
         return false;
     Plan plan = make_plan(request);
     if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard, NULL))
@@ -559,7 +606,8 @@ static bool try_batch(Request *request)
 static bool try_ahead(Request *request)
 {
     Session *session = request->session;
-    if (!n1_follows(request) || session->tx != TX_BLOCK || session->pinned || !one_statement(request))
+    if (!n1_follows(request) || session->tx != TX_BLOCK || session->pinned || !one_statement(request) ||
+        !is_select(request))
         return false;
     Plan plan = make_plan(request);
     const Participant *part = plan.kind == PLAN_DIRECT ? transaction_part(session, plan.shard) : NULL;

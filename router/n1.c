@@ -311,7 +311,7 @@ bool n1_follows(const Request *request)
 static uint32_t age_of_table(const Config *config, const DatabaseConfig *database, const CatalogTable *table,
                              uint32_t otherwise)
 {
-    const TableConfig *own = config_table(config, database, table->schema, table->name);
+    const TableConfig *own = config_table(config, database->name, table->schema, table->name);
     return own && own->prefetch_max_age_ms ? own->prefetch_max_age_ms : otherwise;
 }
 
