@@ -57,7 +57,7 @@ static const ReportColumn BATCHES[] = {
 static const ReportColumn STATEMENTS[] = {
     {"statement", TEXT, REPORT_KEEP}, {"database", TEXT, REPORT_KEEP}, {"kind", TEXT, REPORT_KEEP},
     {"calls", INT, REPORT_SUM},       {"per_s", INT, REPORT_SUM},      {"errors", INT, REPORT_SUM},
-    {"batched", INT, REPORT_SUM},     {"not_batched", TEXT, REPORT_LAST},
+    {"batched", INT, REPORT_SUM},     {"not_batched", TEXT, REPORT_ANY},
     {"p50_us", INT, REPORT_P50},      {"p95_us", INT, REPORT_P95},     {"p99_us", INT, REPORT_P99},
     {"max_us", INT, REPORT_MAX},      {"total_us", INT, REPORT_SUM},
 };
@@ -66,6 +66,13 @@ static const ReportColumn REASONS[] = {
     {"rule", TEXT, REPORT_KEEP},
     {"statements", INT, REPORT_SUM},
     {"help", TEXT, REPORT_KEEP},
+};
+static const ReportColumn N1[] = {
+    {"database", TEXT, REPORT_KEEP},   {"parent", TEXT, REPORT_KEEP},   {"child", TEXT, REPORT_KEEP},
+    {"column", INT, REPORT_ANY},       {"loops", INT, REPORT_SUM},      {"statements", INT, REPORT_SUM},
+    {"n_mean", INT, REPORT_MEAN},      {"n_max", INT, REPORT_MAX},      {"time_us", INT, REPORT_SUM},
+    {"saved", INT, REPORT_SUM},        {"prefetches", INT, REPORT_SUM}, {"fetched", INT, REPORT_SUM},
+    {"prefetched", TEXT, REPORT_ANY},  {"why_not", TEXT, REPORT_ANY},
 };
 static const ReportColumn STATS[] = {
     {"name", TEXT, REPORT_KEEP},
@@ -86,6 +93,7 @@ static const struct {
     [REPORT_POOLS] = {POOLS, ARRAY_LEN(POOLS)},
     [REPORT_BATCHES] = {BATCHES, ARRAY_LEN(BATCHES)},
     [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
+    [REPORT_N1] = {N1, ARRAY_LEN(N1)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
     [REPORT_STATEMENTS] = {STATEMENTS, ARRAY_LEN(STATEMENTS)},
     [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
@@ -148,6 +156,14 @@ static const char *merge_numbers(Report *report, ReportMerge merge, const char *
     return arena_printf(&report->arena, "%llu", merge == REPORT_SUM ? x + y : MAX(x, y));
 }
 
+static const char *mean_of(Report *report, const char *sum, const char *count)
+{
+    if (!sum || !count)
+        return NULL;
+    return arena_printf(&report->arena, "%llu",
+                        strtoull(sum, NULL, 10) / MAX(strtoull(count, NULL, 10), 1));
+}
+
 static const char *merge_spreads(Report *report, const char *a, const char *b)
 {
     Spread spread = {0};
@@ -162,9 +178,11 @@ static void merge_row(Report *report, const ReportColumn *columns, uint32_t coun
     for (uint32_t i = 0; i < count; i++) {
         ReportMerge merge = columns[i].merge;
         const char *a = into->cells[i], *b = from->cells[i], *both = NULL;
-        if (merge == REPORT_KEEP || !b)
+        if (merge == REPORT_MEAN) /* of columns that are merged already */
+            both = mean_of(report, into->cells[i - 1], into->cells[i - 2]);
+        else if (merge == REPORT_KEEP || !b || (merge == REPORT_ANY && a))
             continue;
-        if (!a || merge == REPORT_LAST)
+        else if (!a)
             both = b;
         else if (merge == REPORT_SUM || merge == REPORT_MAX)
             both = merge_numbers(report, merge, a, b);
@@ -468,6 +486,39 @@ static void report_statements(Worker *worker, Report *report)
     }
 }
 
+/* What only happened to repeat once is not shown: a single client that asks the same for ever. */
+static void report_n1(Worker *worker, Report *report)
+{
+    for (N1Pattern *p = n1_book_next(&worker->n1, NULL); p; p = n1_book_next(&worker->n1, p)) {
+        Cells c = {.arena = &report->arena};
+        if (!p->parent->text || (p->loops < 2 && !p->confirmed))
+            continue;
+        cell_text(&c, p->parent->database);
+        cell_template(&c, slice_str(p->parent->text));
+        cell_template(&c, slice_str(p->text));
+        if (p->link_count)
+            cell_int(&c, p->links[0].column + 1u);
+        else
+            cell_text(&c, NULL);
+        cell_int(&c, p->loops);
+        cell_int(&c, p->statements);
+        cell_int(&c, p->statements / MAX(p->loops, 1));
+        cell_int(&c, p->statements_max);
+        cell_int(&c, p->spent_us);
+        cell_int(&c, p->saved);
+        cell_int(&c, p->prefetches);
+        cell_int(&c, p->fetched);
+        cell_text(&c, p->why ? "no" : "yes");
+        if (p->why == N1_WHY_BATCH)
+            cell_text(&c, arena_printf(&report->arena, "%s: %s", n1_why_text(p->why),
+                                       batch_reason_text(p->reason)->code));
+        else
+            cell_text(&c, n1_why_text(p->why));
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
@@ -520,6 +571,11 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "write_commits_failed", counter_get(&b->write_failures));
     stat_row(report, "batch_proofs", counter_get(&b->proofs));
     stat_row(report, "batch_mismatches", counter_get(&b->mismatches));
+    stat_row(report, "prefetches", counter_get(&b->ahead));
+    stat_row(report, "prefetched_keys", counter_get(&b->ahead_keys));
+    stat_row(report, "prefetch_hits", counter_get(&b->ahead_hits));
+    stat_row(report, "n1_patterns", worker->n1.pattern_count);
+    stat_row(report, "n1_memory", worker->n1.memory);
     stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
     stat_row(report, "client_bytes_out", counter_get(&s->bytes_out) + bytes_out_of_living(worker));
     stat_row(report, "statement_stats", worker->digests.count);
@@ -551,7 +607,7 @@ static void report_transactions(Worker *worker, Report *report)
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
-    [REPORT_BATCH_REASONS] = report_reasons, [REPORT_STATS] = report_stats,
+    [REPORT_BATCH_REASONS] = report_reasons, [REPORT_N1] = report_n1, [REPORT_STATS] = report_stats,
     [REPORT_STATEMENTS] = report_statements,
     [REPORT_TRANSACTIONS] = report_transactions,
 };

@@ -16,6 +16,7 @@ typedef enum ReportKind {
     REPORT_POOLS,
     REPORT_BATCHES,
     REPORT_BATCH_REASONS,
+    REPORT_N1,
     REPORT_STATS,
     REPORT_STATEMENTS,
     REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
@@ -29,7 +30,8 @@ typedef enum ReportMerge {
     REPORT_KEEP,
     REPORT_SUM,
     REPORT_MAX,
-    REPORT_LAST, /* any worker's that is not NULL */
+    REPORT_ANY,  /* any worker's that is not NULL */
+    REPORT_MEAN, /* the column before it by the one before that */
     REPORT_P50,
     REPORT_P95,
     REPORT_P99,
