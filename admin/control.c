@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
@@ -493,8 +494,7 @@ void control_on_call(Mail *mail, void *owner)
         control_call_catalog(control, call);
         return;
     case CALL_RESOLVE:
-        call->outcome = CALL_UNKNOWN;
-        control_answer(control, call);
+        resolve_call(control, call);
         return;
     }
 }
