@@ -61,6 +61,8 @@ static const Command COMMANDS[] = {
     {"show transactions", COMMAND_FOR_MONITORS, "",
      "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
      show_transactions},
+    {"show locks", COMMAND_FOR_MONITORS, "",
+     "Who waits for whose lock on which shard, both ends named by client.", 0, show_locks},
     {"show recovery", COMMAND_FOR_MONITORS, "", "Counters and gauges of the recovery.", 0, show_recovery},
     {"resolve", COMMAND_FOR_ADMINS, "'gid' COMMIT|ROLLBACK [FORCE]",
      "Ends a prepared transaction; against its decision only with FORCE.", 0, run_resolve},
