@@ -111,6 +111,8 @@ class Scene:
         return lambda: None
 
     def failpoint(self, point, fault):
+        if point == 'commit_second_failed':  # time for somebody else to be faster
+            return f'commit_decided:sleep:{SLEEP_MS},{point}:panic'
         if fault in ('kill', 'store'):
             return f'{point}:panic'
         return f'{point}:sleep:{SLEEP_MS}'
@@ -198,6 +200,18 @@ class Scene:
         rows = {row['name']: row['value'] for row in self.shoal.console('SHOW RECOVERY')}
         return rows['epoch'] == '0'
 
+    def clean(self):
+        """After a case that failed: the next one must not suffer from it."""
+        if self.shoal.process.poll() is None:
+            self.shoal.kill9()
+        for proxy, cluster in zip(self.proxies, self.clusters):
+            proxy.heal()
+            if cluster.pid() is None:
+                cluster.start()
+            for (gid,) in cluster.query('SELECT gid FROM pg_prepared_xacts', 'app'):
+                cluster.query(f"ROLLBACK PREPARED '{gid}'", 'app')
+        self.bank.forget()
+
     def close(self):
         self.stop_shoal()
         for proxy in self.proxies:
@@ -230,6 +244,11 @@ def test_crash(scene, case):
     if letters == 'm' and fault != 'kill':
         pytest.skip('the error is the fault here')
     rng = random.Random(f'{host.SEED} {case}')
-    outcome, settled_s = scene.run(point, letters, shards, fault, victim, rng)
+    try:
+        outcome, settled_s = scene.run(point, letters, shards, fault, victim, rng)
+    except BaseException:
+        print(scene.shoal.tail())
+        scene.clean()
+        raise
     print(f'seed {host.SEED} {point} ({letters}) {shards} shards {fault} {victim}: client {outcome},'
           f' settled after {settled_s:.1f} s')

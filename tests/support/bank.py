@@ -88,6 +88,12 @@ class Bank:
         except (PgError, OSError):
             pass
 
+    def forget(self):
+        """After a failure: begins anew, with what is there."""
+        for cluster in self.clusters:
+            cluster.sql('TRUNCATE ledger', f'UPDATE bank SET balance = {START}', database=self.database)
+        self.outcomes.clear()
+
     # -- what must hold ------------------------------------------------------------------------
 
     def prepared(self):
