@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#include "batcher/without.h"
 #include "router/effect.h"
 #include "router/encode.h"
 #include "router/local.h"
@@ -232,7 +233,8 @@ static void run_probe(Request *request, uint32_t shard)
 static bool one_lookup(const Request *request)
 {
     const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->part_count || request->flushed || request->pins ||
+    bool idle = session->tx == TX_IDLE && !session->part_count;
+    if ((!idle && !without_rule(2) && !without_rule(6)) || request->flushed || request->pins ||
         request->planned_count != 1 || request->local_error)
         return false;
     if (!request->extended)
