@@ -18,6 +18,7 @@
 #include "router/local.h"
 #include "router/resolve.h"
 #include "router/scatter.h"
+#include "router/series.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -502,10 +503,23 @@ static void run_refused(Request *request)
     run_direct(request, plan.shard);
 }
 
+/* Several statements that do not all go to one shard, or of which some are about the transaction. */
+static bool in_parts(Request *request)
+{
+    Session *session = request->session;
+    bool several = request->planned_count > 1 ||
+                   (request->planned_count == 1 && request->planned[0].shape->kind == SHAPE_MULTI);
+    if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
+        session->tx_lost)
+        return false;
+    return (series_has_control(request) || make_plan(request).kind != PLAN_DIRECT ||
+            session->part_count) &&
+           series_start(request);
+}
+
 static void run_alone(Request *request)
 {
     Session *session = request->session;
-    const Shape *shape = only_shape(request);
     start(request);
     if (request->local_error) {
         run_refused(request);
@@ -532,6 +546,15 @@ static void run_alone(Request *request)
         dispatch_error(request, &err);
         return;
     }
+    if (in_parts(request))
+        return;
+    dispatch_part(request);
+}
+
+void dispatch_part(Request *request)
+{
+    Session *session = request->session;
+    const Shape *shape = only_shape(request);
     if (is_sharded(session) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {
