@@ -8,12 +8,14 @@ import itertools
 import random
 import struct
 import threading
+import time
 import uuid
 
 import pytest
 
 from tests.support import host
 from tests.support.differential import difference
+from tests.support.oracle import Chaos, Schema, answer_all, play as play_pipelines
 from tests.support.wire import (PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync)
 
 CLIENTS = 64
@@ -348,6 +350,121 @@ def test_each_shape(shoal, direct, rng, shape):
         play(clients, [Lookup(rng, shape, client, f'{turn}-{n}') for n, client in enumerate(clients)])
     for client in clients:
         client.close()
+
+
+# -- a million -------------------------------------------------------------------------------------------
+
+ANSWERS = 1000000 if host.LONG else 24000
+SLOW = 'CREATE OR REPLACE FUNCTION slowly(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS ' \
+       "'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END'"
+
+
+def chaos_of(shoal, direct, seed):
+    """Writers, DDL, cancels, timeouts, deaths: each a thread with its own connections, until it is stopped."""
+    low, high = [0] * 20, [0] * 20  # of each watched row: acknowledged, and at most sent
+
+    def write(me):
+        me.conn = getattr(me, 'conn', None) or direct.connect('solo')
+        k = me.turns % 20
+        high[k] += 1
+        me.conn.query(f'UPDATE watched SET n = {high[k]} WHERE id = {k}')
+        low[k] = high[k]
+
+    def watch(me):  # H39: a value that existed while the question was open
+        me.conns = getattr(me, 'conns', None) or [shoal.connect('solo', timeout_s=60) for _ in range(12)]
+        asked = []
+        for n, conn in enumerate(me.conns):
+            k = (me.turns * 7 + n // 2) % 20
+            asked.append((k, low[k]))
+            conn.send(query(f'SELECT n FROM watched WHERE id = {k}'))
+        for conn, (k, least) in zip(me.conns, asked):
+            seen = conn.until('Z')
+            value = int(rows_of(seen)[0][0])
+            if not least <= value <= high[k]:
+                me.wrong.append(f'watched {k}: {value} is not within {least}..{high[k]}')
+
+    def alter(me):  # columns that nobody asks for, indexes, statistics
+        me.conn = getattr(me, 'conn', None) or direct.connect('solo', timeout_s=60)
+        name = f'side{me.turns % 4}'
+        for sql in (f'CREATE TABLE {name} (id int PRIMARY KEY)', f'ALTER TABLE {name} ADD x text',
+                    f'CREATE VIEW {name}_view AS SELECT * FROM {name}', f'DROP TABLE {name} CASCADE', 'ANALYZE items'):
+            me.conn.query(sql)
+        time.sleep(0.3)
+
+    def stop_early(me):  # cancels and timeouts: the right answer, or 57014
+        rng = random.Random(seed * 1000 + me.turns)
+        me.conns = getattr(me, 'conns', None) or [shoal.connect('solo', timeout_s=60) for _ in range(8)]
+        if me.turns == 0:
+            for conn in me.conns[:3]:
+                conn.query("SET statement_timeout = '30ms'")
+        for n, conn in enumerate(me.conns):
+            conn.send(query(f'SELECT id, slowly(id) FROM items WHERE id = {n + 1}'))
+        victim = rng.choice(me.conns)
+        time.sleep(rng.random() * 0.03)
+        victim.cancel()
+        for n, conn in enumerate(me.conns):
+            seen = conn.until('Z')
+            errors = errors_of(seen)
+            good = [err.code for err in errors] == ['57014'] if errors else rows_of(seen) == [[str(n + 1).encode()] * 2]
+            if not good or (errors and conn is not victim and n >= 3):
+                me.wrong.append(f'{n}: {seen}')
+
+    def die(me):
+        conns = [shoal.connect('solo') for _ in range(4)]
+        for conn in conns:
+            conn.send(query(f'SELECT id, slowly(id) FROM items WHERE id = {me.turns % 50 + 1}') * 3)
+        time.sleep(0.004 * (me.turns % 5))
+        for conn in conns:
+            conn.abort()
+
+    return [Chaos(turn) for turn in (write, watch, alter, stop_early, die)]
+
+
+@pytest.mark.shoal_only
+def test_many_answers_of_generated_schemas(shoal, direct, rng):
+    # H10, H37-H42: among many thousands of batched answers one is another client's, old, or not PostgreSQL's.
+    direct.query(SLOW, 'solo')
+    direct.query('CREATE TABLE watched (id int PRIMARY KEY, n int); INSERT INTO watched SELECT g, 0 '
+                 'FROM generate_series(0, 19) g', 'solo')
+    answers, seed, before = 0, host.SEED, totals(shoal)
+    chaos = chaos_of(shoal, direct, seed)
+    for each in chaos:
+        each.start()
+    generation = 0
+    try:
+        while answers < ANSWERS:
+            generation += 1
+            schema = Schema(rng)
+            with direct.connect('solo', timeout_s=60) as asked:
+                asked.query(f'DROP SCHEMA IF EXISTS gen CASCADE; CREATE SCHEMA gen; SET search_path = gen, public; '
+                            'GRANT USAGE ON SCHEMA gen TO other')
+                schema.create(asked.query)
+                answers += play_generation(shoal, asked, schema, rng, min(50000, ANSWERS // 2))
+            for each in chaos:
+                assert not each.wrong, each.wrong[0]
+    finally:
+        for each in chaos:
+            each.stop()
+    assert all(each.turns > 0 for each in chaos)
+    members, sent = (now - then for now, then in zip(batches(shoal), before))
+    print(f'{answers} answers, {generation} schemas, {members} batched in {sent}')
+    assert members * 3 > answers and sent * 2 < members, (answers, members, sent)
+
+
+def play_generation(shoal, asked, schema, rng, wanted):
+    conns = [shoal.connect('solo', timeout_s=120) for _ in range(CLIENTS // 2)]
+    for conn in conns:
+        conn.query('SET search_path = gen, public')
+    time.sleep(1.2)  # the catalog is read each second
+    answers = 0
+    while answers < wanted:
+        questions = schema.questions(shapes=rng.choice([2, 4, 8]), each=60)
+        answer_all(asked, questions)
+        for _ in range(4):
+            answers += play_pipelines(conns, rng, questions, depth=40)
+    for conn in conns:
+        conn.close()
+    return answers
 
 
 @pytest.mark.shoal_only
