@@ -46,6 +46,7 @@ typedef struct CatalogTable {
     bool has_rules_or_triggers; /* rules other than a view's own, or triggers that change SELECT/writes */
     bool has_children;          /* inheritance */
     const CatalogReads *reads;  /* of a view, or one with row security; NULL: not known */
+    bool cascades; /* a foreign key to it changes other rows when one of its rows is deleted or updated */
     CatalogColumn *columns;     /* by attnum, dropped ones left out */
     uint32_t column_count;
 } CatalogTable;
