@@ -19,6 +19,7 @@
 #include "router/encode.h"
 #include "router/local.h"
 #include "router/transaction.h"
+#include "router/verdict.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -89,7 +90,10 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
     Scatter *scatter = leg->scatter;
     Request *request = scatter->request;
     if (frame->type == BACKEND_ERROR) {
+        Frame verdict;
         leg->failed = true;
+        if (verdict_replaces(request->session, frame, &verdict))
+            frame = &verdict;
         fail_with_frame(scatter, frame->whole);
         return; /* the others are stopped when this leg's ReadyForQuery is here */
     }
