@@ -143,6 +143,10 @@ static void run_direct(Request *request, uint32_t shard)
     bool joins = session->spread && (!part || part->tx == TX_IDLE);
     Pool *pool = part ? NULL : dispatch_pool(session, shard);
     Error err;
+    if (!transaction_may_write(request, shard, &err)) {
+        dispatch_error(request, &err);
+        return;
+    }
     if ((joins && !prepend_opening(request)) || (!part && !pool)) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         local_error(request, &err, session->tx);

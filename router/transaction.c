@@ -161,6 +161,44 @@ bool transaction_writes(const Session *session, const Shape *shape)
     return false;
 }
 
+bool transaction_shard_ready(const Session *session, uint32_t shard, Error *err)
+{
+    const Topology *topology = session->worker->topology;
+    const char *why = topology_two_phase_why(topology, session->database_index, shard);
+    if (!why)
+        return true;
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "a transaction cannot write on several shards: shard %s cannot prepare it",
+              topology->config->shards[shard].name);
+    error_detail(err, "%s", why);
+    error_hint(err, "Two-phase commit needs max_prepared_transactions > 0 and schema shoal on every shard, and a "
+                    "control_user that may finish what others prepare; see docs/transactions.md.");
+    return false;
+}
+
+static bool request_writes(const Request *request)
+{
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        if (transaction_writes(request->session, request->planned[i].shape))
+            return true;
+    return false;
+}
+
+bool transaction_may_write(const Request *request, uint32_t shard, Error *err)
+{
+    const Session *session = request->session;
+    const DatabaseConfig *database = session_database(session, session->worker->topology);
+    if (!session->spread || database->commit_mode == COMMIT_ONE_PHASE)
+        return true;
+    for (uint32_t i = 0; i < session->part_count; i++) {
+        const Participant *part = &session->parts[i];
+        if (part->shard == shard || !part->writes)
+            continue;
+        return !request_writes(request) ||
+               (transaction_shard_ready(session, shard, err) && transaction_shard_ready(session, part->shard, err));
+    }
+    return true;
+}
+
 /* ---- transaction control --------------------------------------------------------------------------- */
 
 static Slice without_semicolon(Slice sql)
