@@ -143,6 +143,12 @@ static void run_direct(Request *request, uint32_t shard)
     bool joins = session->spread && (!part || part->tx == TX_IDLE);
     Pool *pool = part ? NULL : dispatch_pool(session, shard);
     Error err;
+    if (joins && session->tx == TX_FAILED) { /* nobody joins what has failed elsewhere */
+        error_set(&err, "25P02",
+                  "current transaction is aborted, commands ignored until end of transaction block");
+        local_error(request, &err, TX_FAILED);
+        return;
+    }
     if (!transaction_may_write(request, shard, &err)) {
         dispatch_error(request, &err);
         return;
