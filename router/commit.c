@@ -633,9 +633,6 @@ static bool choose_decider(Commit *commit, Error *err)
     }
     if (writers < 2 || commit->one_phase)
         return true;
-    for (uint32_t i = 0; i < commit->leg_count; i++)
-        if (commit->legs[i].part.writes && !transaction_shard_ready(commit->session, commit->legs[i].part.shard, err))
-            return false;
     uint64_t n = worker->next_commit;
     worker->next_commit += worker->options.count; /* unique over all workers */
     return gid_make(worker->options.gid, n, shard_name(commit, &commit->legs[commit->decider]),

@@ -182,41 +182,38 @@ bool transaction_writes(const Session *session, const Shape *shape)
     return false;
 }
 
-bool transaction_shard_ready(const Session *session, uint32_t shard, Error *err)
+static bool can_prepare(const Session *session, uint32_t shard, Error *err)
 {
     const Topology *topology = session->worker->topology;
     const char *why = topology_two_phase_why(topology, session->database_index, shard);
     if (!why)
         return true;
-    error_set(err, SQLSTATE_OBJECT_NOT_READY, "a transaction cannot write on several shards: shard %s cannot prepare it",
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "shard %s cannot take part in a transaction over several shards",
               topology->config->shards[shard].name);
     error_detail(err, "%s", why);
-    error_hint(err, "Two-phase commit needs max_prepared_transactions > 0 and schema shoal on every shard, and a "
-                    "control_user that may finish what others prepare; see docs/transactions.md.");
+    error_hint(err, "Put that right there, or set commit_mode = one_phase_best_effort for this database.");
     return false;
 }
 
-static bool request_writes(const Request *request)
+bool transaction_may_write(const Session *session, const uint32_t *shards, uint32_t count, Error *err)
 {
-    for (uint32_t i = 0; i < request->planned_count; i++)
-        if (transaction_writes(request->session, request->planned[i].shape))
-            return true;
-    return false;
-}
-
-bool transaction_may_write(const Request *request, uint32_t shard, Error *err)
-{
-    const Session *session = request->session;
-    const DatabaseConfig *database = session_database(session, session->worker->topology);
-    if (!session->spread || database->commit_mode == COMMIT_ONE_PHASE)
+    uint32_t others = 0;
+    if (session_database(session, session->worker->topology)->commit_mode != COMMIT_TWO_PHASE)
         return true;
     for (uint32_t i = 0; i < session->part_count; i++) {
-        const Participant *part = &session->parts[i];
-        if (part->shard == shard || !part->writes)
-            continue;
-        return !request_writes(request) ||
-               (transaction_shard_ready(session, shard, err) && transaction_shard_ready(session, part->shard, err));
+        bool among = false;
+        for (uint32_t k = 0; k < count; k++)
+            among |= session->parts[i].shard == shards[k];
+        others += session->parts[i].writes && !among;
     }
+    if (others + count < 2)
+        return true;
+    for (uint32_t k = 0; k < count; k++)
+        if (!can_prepare(session, shards[k], err))
+            return false;
+    for (uint32_t i = 0; i < session->part_count; i++)
+        if (session->parts[i].writes && !can_prepare(session, session->parts[i].shard, err))
+            return false;
     return true;
 }
 

@@ -127,7 +127,8 @@ def client(n, shoal, bank, appends, stop):
                         shards = sorted(rng.sample(range(3), rng.choice([2, 2, 3])))
                         with appends.lock:
                             tid = bank.take_tid()
-                        if bank.transfer(conn, bank.accounts_on(shards, rng), tid, 15) == 'unknown':
+                        outcome = bank.transfer(conn, bank.accounts_on(shards, rng), tid, 15)
+                        if outcome == 'unknown' or (outcome == 'failed' and not conn.alive()):
                             break
                     else:
                         x += 1
