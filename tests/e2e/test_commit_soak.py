@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import prepared_cluster
 from tests.support import host
-from tests.support.bank import Bank
+from tests.support.bank import UNKNOWN, Bank
 from tests.support.cluster import wait_until
 from tests.support.proxy import Proxy
 from tests.support.shoal import Shoal
@@ -58,9 +58,8 @@ class Appends:
             conn.query(f"UPDATE list SET v = v || '{x} ' WHERE id = {k}")
             self.acked[k].append(x)
         except PgError as err:
-            # An error before the statement ran is definite; a lost connection is not.
-            (self.unknown if err.code in ('40003', '08007') or err.code.startswith('08') or err.code == '57P01'
-             else self.failed)[k].add(x)
+            # What is unknown is said to be unknown; any other error is a definite no.
+            (self.unknown if err.code in UNKNOWN else self.failed)[k].add(x)
         except OSError:
             self.unknown[k].add(x)
             raise

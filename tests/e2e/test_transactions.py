@@ -330,8 +330,7 @@ def test_a_deadlock_over_shards(shoal, conn, bank, ids):
         other.query('BEGIN')
         add(other, b, 0)
         threads = [in_background(conn, f'UPDATE bank SET balance = balance WHERE id = {b}', result, 'conn')]
-        time.sleep(0.3)
-        rows = shoal.console('SHOW LOCKS')
+        rows = wait_until('the wait to be shown', lambda: shoal.console('SHOW LOCKS'), 5)
         assert len(rows) == 1 and rows[0]['shard'] == 's1' and rows[0]['waiter'] and rows[0]['blocker'], rows
         threads.append(in_background(other, f'UPDATE bank SET balance = balance WHERE id = {a}', result, 'other'))
         for thread in threads:
