@@ -144,6 +144,12 @@ static void run_direct(Request *request, uint32_t shard)
     bool joins = session->spread && (!part || part->tx == TX_IDLE);
     Pool *pool = part ? NULL : dispatch_pool(session, shard);
     Error err;
+    if (joins && session->tx == TX_FAILED) { /* nobody joins what has failed elsewhere */
+        error_set(&err, "25P02",
+                  "current transaction is aborted, commands ignored until end of transaction block");
+        local_error(request, &err, TX_FAILED);
+        return;
+    }
     if ((joins && !prepend_opening(request)) || (!part && !pool)) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         local_error(request, &err, session->tx);

@@ -269,7 +269,8 @@ static void transaction_step(Request *request, char tx_status)
         effect_transaction_over(session, !request->error_seen && !failed);
     else
         session->pinned |= leaves_portal(request);
-    session->tx = tx_status;
+    /* A participant that died while this statement ran elsewhere has failed the transaction. */
+    session->tx = session->tx_lost && tx_status != TX_IDLE ? TX_FAILED : tx_status;
 }
 
 /* What the server has now, as far as we know. After a RESET it lacks the startup settings: their values

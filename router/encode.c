@@ -158,6 +158,8 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
         return;
     }
     effect_apply(request, task->backend, tx_status);
+    if (tx_status != TX_IDLE)
+        tx_status = session->tx; /* failed meanwhile, by another participant's death */
     if (session->tx_ddl && tx_status == TX_IDLE && local_read_catalog(request)) {
         session->tx_ddl = false;
         return; /* the answer ends when the catalog has been read */

@@ -201,6 +201,7 @@ void session_run(Session *session)
 void session_on_request_end(Session *session)
 {
     verdict_drop(session);
+    transaction_let_unfailed_go(session);
     assert(session->running > 0);
     session->running--;
     if (session->running == 0)
