@@ -14,7 +14,7 @@
 #define WASTEFUL_MAX 2 /* in a row: then the pattern pauses */
 #define WORTH        8 /* a statement alone costs PostgreSQL as much as so many keys of a batch */
 #define FAILURES_MAX 3
-#define PAUSE_US     ((uint64_t)60 * 1000 * 1000)
+#define PAUSE_US     ((uint64_t)30 * 1000 * 1000)
 #define FRUITLESS_MAX 16
 #define QUIET_US      ((uint64_t)10 * 1000 * 1000)
 
