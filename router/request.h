@@ -72,7 +72,7 @@ struct Request {
     bool not_batched; /* the batcher has said no already */
     uint8_t batch_reason; /* BatchReason of that no; 0: it was not asked */
     bool in_transaction;  /* when it was dispatched, its session was in one */
-    bool n1_watched, n1_parent; /* seen by n1_watch; its rows are remembered */
+    bool n1_watched, n1_parent, n1_ahead; /* seen by n1_watch; its rows are remembered; answered ahead */
     uint8_t n1_track; /* of session->n1.loop, from 1; 0: it follows no loop */
     KeptPrepared *kept; /* request_prepare; references held */
     Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */

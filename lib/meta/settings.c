@@ -146,7 +146,8 @@ static const Setting SETTINGS[] = {
      "Answer the queries of a known N+1 loop by one: in REPEATABLE READ transactions, where that is exact, and "
      "where prefetch_max_age_ms allows it."},
     {"batch", "prefetch_wait", SETTING_DURATION, SHOAL(prefetch_wait_ms), 1 * MS, MINUTE, NULL, "50ms", RELOADS,
-     false, "How long a query may be held up by what is fetched ahead; past it that is given up."},
+     false, "How long a query may be held up by what is fetched ahead, or eight times what it takes alone if that is "
+     "longer; past it that is given up."},
 
     {"batch", "batch_pipeline_max", SETTING_INT, SHOAL(batch_pipeline_max), 1, 1000, NULL, "8",
      RELOADS, false,
