@@ -138,7 +138,7 @@ static void expect(Story *s, const char *sql, const char *where)
     case PLAN_DIRECT:
         snprintf(got, sizeof got, "%s", plan.any_shard ? "any" : plan.shard ? "s1" : "s0");
         break;
-    case PLAN_BROADCAST:
+    case PLAN_DDL:
         snprintf(got, sizeof got, "all");
         break;
     case PLAN_LOCAL:
