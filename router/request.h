@@ -25,6 +25,7 @@
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
 typedef struct Scatter Scatter;
+typedef struct Gather Gather;
 
 typedef struct KeptPrepared {
     struct KeptPrepared *next;
@@ -82,6 +83,8 @@ struct Request {
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
     Scatter *scatter; /* it runs on several shards; owned */
+    Gather *gather;   /* and a merge server finishes it (gather.h); owned */
+    bool whole;       /* only by GATHER: the other way was tried */
     uint32_t dealt;   /* steps answered by local_open and local_close */
     Slice parameter_description; /* of a Describe among its steps; whole t frame */
 

@@ -330,8 +330,14 @@ static void on_committed(void *ctx, CommitResult result, Slice error)
 
 static void scatter_finish(Scatter *scatter)
 {
-    Session *session = session_of(scatter);
     scatter->finishing = true;
+    if (scatter->failed || !scatter->ops->on_legs_done || scatter->ops->on_legs_done(scatter))
+        scatter_go_to_end(scatter);
+}
+
+void scatter_go_to_end(Scatter *scatter)
+{
+    Session *session = session_of(scatter);
     if (scatter->implicit && session->tx_lost && !scatter->failed) {
         Error err; /* between two legs, with nothing in flight */
         error_set(&err, SQLSTATE_CONNECTION_FAILURE, "connection to the server was lost");

@@ -22,6 +22,7 @@
 #include "router/effect.h"
 #include "router/login.h"
 #include "router/request.h"
+#include "router/gather.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -51,6 +52,8 @@ static void session_on_drained(Stream *stream)
             backend_resume(request->task.backend);
         if (request->scatter)
             scatter_drained(request->scatter);
+        if (request->gather)
+            gather_drained(request->gather);
     }
 }
 
@@ -298,6 +301,8 @@ void session_cancel(Session *session)
     Request *request = list_entry(link, Request, link);
     if (request->scatter)
         scatter_cancel(request->scatter);
+    if (request->gather)
+        gather_cancel(request->gather);
     if (!request->task_active)
         return;
     if (request->batched)

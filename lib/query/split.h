@@ -94,6 +94,7 @@ typedef struct SplitForm {
     Slice leg;          /* CONCAT, ORDERED: what each shard runs */
     const SplitSort *sorts; /* ORDERED */
     uint32_t sort_count;
+    uint32_t visible;       /* ORDERED: columns before the hidden ones */
     SplitNumber limit, offset; /* CONCAT, ORDERED: the router's. PARTIAL: only for limit_param */
     /* The legs' LIMIT is this parameter: limit + offset, an int8, NULL for none. 0: they have none. */
     uint32_t limit_param;

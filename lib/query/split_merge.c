@@ -344,7 +344,7 @@ static bool sets_in_targets(const Split *split)
 bool merge_ordered(Split *split)
 {
     PgQuery__SelectStmt *select = split->select;
-    size_t n = select->n_sort_clause, visible = select->n_target_list;
+    size_t n = select->n_sort_clause, visible;
     SplitSort *sorts = arena_array(split->in->arena, SplitSort, n);
     PgQuery__Node **values = arena_array(split->in->arena, PgQuery__Node *, n);
     bool changed = false;
@@ -362,8 +362,10 @@ bool merge_ordered(Split *split)
         if (!type_is_ordered(sorts[i].type_oid))
             return false;
     }
-    if (!limit_push(split, &changed))
+    if (!targets_expand(split) || !limit_push(split, &changed))
         return false;
+    visible = select->n_target_list;
+    split->form->visible = (uint32_t)visible;
     for (size_t i = 0; i < n; i++) {
         char name[32];
         snprintf(name, sizeof name, "shoal_s%zu", i + 1);
