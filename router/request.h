@@ -26,6 +26,7 @@ typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, R
 
 typedef struct Scatter Scatter;
 typedef struct Gather Gather;
+typedef struct Series Series;
 
 typedef struct KeptPrepared {
     struct KeptPrepared *next;
@@ -82,6 +83,7 @@ struct Request {
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
+    Series *series;   /* it is cut into parts; in the arena */
     Scatter *scatter; /* it runs on several shards; owned */
     Gather *gather;   /* and a merge server finishes it (gather.h); owned */
     bool whole;       /* only by GATHER: the other way was tried */
