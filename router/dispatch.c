@@ -566,7 +566,7 @@ static bool in_parts(Request *request)
     if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
         session->tx_lost)
         return false;
-    return (series_has_control(request) || make_plan(request).kind != PLAN_DIRECT ||
+    return (series_has_control(request) || make_plan(request, false).kind != PLAN_DIRECT ||
             session->part_count) &&
            series_start(request);
 }

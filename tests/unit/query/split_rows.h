@@ -58,7 +58,7 @@ static const Row CONCAT[] = {
 
 static const Row ORDERED[] = {
     {"select * from users order by id",
-     "ordered 20^| SELECT *, id AS shoal_s1 FROM users ORDER BY id"},
+     "ordered 20^| SELECT users.id, users.name, users.age, users.org, id AS shoal_s1 FROM users ORDER BY id"},
     {"select name from users order by age desc limit 10 offset 5",
      "ordered 23v0 limit=10 offset=5| SELECT name, age AS shoal_s1 FROM users ORDER BY age DESC LIMIT 15"},
     {"select name, age from users order by 2 desc nulls last",
@@ -76,7 +76,7 @@ static const Row ORDERED[] = {
     {"select name from users order by abs(age)::int4 limit 3",
      "ordered 23^ limit=3| SELECT name, abs(age)::int4 AS shoal_s1 FROM users ORDER BY abs(age)::int4 LIMIT 3"},
     {"select *, age from users order by users.age",
-     "ordered 23^| SELECT *, age, users.age AS shoal_s1 FROM users ORDER BY users.age"},
+     "ordered 23^| SELECT users.id, users.name, users.age, users.org, age, users.age AS shoal_s1 FROM users ORDER BY users.age"},
 };
 
 static const Row PARTIAL[] = {
