@@ -22,5 +22,7 @@ void dispatch_more(Request *request);
 
 /* A request of which nothing has been answered is planned once more: over several shards, and by GATHER. */
 void dispatch_again(Request *request);
+/* What was fetched ahead for this request, in its transaction, cannot be used: it runs as it is. */
+void dispatch_refused(Task *task);
 
 #endif
