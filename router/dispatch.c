@@ -218,7 +218,8 @@ static void run_probe(Request *request, uint32_t shard)
     }
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "this statement cannot be routed on a sharded database");
-    error_detail(err, "Shoal cannot read it: %s.", statement->shape->reason);
+    error_detail(err, "Shoal cannot read it: %s.",
+                 statement->shape->reason ? statement->shape->reason : "it names a table that is not known yet");
     error_hint(err, "Use PostgreSQL 15's grammar, or connect to a shard directly.");
     request->probe = prepared;
     request->local_error = err;

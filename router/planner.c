@@ -721,6 +721,8 @@ static Plan plan_spread(Planner *p)
         const Ref *ref = &p->refs[i];
         if (ref->kind == REF_VIEW)
             return reject_shards("The statement reads a view together with distributed tables.");
+        if (ref->kind == REF_LOCAL && !ref->catalog && !p->in->in_transaction) /* most likely a typing error */
+            return (Plan){.kind = PLAN_PROBE, .shard = home_shard(p)};
         if (p->in->temporary && ref->bare)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
                           "The session has temporary tables, and one of them may have that name.",
