@@ -11,12 +11,15 @@
 #include "router/dispatch.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "batcher/without.h"
 #include "router/effect.h"
 #include "router/encode.h"
 #include "router/local.h"
 #include "router/resolve.h"
+#include "router/gather.h"
+#include "router/scatter_read.h"
 #include "router/scatter.h"
 #include "router/series.h"
 #include "router/transaction.h"
@@ -222,7 +225,8 @@ static void run_probe(Request *request, uint32_t shard)
     }
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "this statement cannot be routed on a sharded database");
-    error_detail(err, "Shoal cannot read it: %s.", statement->shape->reason);
+    error_detail(err, "Shoal cannot read it: %s.",
+                 statement->shape->reason ? statement->shape->reason : "it names a table that is not known yet");
     error_hint(err, "Use PostgreSQL 15's grammar, or connect to a shard directly.");
     request->probe = prepared;
     request->local_error = err;
@@ -331,7 +335,23 @@ static bool same_encoding(const Session *session, const Topology *topology)
            (slice_equal_nocase(value, SLICE("utf-8")) && slice_is(catalog->encoding, "UTF8"));
 }
 
-static Plan make_plan(Request *request)
+/* What now() means in a statement that runs on several servers. */
+static Slice moment(const Request *request)
+{
+    const Session *session = request->session;
+    struct timespec now;
+    struct tm utc;
+    char *text = arena_alloc(&session->worker->scratch, 64);
+    if (!text || session->tx != TX_IDLE) /* a transaction's own moment is its server's secret */
+        return (Slice){0};
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    size_t len = strftime(text, 40, "%Y-%m-%d %H:%M:%S", &utc);
+    len += (size_t)snprintf(text + len, 24, ".%06ld+00", now.tv_nsec / 1000);
+    return slice_of(text, len);
+}
+
+static Plan make_plan(Request *request, bool spread)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
@@ -344,7 +364,11 @@ static Plan make_plan(Request *request)
                        .temporary = session->temporary,
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
-                       .arena = &worker->scratch};
+                       .arena = &worker->scratch,
+                       .whole = request->whole,
+                       .keep = spread && request->planned_count == 1 ? &request->arena : NULL};
+    if (spread)
+        input.now = moment(request);
     if (request->planned_count == 1)
         return plan_make(&input, &request->planned[0]);
     Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
@@ -461,6 +485,28 @@ static void run_write(Request *request, const Plan *plan)
     scatter_write(request, plan->shards, plan->shard_count);
 }
 
+/* A SELECT over several shards. */
+static void run_spread(Request *request, const Plan *plan)
+{
+    Session *session = request->session;
+    Error err;
+    if (!request->planned[0].executed) { /* only described: any shard can do that */
+        run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+        return;
+    }
+    if (request->max_rows > 0) {
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "a statement on several shards cannot be fetched in parts");
+        error_hint(&err, "Execute it without a row limit (fetch size).");
+        dispatch_error(request, &err);
+        return;
+    }
+    if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
+        scatter_read(request, plan->spread);
+    else
+        gather_start(request, plan->spread);
+}
+
 static void run_plan(Request *request, Plan *plan)
 {
     Session *session = request->session;
@@ -479,6 +525,9 @@ static void run_plan(Request *request, Plan *plan)
         break;
     case PLAN_WRITE:
         run_write(request, plan);
+        break;
+    case PLAN_SCATTER:
+        run_spread(request, plan);
         break;
     case PLAN_LOCAL:
         if (!request->planned[0].executed) {
@@ -500,6 +549,14 @@ static void run_plan(Request *request, Plan *plan)
         dispatch_error(request, &plan->error);
         break;
     }
+}
+
+void dispatch_again(Request *request)
+{
+    request->whole = true;
+    Plan plan = make_plan(request, true);
+    fit_session(request, &plan);
+    run_plan(request, &plan);
 }
 
 /* ---- the turn of one request -------------------------------------------------------------------------------- */
@@ -526,7 +583,7 @@ static void run_refused(Request *request)
         dispatch_error(request, &err);
         return;
     }
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     if (plan.kind != PLAN_DIRECT) {
         request->local_error = NULL;
         dispatch_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
@@ -548,7 +605,7 @@ static bool in_parts(Request *request)
     if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
         session->tx_lost)
         return false;
-    return (series_has_control(request) || make_plan(request).kind != PLAN_DIRECT ||
+    return (series_has_control(request) || make_plan(request, false).kind != PLAN_DIRECT ||
             session->part_count) &&
            series_start(request);
 }
@@ -604,7 +661,7 @@ void dispatch_part(Request *request)
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, true);
     fit_session(request, &plan);
     run_plan(request, &plan);
 }
@@ -616,7 +673,7 @@ static bool try_batch(Request *request)
     if ((!idle && !without_rule(2) && !without_rule(6)) || !one_statement(request) || session->console ||
         !is_select(request))
         return false;
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard, NULL))
         return false;
     counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
@@ -631,7 +688,7 @@ static bool try_ahead(Request *request)
     if (!n1_follows(request) || session->tx != TX_BLOCK || session->pinned || !one_statement(request) ||
         !is_select(request))
         return false;
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     const Participant *part = plan.kind == PLAN_DIRECT ? transaction_part(session, plan.shard) : NULL;
     if (!part || part->tx != TX_BLOCK || !run_batched(request, plan.shard, part->backend))
         return false;
@@ -700,7 +757,7 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
 {
     if (request->planned_count == planned)
         return;
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     if (plan.kind == PLAN_DIRECT && (plan.any_shard || plan.shard == request->shard))
         return;
     if (plan.kind != PLAN_REJECT) {

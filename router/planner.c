@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 
+#include "router/spread.h"
 #include "wire/value.h"
 
 #define SHARD_NONE    UINT32_MAX       /* not fixed */
@@ -709,6 +710,37 @@ static bool plan_write(Planner *p, Plan *ret)
     return true;
 }
 
+/* A SELECT that no shard can answer alone (spread.h). */
+static Plan plan_spread(Planner *p)
+{
+    SpreadRef *refs = arena_array(p->in->arena, SpreadRef, p->shape->table_count + 1);
+    Plan plan = {.kind = PLAN_SCATTER};
+    if (!refs)
+        return reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        const Ref *ref = &p->refs[i];
+        if (ref->kind == REF_VIEW)
+            return reject_shards("The statement reads a view together with distributed tables.");
+        if (ref->kind == REF_LOCAL && !ref->catalog && !p->in->in_transaction) /* most likely a typing error */
+            return (Plan){.kind = PLAN_PROBE, .shard = home_shard(p)};
+        if (p->in->temporary && ref->bare)
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
+                          "The session has temporary tables, and one of them may have that name.",
+                          "Write schema and table, or drop the temporary tables and DISCARD ALL.");
+        refs[i] = (SpreadRef){.place = ref->kind == REF_DISTRIBUTED ? SPLIT_PLACE_SPREAD
+                                       : ref->kind == REF_SYSTEM    ? SPLIT_PLACE_SYSTEM
+                                                                    : SPLIT_PLACE_HOME,
+                              .table = ref->table,
+                              .catalog = ref->catalog};
+        refs[i].known_shard = ref->kind == REF_DISTRIBUTED && ref->shard != SHARD_NONE;
+        refs[i].shard = ref->shard == SHARD_EVERY ? UINT32_MAX : ref->shard;
+    }
+    plan.spread = spread_make(p->in, p->statement, refs, p->in->keep, &plan.error);
+    if (!plan.spread)
+        plan.kind = PLAN_REJECT;
+    return plan;
+}
+
 static Plan plan_rows(Planner *p)
 {
     if (moves_rows(p) || hides_tables(p))
@@ -728,8 +760,13 @@ static Plan plan_rows(Planner *p)
         return plan;
     }
     fix_by_joins(p);
-    Plan write;
-    return plan_write(p, &write) ? write : agree(p);
+    Plan plan;
+    if (plan_write(p, &plan))
+        return plan;
+    plan = agree(p);
+    if (plan.kind == PLAN_REJECT && p->shape->kind == SHAPE_SELECT && p->in->keep)
+        return plan_spread(p);
+    return plan;
 }
 
 static Plan plan_unparsed(const Planner *p)

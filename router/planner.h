@@ -3,6 +3,7 @@
  *
  *   DIRECT     one shard answers for the whole database
  *   WRITE      each of several shards runs it, in one transaction; counts are added up
+ *   SCATTER    a SELECT over several shards, made one answer (spread.h)
  *   DDL        every shard of the database runs it, answered once
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
  *   PROBE      not in our grammar: PostgreSQL may tell its own error, but may not run it (H94)
@@ -19,7 +20,7 @@
 #include "query/shape.h"
 #include "wire/frontend.h"
 
-typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
+typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_SCATTER, PLAN_DDL, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
 
 /* A statement with its values: bound, and perhaps executed. */
 typedef struct PlanStatement {
@@ -42,6 +43,9 @@ typedef struct PlanInput {
     bool in_transaction; /* a transaction block is open (or opened by the same request) */
     bool same_encoding;  /* client and database encoding agree: text keys may hold any character */
     Arena *arena;        /* scratch */
+    Slice now;           /* what now() means, as a timestamptz literal; empty: not known */
+    bool whole;          /* SCATTER: by GATHER only */
+    Arena *keep;         /* lives as long as the request: for SCATTER. NULL: REJECT instead */
 } PlanInput;
 
 typedef struct Plan {
@@ -51,6 +55,7 @@ typedef struct Plan {
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
+    const struct Spread *spread; /* SCATTER; in `keep` */
     Error error;      /* REJECT */
 } Plan;
 

@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "router/commit.h"
 #include "router/encode.h"
+#include "router/gather.h"
 #include "router/scatter.h"
 #include "router/series.h"
 #include "router/worker_state.h"
@@ -96,6 +97,8 @@ void request_abandon(Request *request)
         request->call->session = NULL; /* freed when it comes back */
         request->call = NULL;
     }
+    if (request->gather && !request->scatter)
+        gather_abandon(request->gather);
     if (request->scatter)
         scatter_abandon(request->scatter);
     else if (request->state == REQUEST_RUNNING && request->session->commit) {

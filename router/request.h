@@ -26,6 +26,7 @@
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
 typedef struct Scatter Scatter;
+typedef struct Gather Gather;
 typedef struct Series Series;
 
 typedef struct KeptPrepared {
@@ -89,6 +90,8 @@ struct Request {
     Call *call;     /* under way; NULL otherwise */
     Series *series;   /* it is cut into parts; in the arena */
     Scatter *scatter; /* it runs on several shards; owned */
+    Gather *gather;   /* and a merge server finishes it (gather.h); owned */
+    bool whole;       /* only by GATHER: the other way was tried */
     uint32_t dealt;   /* steps answered by local_open and local_close */
     Slice parameter_description; /* of a Describe among its steps; whole t frame */
 

@@ -66,13 +66,27 @@ static void fail_with_frame(Scatter *scatter, Slice frame)
     buf_append(&scatter->error, frame);
 }
 
+/* As stop_legs, but they are waited for: a composer may be inside the answer of one of them. */
+static void cancel_legs(Scatter *scatter)
+{
+    for (uint32_t i = 0; i < scatter->leg_count; i++) {
+        Leg *leg = &scatter->legs[i];
+        if (leg->state != LEG_RUNNING)
+            continue;
+        leg->paused = 0;
+        if (leg->task.backend)
+            backend_resume(leg->task.backend);
+        task_cancel(&leg->task);
+    }
+}
+
 void scatter_fail(Scatter *scatter, const Error *err)
 {
     if (scatter->failed)
         return;
     scatter->failed = true;
     backend_put_error(&scatter->error, SEVERITY_ERROR, err);
-    stop_legs(scatter);
+    cancel_legs(scatter);
 }
 
 void scatter_enough(Scatter *scatter)
@@ -337,8 +351,14 @@ static void on_committed(void *ctx, CommitResult result, Slice error)
 
 static void scatter_finish(Scatter *scatter)
 {
-    Session *session = session_of(scatter);
     scatter->finishing = true;
+    if (scatter->failed || !scatter->ops->on_legs_done || scatter->ops->on_legs_done(scatter))
+        scatter_go_to_end(scatter);
+}
+
+void scatter_go_to_end(Scatter *scatter)
+{
+    Session *session = session_of(scatter);
     if (scatter->implicit && session->tx_lost && !scatter->failed) {
         Error err; /* between two legs, with nothing in flight */
         error_set(&err, SQLSTATE_CONNECTION_FAILURE, "connection to the server was lost");

@@ -49,6 +49,9 @@ typedef struct ComposerOps {
     void (*on_frame)(Scatter *scatter, Leg *leg, const Frame *frame);
     /* A leg has ended well. May be NULL. */
     void (*on_leg_end)(Scatter *scatter, Leg *leg);
+    /* All have ended well, and something is to be done before the answer: false, and scatter_go_to_end when
+     * it is. May be NULL. */
+    bool (*on_legs_done)(Scatter *scatter);
     /* All have ended well; the transaction of Shoal's own is committed: say the tag (local_close). */
     void (*on_end)(Scatter *scatter);
     /* The request is over, one way or the other: give back what is not in the arena. May be NULL. */
@@ -111,6 +114,8 @@ void leg_pause(Leg *leg, LegPause why);
 void leg_resume(Leg *leg, LegPause why);
 /* An error of the composer's own: as if a leg had said it. */
 void scatter_fail(Scatter *scatter, const Error *err);
+/* After on_legs_done said false; or scatter_fail was called since. */
+void scatter_go_to_end(Scatter *scatter);
 /* The rest of the legs is not needed (LIMIT is reached): they are cancelled, and the answer is good. */
 void scatter_enough(Scatter *scatter);
 

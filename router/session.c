@@ -24,6 +24,7 @@
 #include "router/login.h"
 #include "router/request.h"
 #include "router/verdict.h"
+#include "router/gather.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -55,6 +56,8 @@ static void session_on_drained(Stream *stream)
             backend_resume(request->task.backend);
         if (request->scatter)
             scatter_drained(request->scatter);
+        if (request->gather)
+            gather_drained(request->gather);
     }
 }
 
@@ -315,6 +318,8 @@ void session_cancel(Session *session)
     Request *request = list_entry(link, Request, link);
     if (request->scatter)
         scatter_cancel(request->scatter);
+    if (request->gather)
+        gather_cancel(request->gather);
     if (!request->task_active)
         return;
     if (request->batched)

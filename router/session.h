@@ -44,7 +44,7 @@ typedef enum SessionCopy {
 
 /* Who may hold a server connection (task->holder): the first member says which it is. */
 typedef struct Holder {
-    enum { HOLDER_SESSION, HOLDER_COMMIT } kind;
+    enum { HOLDER_SESSION, HOLDER_COMMIT, HOLDER_GATHER } kind;
 } Holder;
 
 /* A server connection that is a session's for now. */

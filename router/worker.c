@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "router/commit.h"
+#include "router/gather.h"
 #include "router/cancel.h"
 #include "router/greeting.h"
 #include "router/worker_state.h"
@@ -138,6 +139,8 @@ static void on_drained(void *holder, Backend *backend)
 {
     Session *session = holder;
     (void)backend;
+    if (session->holder.kind == HOLDER_GATHER)
+        gather_on_server_drained(holder);
     if (session->holder.kind != HOLDER_SESSION)
         return;
     session->input_blocked = false;
@@ -150,6 +153,9 @@ static void on_held_message(void *holder, Backend *backend, const Frame *frame)
     if (session->holder.kind == HOLDER_COMMIT) {
         if (!frame)
             commit_on_held_lost(holder, backend);
+    } else if (session->holder.kind == HOLDER_GATHER) {
+        if (!frame)
+            gather_on_held_lost(holder, backend);
     } else if (!frame) {
         session_on_held_lost(session, backend);
     } else if (session->state == SESSION_ACTIVE) {

@@ -41,6 +41,7 @@ struct Worker {
     uint32_t session_count;
 
     List free_requests; /* Request.link; kept with their arenas' first block */
+    uint32_t gather_next; /* the merge servers take turns */
     uint32_t free_request_count;
     Map greetings; /* (pool, startup settings) -> Greeting: greeting.c */
     Arena scratch; /* of one dispatch */

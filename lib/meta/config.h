@@ -130,6 +130,7 @@ typedef struct Config {
     uint64_t output_high;     /* bytes waiting for a slow client before its server is paused */
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
+    uint64_t gather_max_bytes;
     uint32_t pipeline_max;    /* requests of one client read ahead */
     uint32_t statement_stats_max; /* statements whose figures are kept, per worker; 0: none */
     const char *http_listen;  /* address of metrics and dashboard */

@@ -68,7 +68,7 @@ def answers(conn, data, count, timeout_s=10):
 
 # -- series that a Flush leaves open ----------------------------------------------------------------
 
-REJECTED = parse('', 'SELECT * FROM users') + bind() + execute()
+REJECTED = parse('', 'SELECT * FROM users LIMIT 1 FOR UPDATE') + bind() + execute()
 
 
 def test_a_refused_series_waits_for_its_sync(sharded):
