@@ -386,8 +386,11 @@ static bool distribute_store(const DistributeJob *job, bool undo, Error *err)
 {
     Control *control = job->job.control;
     const DistributePlan *plan = &job->plan;
-    StoreTable table = {control->config->databases[plan->database].name, plan->schema, plan->name,
-                        plan->key, plan->colocation};
+    StoreTable table = {.database = control->config->databases[plan->database].name,
+                        .schema = plan->schema,
+                        .name = plan->name,
+                        .key = plan->key,
+                        .colocation = plan->colocation};
     return undo ? store_remove_table(control->store, &table, err)
                 : store_add_table(control->store, &table, err);
 }

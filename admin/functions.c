@@ -20,9 +20,9 @@ static const Function FUNCTIONS[] = {
     {"undistribute_table", "table text",
      "Makes a distributed table, empty but on the home shard, an ordinary one again.", 1, 1,
      distribute_run},
-    {"shard_of", "table text, key text", "The shard that has the rows with this key.", 2, 2,
+    {"shard_of", "table text, key text [, ...]", "The shard that has the rows with this key.", 2, 1 + TABLE_KEYS_MAX,
      run_shard_of},
-    {"bucket_of", "table text, key text", "The bucket that rows with this key are in.", 2, 2,
+    {"bucket_of", "table text, key text [, ...]", "The bucket that rows with this key are in.", 2, 1 + TABLE_KEYS_MAX,
      run_bucket_of},
     {"version", "", "Shoal's version.", 0, 0, run_version},
 };
@@ -108,8 +108,10 @@ bool table_name_read(Slice text, Arena *arena, const char **ret_schema, const ch
     return false;
 }
 
-bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, Slice key,
-                Arena *arena, uint32_t *ret_bucket, Error *err)
+/* The table, and the values of its key, one text for each column. */
+static bool key_values(const Topology *topology, uint32_t database, Slice table_name, const Slice *keys,
+                       uint32_t key_count, Arena *arena, const Table **ret_table,
+                       Slice ret_values[static TABLE_KEYS_MAX], Error *err)
 {
     const char *schema, *name;
     if (!table_name_read(table_name, arena, &schema, &name, err))
@@ -120,27 +122,57 @@ bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, S
                   name);
         return false;
     }
-    if (table->key_type == KEY_NONE) {
+    if (table->key_count == 0) {
+        error_set(err, SQLSTATE_INVALID_PARAMETER, "table \"%s.%s\" has no key: it is a %s table", schema,
+                  name, table_kind_name(table->kind));
+        return false;
+    }
+    if (!table_is_ready(table)) {
         error_set(err, SQLSTATE_OBJECT_NOT_READY, "the key of table \"%s.%s\" is not known yet",
                   schema, name);
         error_hint(err, "The catalog of the home shard has not been read, or has no such column.");
         return false;
     }
-    Slice canonical;
-    if (value_canonical(table->key_oid, FORMAT_TEXT, key, arena, &canonical) != VALUE_OK) {
-        error_set(err, SQLSTATE_INVALID_PARAMETER, "invalid key for column \"%.*s\" (%s)",
-                  SLICE_FMT(table->key), key_type_name(table->key_type));
+    if (key_count != table->key_count) {
+        error_set(err, SQLSTATE_INVALID_PARAMETER, "the key of table \"%s.%s\" is (%.*s)", schema, name,
+                  SLICE_FMT(table->key));
+        error_hint(err, "Give one value for each of its columns.");
         return false;
     }
-    *ret_bucket = shard_map_bucket(topology->map, hash_key(table->key_type, canonical));
+    for (uint32_t i = 0; i < key_count; i++) {
+        const TableKey *key = &table->keys[i];
+        if (value_canonical(key->oid, FORMAT_TEXT, keys[i], arena, &ret_values[i]) == VALUE_OK)
+            continue;
+        error_set(err, SQLSTATE_INVALID_PARAMETER, "invalid key for column \"%.*s\" (%s)",
+                  SLICE_FMT(key->column), key_type_name(key->type));
+        return false;
+    }
+    *ret_table = table;
     return true;
 }
 
-/* False with err, or *ret_null for a NULL argument: functions of NULL are NULL. */
-static bool call_bucket(Control *control, Call *call, uint32_t *ret_bucket, bool *ret_null,
-                        Error *err)
+bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, const Slice *keys,
+                uint32_t key_count, Arena *arena, uint32_t *ret_bucket, uint32_t *ret_shard, Error *err)
 {
-    *ret_null = !call->args[0].data || !call->args[1].data;
+    const Table *table;
+    Slice values[TABLE_KEYS_MAX];
+    if (!key_values(topology, database, table_name, keys, key_count, arena, &table, values, err))
+        return false;
+    *ret_bucket = shard_map_bucket(topology->map, table_row_hash(table, values));
+    if (topology_place(topology, table, values, ret_shard))
+        return true;
+    error_set(err, "23514", "no shard may have a row with this key");
+    error_hint(err, "No place was given for it when the table was distributed.");
+    return false;
+}
+
+/* False with err, or *ret_null for a NULL argument: functions of NULL are NULL. */
+static bool call_bucket(Control *control, Call *call, uint32_t *ret_bucket, uint32_t *ret_shard,
+                        bool *ret_null, Error *err)
+{
+    *ret_null = false;
+    for (uint32_t i = 0; i < call->arg_count; i++)
+        *ret_null |= !call->args[i].data;
     if (*ret_null)
         return true;
     const DatabaseConfig *database = config_database(control->config, slice_str(call->database));
@@ -148,15 +180,15 @@ static bool call_bucket(Control *control, Call *call, uint32_t *ret_bucket, bool
         error_set(err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist", call->database);
         return false;
     }
-    return key_bucket(control->topology, database->index, call->args[0], call->args[1],
-                      &call->arena, ret_bucket, err);
+    return key_bucket(control->topology, database->index, call->args[0], call->args + 1,
+                      call->arg_count - 1, &call->arena, ret_bucket, ret_shard, err);
 }
 
 static bool run_bucket_of(Control *control, Call *call, const Function *function, Error *err)
 {
-    uint32_t bucket;
+    uint32_t bucket, shard;
     bool null;
-    if (!call_bucket(control, call, &bucket, &null, err))
+    if (!call_bucket(control, call, &bucket, &shard, &null, err))
         return false;
     return answer_now(control, call, function,
                       null ? NULL : arena_printf(&call->arena, "%u", bucket));
@@ -164,12 +196,11 @@ static bool run_bucket_of(Control *control, Call *call, const Function *function
 
 static bool run_shard_of(Control *control, Call *call, const Function *function, Error *err)
 {
-    uint32_t bucket;
+    uint32_t bucket, shard;
     bool null;
-    if (!call_bucket(control, call, &bucket, &null, err))
+    if (!call_bucket(control, call, &bucket, &shard, &null, err))
         return false;
     if (null)
         return answer_now(control, call, function, NULL);
-    uint32_t shard = control->map->shard_of[bucket];
     return answer_now(control, call, function, control->config->shards[shard].name);
 }

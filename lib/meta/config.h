@@ -65,7 +65,12 @@ typedef struct UserConfig {
 /* [table NAME] of a database: tables to begin with; the store knows those added at run time. */
 typedef struct TableConfig {
     const char *database, *schema, *name; /* schema default public */
-    const char *key;
+    const char *kind;    /* of TableKind, by name */
+    const char *key;     /* columns, joined by TABLE_KEY_SEPARATOR (topology.h); "" for reference and local */
+    const char *shard;   /* local: its shard */
+    const char *places;  /* range, list: VALUE@SHARD, ... as written */
+    const char *key_type; /* range, list: of the key, by its SQL name */
+    const char *colocate_with; /* group's name; NULL: the default one of its kind */
     int line;
 } TableConfig;
 

@@ -205,15 +205,19 @@ static void test_undistribute(void **state)
 static void test_key_bucket(void **state)
 {
     World *world = *state;
-    uint32_t bucket;
-    assert_true(key_bucket(world->topology, 0, SLICE("events"), SLICE("42"), &world->arena, &bucket,
+    uint32_t bucket, shard;
+    Slice key = SLICE("42"), bad = SLICE("x"), pair[2] = {key, key};
+    assert_true(key_bucket(world->topology, 0, SLICE("events"), &key, 1, &world->arena, &bucket, &shard,
                            &world->err));
     uint8_t value[8] = {0, 0, 0, 0, 0, 0, 0, 42};
     assert_int_equal(bucket, hash_key(KEY_INT, slice_of(value, 8)) & 1023);
-    assert_false(key_bucket(world->topology, 0, SLICE("events"), SLICE("x"), &world->arena, &bucket,
+    assert_false(key_bucket(world->topology, 0, SLICE("events"), &bad, 1, &world->arena, &bucket, &shard,
                             &world->err));
     assert_string_equal(world->err.sqlstate, "22023");
-    assert_false(key_bucket(world->topology, 0, SLICE("orders"), SLICE("1"), &world->arena, &bucket,
+    assert_false(key_bucket(world->topology, 0, SLICE("events"), pair, 2, &world->arena, &bucket, &shard,
+                            &world->err));
+    assert_string_equal(world->err.sqlstate, "22023");
+    assert_false(key_bucket(world->topology, 0, SLICE("orders"), &key, 1, &world->arena, &bucket, &shard,
                             &world->err));
     assert_string_equal(world->err.sqlstate, "42P01");
 }
