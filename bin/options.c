@@ -4,12 +4,13 @@
 #include <getopt.h>
 #include <stdio.h>
 
-enum { OPT_CHECK = 256, OPT_MARKDOWN, OPT_FOREGROUND };
+enum { OPT_CHECK = 256, OPT_MARKDOWN, OPT_FOREGROUND, OPT_FAILPOINTS };
 
 static const struct option LONG_OPTIONS[] = {{"config", required_argument, NULL, 'c'},
                                              {"check-config", no_argument, NULL, OPT_CHECK},
                                              {"settings-markdown", no_argument, NULL, OPT_MARKDOWN},
                                              {"foreground", no_argument, NULL, OPT_FOREGROUND},
+                                             {"failpoints", no_argument, NULL, OPT_FAILPOINTS},
                                              {"version", no_argument, NULL, 'V'},
                                              {"help", no_argument, NULL, 'h'},
                                              {NULL, 0, NULL, 0}};
@@ -28,6 +29,9 @@ bool options_read(int argc, char **argv, Options *ret)
             break;
         case OPT_MARKDOWN:
             ret->what = OPTIONS_SETTINGS_MARKDOWN;
+            break;
+        case OPT_FAILPOINTS:
+            ret->what = OPTIONS_FAILPOINTS;
             break;
         case OPT_FOREGROUND: /* there is no other way to run */
             break;
@@ -56,6 +60,7 @@ void options_help(const char *program)
            "  -c, --config FILE      what to read, also without the option (default: shards.ini)\n"
            "      --check-config     say whether the file is right, and end\n"
            "      --settings-markdown  write the documentation of all settings, and end\n"
+           "      --failpoints       list the places that SHOAL_FAILPOINT knows, and end (tests)\n"
            "      --foreground       stay in the foreground (the default, and the only way)\n"
            "  -V, --version          say the version, and end\n"
            "  -h, --help             say this, and end\n\n"

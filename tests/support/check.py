@@ -64,7 +64,7 @@ def configure(folder, *arguments, cc='gcc'):
 
 def build():
     say('building build-check (sanitizers, warnings as errors)')
-    configure('build-check', '-Dwerror=true', '-Db_sanitize=address,undefined', '-Db_lundef=false')
+    configure('build-check', '-Dwerror=true', '-Dfailpoints=true', '-Db_sanitize=address,undefined', '-Db_lundef=false')
     status, log = logged('build', ['ninja', '-C', 'build-check'])
     if status != 0:
         sys.exit(f'the build failed:\n{tail(log)}')
