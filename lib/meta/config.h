@@ -118,6 +118,8 @@ typedef struct Config {
     uint64_t batch_bytes_max;    /* result bytes buffered per batch */
     uint32_t batch_rows_max;
     uint32_t catalog_poll_ms;
+    uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
+    uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */
 
     ShardConfig *shards;
     uint32_t shard_count;

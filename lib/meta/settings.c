@@ -107,6 +107,11 @@ static const Setting SETTINGS[] = {
     {"shoal", "catalog_poll", SETTING_DURATION, SHOAL(catalog_poll_ms), 100 * MS, HOUR, NULL, "1s",
      RELOADS, false, "How often the servers' catalogs are looked at for changes made without the router."},
 
+    {"shoal", "recovery_interval", SETTING_DURATION, SHOAL(recovery_interval_ms), 100 * MS, HOUR, NULL,
+     "5s", RELOADS, false,
+     "How often the shards are asked for prepared transactions that nobody brings to an end; each second while there are some."},
+    {"shoal", "deadlock_interval", SETTING_DURATION, SHOAL(deadlock_interval_ms), 0, MINUTE, NULL, "1s",
+     RELOADS, false, "How often the shards are asked who waits for whom, to find deadlocks over several shards. 0: never."},
     {"batch", "batch", SETTING_BOOL, SHOAL(batch), 0, 1, NULL, "on", RELOADS, false,
      "Answer equal small queries of many clients by one statement."},
     {"batch", "batch_max", SETTING_INT, SHOAL(batch_max), 2, 10000, NULL, "100", RELOADS, false,
