@@ -93,6 +93,13 @@ static Plan reject_shards(const char *detail)
                   "Fix the shard key of every distributed table with key = value.");
 }
 
+static Plan reject_temporary(void)
+{
+    return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
+                  "The session has temporary tables; one of them may have that name.",
+                  "Write schema and table, or drop the temporary tables and DISCARD ALL.");
+}
+
 /* ---- step 1: what the names mean ---------------------------------------------------------- */
 
 static bool is_system_schema(Slice schema)
@@ -607,24 +614,24 @@ static bool value_is_null_param(const Planner *p, const ShapeValue *value)
            value->index <= bind->param_count && bind_param_at(bind, value->index - 1).is_null;
 }
 
-/* A column with a length or precision may store another value than the one given: varchar(3) cuts
- * blanks, timestamp(0) rounds. */
-static bool column_stores(const Planner *p, const Ref *ref, const TableKey *key, Slice value)
+bool plan_column_stores(const CatalogColumn *column, KeyType type, Slice value, bool utf8)
 {
-    const CatalogColumn *column = ref->catalog ? catalog_column(ref->catalog, key->column) : NULL;
-    if (!column)
-        return false;
     if (column->typmod < 0)
         return true;
     if (column->type_oid == WIRE_OID_VARCHAR)
-        return text_length(value, slice_is(p->catalog->encoding, "UTF8")) + 4 <=
-               (size_t)column->typmod;
-    if (key->type == KEY_TIMESTAMP && value.len == 8) {
+        return text_length(value, utf8) + 4 <= (size_t)column->typmod;
+    if (type == KEY_TIMESTAMP && value.len == 8) {
         uint64_t us;
         memcpy(&us, value.data, 8);
         return (int64_t)__builtin_bswap64(us) % 1000000 == 0;
     }
     return true;
+}
+
+static bool column_stores(const Planner *p, const Ref *ref, const TableKey *key, Slice value)
+{
+    const CatalogColumn *column = ref->catalog ? catalog_column(ref->catalog, key->column) : NULL;
+    return column && plan_column_stores(column, key->type, value, slice_is(p->catalog->encoding, "UTF8"));
 }
 
 static Plan insert_unknown(const Ref *target, const TableKey *key)
@@ -817,12 +824,87 @@ static bool plan_write(Planner *p, Plan *ret)
     return true;
 }
 
+/* ---- reference tables ------------------------------------------------------------------------- */
+
+static Plan reject_drift(const char *what, Slice name)
+{
+    Plan plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "the shards would not write the same to a reference table",
+                       NULL, "Give the value itself in the statement.");
+    error_detail(&plan.error, "%s%s%.*s%s may differ from shard to shard.", what, name.len ? " \"" : "",
+                 SLICE_FMT(name), name.len ? "\"" : "");
+    return plan;
+}
+
+/* A column that the INSERT leaves out, or gives as DEFAULT, and whose default differs from server to server. */
+static const CatalogColumn *drifting_default(const Planner *p, const CatalogTable *table)
+{
+    const ShapeInsert *insert = &p->shape->insert;
+    for (uint32_t i = 0; i < table->column_count; i++) {
+        const CatalogColumn *column = &table->columns[i];
+        uint32_t at = i;
+        if (!column->varying_default || column->generated)
+            continue;
+        for (at = 0; insert->columns && at < insert->column_count; at++)
+            if (slice_equal(insert->columns[at], column->name))
+                break;
+        if (!insert->columns)
+            at = i; /* by position */
+        if (at >= insert->column_count)
+            return column;
+        for (uint32_t row = 0; row < insert->rows; row++)
+            if (insert->values[row * insert->column_count + at].kind == SHAPE_VALUE_DEFAULT)
+                return column;
+    }
+    return NULL;
+}
+
+static Slice drifting_function(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->function_count; i++) {
+        const ShapeName *name = &p->shape->functions[i];
+        const CatalogFunction *function = catalog_resolve_function(
+            p->catalog, name->schema, name->name, p->in->search_path, p->in->user);
+        if (!function || function->volatility != 'i')
+            return name->name;
+    }
+    return (Slice){0};
+}
+
+/* Each shard writes to its own copy: what it writes must not depend on where and when (H56). */
+static Plan plan_reference_write(Planner *p)
+{
+    static const uint32_t DRIFTS = SHAPE_HAS_TIME_VALUE | SHAPE_HAS_SAMPLE | SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET |
+                                   SHAPE_HAS_WINDOW | SHAPE_HAS_MODIFYING_CTE;
+    const CatalogTable *table = NULL;
+    if (p->in->temporary)
+        return reject_temporary();
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        if (p->refs[i].kind != REF_REFERENCE)
+            return reject_shards("A reference table is written on every shard, and the statement names a table "
+                                 "that is not on all of them.");
+        if (p->shape->tables[i].target)
+            table = p->refs[i].catalog;
+    }
+    Slice function = drifting_function(p);
+    if (function.len)
+        return reject_drift("The result of function", function);
+    if (p->shape->traits & DRIFTS)
+        return reject_drift("The time of day, or the rows that LIMIT leaves,", (Slice){0});
+    if (!table || table->has_rules_or_triggers)
+        return reject_drift("What the table's triggers or rules do", (Slice){0});
+    const CatalogColumn *column = p->shape->kind == SHAPE_INSERT ? drifting_default(p, table) : NULL;
+    if (column)
+        return reject_drift("The default of column", column->name);
+    return (Plan){.kind = PLAN_WRITE, .same = true, .shards = p->database->shards,
+                  .shard_count = p->database->shard_count};
+}
+
 static Plan plan_rows(Planner *p)
 {
     if (moves_rows(p) || hides_tables(p))
         return p->plan;
     if (p->reference_count && writes_reference(p))
-        return reject_shards("A reference table is written on every shard.");
+        return plan_reference_write(p);
     if (p->distributed_count == 0)
         return agree(p);
     fix_by_values(p);
@@ -834,6 +916,71 @@ static Plan plan_rows(Planner *p)
     place_all(p);
     Plan write;
     return plan_write(p, &write) ? write : agree(p);
+}
+
+/* ---- COPY, LOCK ------------------------------------------------------------------------------ */
+
+static bool calls_aggregate(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->function_count; i++) {
+        const ShapeName *name = &p->shape->functions[i];
+        const CatalogFunction *function = catalog_resolve_function(
+            p->catalog, name->schema, name->name, p->in->search_path, p->in->user);
+        if (!function || function->kind != 'f')
+            return true;
+    }
+    return false;
+}
+
+/* COPY (SELECT ...): each shard answers for its rows when no row depends on those of another shard. */
+static bool query_splits(Planner *p)
+{
+    static const uint32_t WHOLE = SHAPE_HAS_LOCKING | SHAPE_HAS_CTE | SHAPE_HAS_SAMPLE | SHAPE_HAS_SUBQUERY |
+                                  SHAPE_HAS_SETOP | SHAPE_HAS_GROUP | SHAPE_HAS_DISTINCT | SHAPE_HAS_ORDER |
+                                  SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET | SHAPE_HAS_WINDOW | SHAPE_HAS_OUTER_JOIN |
+                                  SHAPE_HAS_MODIFYING_CTE | SHAPE_HAS_FUNCTION_IN_FROM;
+    int first = -1;
+    if (p->shape->traits & WHOLE || calls_aggregate(p))
+        return false;
+    for (uint32_t i = 0; i < p->shape->table_count && first < 0; i++)
+        if (p->refs[i].kind == REF_DISTRIBUTED)
+            first = (int)i;
+    return first >= 0 && all_joined(p, first);
+}
+
+static Plan plan_copy(Planner *p)
+{
+    int target = insert_target(p);
+    const Ref *ref = target < 0 ? NULL : &p->refs[target];
+    bool in = p->shape->kind == SHAPE_COPY_IN;
+    bool whole = ref && (ref->kind == REF_DISTRIBUTED || (in && ref->kind == REF_REFERENCE));
+    if (hides_tables(p))
+        return p->plan;
+    if (whole && ref->bare && p->in->temporary)
+        return reject_temporary();
+    if (whole && in && !table_is_ready(ref->table))
+        return reject_shards("The type of its key is not known, or cannot be a key.");
+    if (whole)
+        return (Plan){.kind = in ? PLAN_COPY_IN : PLAN_COPY_OUT, .table = ref->table,
+                      .same_encoding = p->in->same_encoding};
+    fix_by_values(p);
+    fix_by_joins(p);
+    place_all(p);
+    Plan plan = agree(p);
+    if (plan.kind == PLAN_REJECT && !in && !ref && p->distributed_count && query_splits(p))
+        return p->in->temporary ? reject_temporary() : (Plan){.kind = PLAN_COPY_OUT};
+    return plan;
+}
+
+/* A table on several shards is locked on all of them, always in the same order. */
+static Plan plan_lock(Planner *p)
+{
+    if (p->distributed_count + p->reference_count == 0 || !p->in->in_transaction)
+        return p->distributed_count ? direct(home_shard(p), true) /* PostgreSQL says 25P01 */ : agree(p);
+    if (p->in->temporary)
+        return reject_temporary();
+    return (Plan){.kind = PLAN_WRITE, .same = true, .shards = p->database->shards,
+                  .shard_count = p->database->shard_count};
 }
 
 static Plan plan_unparsed(const Planner *p)
@@ -877,13 +1024,15 @@ static Plan plan_sharded(Planner *p)
                           "creating a table from a query is not supported on a sharded database yet",
                           "The table has to be made on every shard.", "Create the table first, then insert its rows.");
         return plan_rows(p);
-    case SHAPE_MERGE:
     case SHAPE_COPY_IN:
     case SHAPE_COPY_OUT:
-    case SHAPE_COPY_SERVER:
+        return plan_copy(p);
     case SHAPE_LOCK:
-        if (p->distributed_count || (p->reference_count && p->shape->kind == SHAPE_LOCK))
-            return reject_shards("COPY, MERGE and LOCK work on whole distributed tables.");
+        return plan_lock(p);
+    case SHAPE_MERGE:
+    case SHAPE_COPY_SERVER:
+        if (p->distributed_count)
+            return reject_shards("MERGE, and COPY from and to files, work on whole distributed tables.");
         return plan_rows(p);
     case SHAPE_DDL:
     case SHAPE_DDL_ALONE:

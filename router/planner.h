@@ -4,6 +4,8 @@
  *   DIRECT     one shard answers for the whole database
  *   WRITE      each of several shards runs it, in one transaction; counts are added up
  *   DDL        every shard of the database runs it, answered once
+ *   COPY_IN    rows of copy data go to their shards
+ *   COPY_OUT   copy data of all shards
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
  *   PROBE      not in our grammar: PostgreSQL may tell its own error, but may not run it (H94)
  *   REJECT     cannot be answered rightly: error, with DETAIL and HINT
@@ -19,7 +21,7 @@
 #include "query/shape.h"
 #include "wire/frontend.h"
 
-typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
+typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_COPY_IN, PLAN_COPY_OUT, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
 
 /* A statement with its values: bound, and perhaps executed. */
 typedef struct PlanStatement {
@@ -51,6 +53,9 @@ typedef struct Plan {
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
+    bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
+    const Table *table; /* COPY_IN: the target */
+    bool same_encoding; /* COPY_IN: as in the input */
     Error error;      /* REJECT */
 } Plan;
 
@@ -58,6 +63,10 @@ typedef struct Plan {
 bool plan_sets_path(const Shape *shape);
 /* ... and in all later ones: the session's settings do not tell. */
 bool plan_sets_path_unseen(const Shape *shape);
+
+/* A column with a length or precision may store another value than the one given: varchar(3) cuts
+ * blanks, timestamp(0) rounds. False for values (canonical) where that may happen. */
+bool plan_column_stores(const CatalogColumn *column, KeyType type, Slice value, bool utf8);
 
 Plan plan_make(const PlanInput *input, const PlanStatement *statement);
 /* Several statements of one request: all must agree on one shard. */

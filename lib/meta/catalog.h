@@ -24,6 +24,10 @@ typedef struct CatalogColumn {
     bool unique_alone;  /* a valid, non-partial, immediate unique index on this column alone */
     bool plain_type;    /* a base type of pg_catalog (not a domain, enum, extension type, composite) */
     bool volatile_default;
+    bool varying_default; /* its default is not the same at every time on every server: now(), nextval() */
+    bool generated;       /* GENERATED ALWAYS AS (...) STORED */
+    char identity;        /* pg_attribute.attidentity: a d, or NUL */
+    Slice sequence;       /* that its default (serial) or identity takes its values from; quoted as needed */
 } CatalogColumn;
 
 typedef struct CatalogTable {

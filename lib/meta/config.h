@@ -110,6 +110,7 @@ typedef struct Config {
     uint64_t output_high;     /* bytes waiting for a slow client before its server is paused */
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
+    uint64_t copy_row_max;    /* bytes of one row of COPY data into a table on several shards */
     uint32_t pipeline_max;    /* requests of one client read ahead */
     /* [batch] */
     bool batch;

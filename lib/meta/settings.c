@@ -100,6 +100,8 @@ static const Setting SETTINGS[] = {
      false, "Bytes that may wait for a slow client before its servers are slowed down."},
     {"shoal", "shape_cache_max", SETTING_INT, SHOAL(shape_cache_max), 16, 1000000, NULL, "4096",
      RESTARTS, false, "Parsed statements kept per worker."},
+    {"shoal", "copy_row_max", SETTING_SIZE, SHOAL(copy_row_max), 64 * KB, GB, NULL, "64MB", RELOADS, false,
+     "One row of COPY data that is dealt out to several shards."},
     {"shoal", "shape_cache_bytes", SETTING_SIZE, SHOAL(shape_cache_bytes), MB, 16 * GB, NULL,
      "64MB", RESTARTS, false, "Memory for parsed statements per worker."},
     {"shoal", "pipeline_max", SETTING_INT, SHOAL(pipeline_max), 1, 100000, NULL, "1024", RELOADS,

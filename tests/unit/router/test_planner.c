@@ -158,6 +158,12 @@ static void expect(Story *s, const char *sql, const char *where)
     case PLAN_WRITE:
         snprintf(got, sizeof got, "writes %u", plan.shard_count);
         break;
+    case PLAN_COPY_IN:
+        snprintf(got, sizeof got, "in");
+        break;
+    case PLAN_COPY_OUT:
+        snprintf(got, sizeof got, "out");
+        break;
     case PLAN_LOCAL:
         snprintf(got, sizeof got, "shoal");
         break;
@@ -219,11 +225,31 @@ static void reference_tables_go_wherever_the_others_are(void **state)
     expect(s, "SELECT * FROM countries c, notes n", "s0");
     expect(s, "SELECT * FROM countries FOR UPDATE", "s0");
     expect(s, "COPY countries TO STDOUT", "any");
-    expect(s, "INSERT INTO countries VALUES ('de')", "0A000");
-    expect(s, "UPDATE countries SET name = 'x'", "0A000");
-    expect(s, "DELETE FROM countries WHERE code = 'de'", "0A000");
-    expect(s, "LOCK TABLE countries", "0A000");
+    expect(s, "INSERT INTO countries VALUES ('de')", "writes 2");
+    expect(s, "UPDATE countries SET name = 'x'", "writes 2");
+    expect(s, "DELETE FROM countries WHERE code = 'de' RETURNING name", "writes 2");
+    expect(s, "UPDATE countries SET name = reader()", "0A000");
+    expect(s, "UPDATE countries SET name = CURRENT_TIMESTAMP", "0A000");
+    expect(s, "DELETE FROM countries WHERE code IN (SELECT name FROM notes)", "0A000");
+    expect(s, "DELETE FROM countries WHERE code IN (SELECT code FROM countries LIMIT 1)", "0A000");
+    expect(s, "INSERT INTO countries SELECT name FROM users WHERE id = 1", "0A000");
+    expect(s, "COPY countries FROM STDIN", "in");
     expect(s, "ALTER TABLE countries RENAME TO lands", "0A000");
+}
+
+/* Else: a dump has the rows of one shard, or a load puts them all there (H54). */
+static void copy_works_on_all_shards(void **state)
+{
+    Story *s = *state;
+    expect(s, "COPY users TO STDOUT", "out");
+    expect(s, "COPY public.users (id, name) TO STDOUT (FORMAT csv)", "out");
+    expect(s, "COPY (SELECT * FROM users WHERE id = 1) TO STDOUT", "s1");
+    expect(s, "COPY (SELECT id, name FROM users WHERE name = 'x') TO STDOUT", "out");
+    expect(s, "COPY (SELECT * FROM users u JOIN orders o ON o.user_id = u.id) TO STDOUT", "out");
+    expect(s, "COPY users FROM STDIN", "in");
+    expect(s, "COPY notes FROM STDIN", "s0");
+    expect(s, "COPY notes TO STDOUT", "s0");
+    expect(s, "COPY settings FROM STDIN", "s1");
 }
 
 /* Else: a table that was put on a shard is looked for on the first one. */
@@ -303,9 +329,9 @@ static void what_needs_more_than_one_shard_is_refused(void **state)
         "SELECT reader()",
         "SELECT * FROM users WHERE id = 1 AND amount = public.reader()",
         "SELECT query_to_xml('select * from users', true, true, '')",
-        "COPY users TO STDOUT",
-        "COPY users FROM STDIN",
-        "LOCK TABLE users",
+        "COPY (SELECT count(*) FROM users) TO STDOUT",
+        "COPY (SELECT * FROM users ORDER BY id) TO STDOUT",
+        "COPY (SELECT * FROM users u JOIN orders o ON o.name = u.name) TO STDOUT",
     };
     for (size_t i = 0; i < ARRAY_LEN(TEXTS); i++)
         expect(s, TEXTS[i], "0A000");
@@ -478,6 +504,7 @@ int main(void)
         cmocka_unit_test(statements_of_one_query_agree),
         cmocka_unit_test(parameters_in_text_and_binary),
         cmocka_unit_test(reference_tables_go_wherever_the_others_are),
+        cmocka_unit_test(copy_works_on_all_shards),
         cmocka_unit_test(a_local_table_is_on_its_own_shard),
         cmocka_unit_test(a_key_of_two_columns_needs_both),
         cmocka_unit_test(ranges_and_lists_decide_by_value),
