@@ -169,6 +169,8 @@ static bool tables_declare(Store *store, const Config *config, Error *err)
 {
     for (uint32_t i = 0; i < config->table_count; i++) {
         const TableConfig *t = &config->tables[i];
+        if (!t->key)
+            continue; /* it is about batching */
         Arena arena;
         arena_init(&arena, 1024);
         bool ok = table_declare(store, config, t, &arena, err);
