@@ -130,13 +130,6 @@ static bool out_of_memory(Error *err)
     return false;
 }
 
-const char *colocation_default(TableKind kind, const char *schema, const char *name, Arena *arena)
-{
-    return kind == TABLE_HASH        ? "default"
-           : kind == TABLE_REFERENCE ? "reference"
-                                     : arena_printf(arena, "%s.%s", schema, name);
-}
-
 static bool table_declare(Store *store, const Config *config, const TableConfig *t, Arena *arena, Error *err)
 {
     StoreTable table = {.database = t->database, .schema = t->schema, .name = t->name, .key = t->key,

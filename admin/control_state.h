@@ -81,8 +81,6 @@ void control_answer(Control *control, Call *call);
 bool control_publish(Control *control, Error *err) MUST_USE;
 /* Reads control->tables from the store again. */
 bool control_load_tables(Control *control, Error *err) MUST_USE;
-/* The group a table belongs to when none was named. NULL when memory is out. */
-const char *colocation_default(TableKind kind, const char *schema, const char *name, Arena *arena);
 /* To the log, and to SHOW EVENTS. */
 void control_event(void *ctx, LogLevel level, const char *kind, const char *text);
 

@@ -219,3 +219,10 @@ const char *places_text(const Table *table, const Config *config, Arena *arena)
     }
     return text;
 }
+
+const char *colocation_default(TableKind kind, const char *schema, const char *name, Arena *arena)
+{
+    return kind == TABLE_HASH        ? "default"
+           : kind == TABLE_REFERENCE ? "reference"
+                                     : arena_printf(arena, "%s.%s", schema, name);
+}

@@ -23,4 +23,7 @@ const char *places_text(const Table *table, const Config *config, Arena *arena);
 /* The OID of a type that may be a key, by its SQL name or PostgreSQL's own (int8); 0 for others. */
 uint32_t key_type_oid(Slice name);
 
+/* The group a table belongs to when none was named. NULL when memory is out. */
+const char *colocation_default(TableKind kind, const char *schema, const char *name, Arena *arena);
+
 #endif

@@ -16,6 +16,7 @@
 #include "router/copy_out.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/insert.h"
 #include "router/local.h"
 #include "router/resolve.h"
 #include "router/scatter.h"
@@ -456,6 +457,9 @@ static void run_plan(Request *request, Plan *plan)
         break;
     case PLAN_WRITE:
         run_write(request, plan);
+        break;
+    case PLAN_INSERT:
+        insert_start(request, plan);
         break;
     case PLAN_COPY_IN:
     case PLAN_COPY_OUT:

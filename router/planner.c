@@ -672,6 +672,20 @@ static bool insert_row(const Planner *p, const Ref *target, const int *at, uint3
     return false;
 }
 
+/* Rows of several shards: each shard gets its own. Other tables, whose rows the values may depend on, would
+ * have to be there, too. */
+static Plan plan_insert_split(const Planner *p, uint32_t *rows, uint32_t count)
+{
+    if (p->shape->table_count != 1 || p->shape->traits & (SHAPE_HAS_CTE | SHAPE_HAS_SUBQUERY))
+        return reject_shards("The rows of this INSERT belong to different shards, and it reads other tables.");
+    if (p->in->temporary)
+        return reject_temporary();
+    for (uint32_t i = 0; i < count; i++)
+        if (rows[i] == SHARD_EVERY)
+            rows[i] = home_shard(p);
+    return (Plan){.kind = PLAN_INSERT, .rows = rows, .row_count = count};
+}
+
 static Plan plan_insert_values(Planner *p, Ref *target)
 {
     char detail[256];
@@ -686,14 +700,19 @@ static Plan plan_insert_values(Planner *p, Ref *target)
         return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "INSERT does not say the shard key", detail,
                       "Name the key column and give its value in the statement.");
     }
-    for (uint32_t row = 0; row < p->shape->insert.rows; row++) {
-        uint32_t shard;
-        if (!insert_row(p, target, at, row, &shard, &refused))
+    uint32_t count = p->shape->insert.rows;
+    uint32_t *rows = arena_array(p->in->arena, uint32_t, count + 1);
+    bool together = true;
+    if (!rows)
+        return reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
+    for (uint32_t row = 0; row < count; row++) {
+        if (!insert_row(p, target, at, row, &rows[row], &refused))
             return refused;
-        if (row && shard != target->shard)
-            return reject_shards("The rows of this INSERT belong to different shards.");
-        target->shard = shard;
+        target->shard = rows[row];
+        together &= rows[row] == rows[0];
     }
+    if (!together)
+        return plan_insert_split(p, rows, count);
     fix_by_joins(p);
     place_all(p);
     return agree(p);
@@ -1104,6 +1123,8 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
         return (Plan){.kind = PLAN_LOCAL};
     if (planner.database->shard_count == 1)
         return direct(planner.database->shards[0], true);
+    if (shape->citus_call)
+        return (Plan){.kind = PLAN_LOCAL};
     if (shape->kind == SHAPE_MULTI)
         return plan_parts(input, statement);
     if (!resolve_all(&planner))

@@ -4,6 +4,7 @@
  *   DIRECT     one shard answers for the whole database
  *   WRITE      each of several shards runs it, in one transaction; counts are added up
  *   DDL        every shard of the database runs it, answered once
+ *   INSERT     each of several shards gets its rows of VALUES
  *   COPY_IN    rows of copy data go to their shards
  *   COPY_OUT   copy data of all shards
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
@@ -21,7 +22,7 @@
 #include "query/shape.h"
 #include "wire/frontend.h"
 
-typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_COPY_IN, PLAN_COPY_OUT, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
+typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_INSERT, PLAN_COPY_IN, PLAN_COPY_OUT, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
 
 /* A statement with its values: bound, and perhaps executed. */
 typedef struct PlanStatement {
@@ -54,6 +55,8 @@ typedef struct Plan {
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
+    const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
+    uint32_t row_count;
     const Table *table; /* COPY_IN: the target */
     bool same_encoding; /* COPY_IN: as in the input */
     Error error;      /* REJECT */

@@ -361,7 +361,7 @@ static void stat_row(Report *report, const char *name, uint64_t value)
 static void report_stats(Worker *worker, Report *report)
 {
     static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_ddl",
-                                                       "plans_copy_in", "plans_copy_out",
+                                                       "plans_insert", "plans_copy_in", "plans_copy_out",
                                                        "plans_local", "plans_probe", "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);

@@ -158,6 +158,9 @@ static void expect(Story *s, const char *sql, const char *where)
     case PLAN_WRITE:
         snprintf(got, sizeof got, "writes %u", plan.shard_count);
         break;
+    case PLAN_INSERT:
+        snprintf(got, sizeof got, "split");
+        break;
     case PLAN_COPY_IN:
         snprintf(got, sizeof got, "in");
         break;
@@ -293,7 +296,7 @@ static void ranges_and_lists_decide_by_value(void **state)
     expect(s, "SELECT * FROM shops WHERE land = 'us'", "s1");
     expect(s, "SELECT * FROM shops WHERE land = 'fr'", "any");
     expect(s, "INSERT INTO shops (land) VALUES ('fr')", "23514");
-    expect(s, "INSERT INTO shops (land) VALUES ('de'), ('us')", "0A000");
+    expect(s, "INSERT INTO shops (land) VALUES ('de'), ('us')", "split");
     expect(s, "SELECT * FROM shops s JOIN users u ON u.name = s.name WHERE s.land = 'us' AND u.id = 1", "s1");
     expect(s, "SELECT * FROM shops", "0A000");
 }
@@ -361,7 +364,8 @@ static void writes_say_the_key_and_never_change_it(void **state)
     expect(s, "INSERT INTO users VALUES (1, 'a', 'b')", "s1");
     expect(s, "INSERT INTO users (name, id) VALUES ('a', 2)", "s0");
     expect(s, "INSERT INTO users (id) VALUES (1), (42), (-1) RETURNING id", "s1");
-    expect(s, "INSERT INTO users (id) VALUES (1), (2)", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (1), (2)", "split");
+    expect(s, "INSERT INTO users (id, name) VALUES (1, 'a'), (2, (SELECT name FROM notes))", "0A000");
     expect(s, "INSERT INTO users (name) VALUES ('a')", "0A000");
     expect(s, "INSERT INTO users (id) VALUES (NULL)", "0A000");
     expect(s, "INSERT INTO users (id) VALUES (DEFAULT)", "0A000");
