@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "admin/places.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 #include "wire/backend.h"
 #include "wire/value.h"
@@ -52,12 +53,23 @@ static const Command COMMANDS[] = {
      show_report},
     {"show batch_reasons", COMMAND_FOR_MONITORS, "",
      "How often a statement was not batched, by reason.", REPORT_BATCH_REASONS, show_report},
+    {"show n1", COMMAND_FOR_MONITORS, "",
+     "Sequential N+1 loops: a query, then one for each of its rows; what they cost, whether they were "
+     "answered ahead, or why not.", REPORT_N1, show_report},
     {"show stats", COMMAND_FOR_MONITORS, "", "Counters since the start.", REPORT_STATS,
      show_report},
     {"show commits", COMMAND_FOR_MONITORS, "",
      "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
+    {"show transactions", COMMAND_FOR_MONITORS, "",
+     "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
+     show_transactions},
+    {"show locks", COMMAND_FOR_MONITORS, "",
+     "Who waits for whose lock on which shard, both ends named by client.", 0, show_locks},
+    {"show recovery", COMMAND_FOR_MONITORS, "", "Counters and gauges of the recovery.", 0, show_recovery},
+    {"resolve", COMMAND_FOR_ADMINS, "'gid' COMMIT|ROLLBACK [FORCE]",
+     "Ends a prepared transaction; against its decision only with FORCE.", 0, run_resolve},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,
      run_reload},
     {"shutdown", COMMAND_FOR_ADMINS, "[WAIT seconds]",

@@ -10,6 +10,7 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
+#include "router/verdict.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -63,15 +64,25 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
 {
     Request *request = request_of(sink);
     Session *session = request->session;
+    Frame verdict;
     switch (frame->type) {
     case BACKEND_PARSE_COMPLETE:
         if (request->confirmed_count < request->created_count)
             request->created[request->confirmed_count++]->confirmed = true;
         break;
+    case BACKEND_DATA_ROW:
+        if (request->n1_parent)
+            n1_on_row(request, frame->body);
+        break;
+    case BACKEND_COMMAND_COMPLETE:
+        n1_on_done(session);
+        break;
     case BACKEND_COPY_IN:
         note_copy(request, frame->type);
         break;
     case BACKEND_ERROR:
+        if (verdict_replaces(session, frame, &verdict))
+            frame = &verdict;
         if (!note_error(request, frame))
             return;
         note_copy(request, frame->type);

@@ -22,6 +22,7 @@
 #include "router/effect.h"
 #include "router/login.h"
 #include "router/request.h"
+#include "router/verdict.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -188,6 +189,7 @@ void session_run(Session *session)
 
 void session_on_request_end(Session *session)
 {
+    verdict_drop(session);
     assert(session->running > 0);
     session->running--;
     if (session->running == 0)
@@ -267,6 +269,7 @@ void session_destroy(Session *session)
     login_finish(session);
     bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
+    n1_finish(session);
     while (session->part_count) {
         Participant part = session->parts[0];
         transaction_leave(session, part.shard);
@@ -275,6 +278,7 @@ void session_destroy(Session *session)
     free(session->parts);
     cancel_unregister(worker, session);
     drop_statements(session);
+    verdict_drop(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);

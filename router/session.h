@@ -24,6 +24,7 @@
 
 #include "backend/pool.h"
 #include "core/stream.h"
+#include "router/n1.h"
 #include "router/script.h"
 #include "router/statement.h"
 
@@ -87,6 +88,7 @@ typedef struct Session {
     Participant *parts;
     uint32_t part_count, part_room;
     struct Commit *commit; /* under way; borrowed */
+    struct Verdict *verdict; /* what its statement is to end with (verdict.h); owned; NULL mostly */
     bool implicit; /* tx is I, but a transaction of Shoal's own is open around a statement (scatter.h) */
     bool temporary; /* it made temporary objects, where it is pinned: their names hide those of tables */
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
@@ -110,6 +112,7 @@ typedef struct Session {
                       over, as PostgreSQL does */
     int copy;          /* SessionCopy of the first request */
     bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
+    N1Watch n1;        /* does it ask the same for each row of a result? */
     bool terminate;    /* X was read: close when all answers are out */
     uint64_t idle_since_us;
     uint64_t closing_since_us; /* CLOSING: a client that does not read is not waited for for ever */

@@ -246,9 +246,9 @@ static bool table_read_key(ConfigLoader *loader, TableConfig *table, IniSection 
 {
     const IniEntry *entry = entry_find(section, "key");
     bool keyless = strcmp(table->kind, "reference") == 0 || strcmp(table->kind, "local") == 0;
-    bool batching = entry_find(section, "batch") || entry_find(section, "batch_writes") ||
-                    entry_find(section, "profile");
-    if (!entry && batching && !entry_find(section, "kind"))
+    bool other = entry_find(section, "batch") || entry_find(section, "batch_writes") ||
+                 entry_find(section, "profile") || entry_find(section, "prefetch_max_age_ms");
+    if (!entry && other && !entry_find(section, "kind"))
         return true; /* the section is about batching */
     if (keyless && entry)
         return FAIL(loader, entry->line, "a %s table has no key", table->kind);
