@@ -259,29 +259,40 @@ static bool show_shards(Control *control, Call *call, const Command *command,
     return show_end(control, call);
 }
 
+/* "integer, text"; NULL when a column is not known, or there is none. */
+static const char *key_types_text(const Table *table, Arena *arena)
+{
+    const char *text = "";
+    for (uint32_t i = 0; text && i < table->key_count; i++)
+        text = arena_printf(arena, "%s%s%s", text, i ? ", " : "", key_type_name(table->keys[i].type));
+    return table->key_count && table_is_ready(table) ? text : NULL;
+}
+
 static bool show_tables(Control *control, Call *call, const Command *command,
                         const CommandLine *arguments, Error *err)
 {
     static const AnswerColumn COLUMNS[] = {TEXT("database"),   TEXT("schema"), TEXT("name"),
                                            TEXT("kind"),       TEXT("key"),    TEXT("key_type"),
-                                           TEXT("colocation"), TEXT("state")};
+                                           TEXT("colocation"), TEXT("places"),
+                                           TEXT("state")};
     Arena *arena = &call->arena;
     const Topology *topology = control->topology;
     answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *table = &topology->tables[i];
-        const char *state = table->key_type != KEY_NONE ? "ready"
-                            : table->key_oid            ? "key type not allowed"
+        const char *state = table_is_ready(table)    ? "ready"
+                            : table->keys[0].oid      ? "key type not allowed"
                             : topology->catalogs[table->database]->loaded
                                 ? "table or key column not found"
                                 : "catalog not loaded";
         const char *cells[] = {topology->config->databases[table->database].name,
                                arena_text(arena, table->schema),
                                arena_text(arena, table->name),
-                               "hash",
+                               table_kind_name(table->kind),
                                arena_text(arena, table->key),
-                               table->key_type != KEY_NONE ? key_type_name(table->key_type) : NULL,
+                               key_types_text(table, arena),
                                arena_text(arena, table->colocation),
+                               places_text(table, topology->config, arena),
                                state};
         answer_row(call, cells, ARRAY_LEN(cells));
     }

@@ -14,13 +14,13 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/places.h"
 #include "admin/resolve.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
 #define HTTP_RETRY_MS      5000
 #define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
-#define DEFAULT_COLOCATION "default"
 
 static void control_start(Control *control);
 static void control_open_http(Timer *timer);
@@ -159,6 +159,32 @@ static bool out_of_memory(Error *err)
     return false;
 }
 
+static bool table_declare(Store *store, const Config *config, const TableConfig *t, Arena *arena, Error *err)
+{
+    StoreTable table = {.database = t->database, .schema = t->schema, .name = t->name, .key = t->key,
+                        .kind = t->kind, .placement = "", .colocation = t->colocate_with};
+    TableKind kind = TABLE_HASH;
+    Place *places = NULL;
+    uint32_t count = 0;
+    if (!table_kind_read(slice_str(t->kind), &kind))
+        return false;
+    if (kind == TABLE_LOCAL) {
+        places = arena_new(arena, Place);
+        count = 1;
+        if (!places || !place_shard_read(slice_str(t->shard), config, &places->shard, err))
+            return false;
+    } else if (t->places) {
+        uint32_t oid = key_type_oid(slice_str(t->key_type));
+        if (!places_read(slice_str(t->places), kind, oid, config, arena, &places, &count, err))
+            return false;
+    }
+    if (count && !(table.placement = placement_write(places, count, config, arena)))
+        return out_of_memory(err);
+    if (!table.colocation)
+        table.colocation = colocation_default(kind, t->schema, t->name, arena);
+    return table.colocation ? store_add_table(store, &table, err) : out_of_memory(err);
+}
+
 /* [table] sections are tables to begin with: once in the store they stay, whatever becomes of the
  * section, because rows may be spread already. */
 static bool tables_declare(Store *store, const Config *config, Error *err)
@@ -167,8 +193,11 @@ static bool tables_declare(Store *store, const Config *config, Error *err)
         const TableConfig *t = &config->tables[i];
         if (!t->key)
             continue; /* it is about batching */
-        StoreTable table = {t->database, t->schema, t->name, t->key, DEFAULT_COLOCATION};
-        if (!t->key || store_add_table(store, &table, err))
+        Arena arena;
+        arena_init(&arena, 1024);
+        bool ok = table_declare(store, config, t, &arena, err);
+        arena_finish(&arena);
+        if (ok)
             continue;
         error_detail(err, "%s:%d: [table %s]", config->path, t->line, t->name);
         return false;
@@ -296,12 +325,19 @@ bool control_load_tables(Control *control, Error *err)
                      stored[i].schema, stored[i].name, stored[i].database, control->config->path);
             continue;
         }
-        tables[count++] = (Table){.database = database->index,
-                                  .schema = slice_str(stored[i].schema),
-                                  .name = slice_str(stored[i].name),
-                                  .kind = TABLE_HASH,
-                                  .key = slice_str(stored[i].key),
-                                  .colocation = slice_str(stored[i].colocation)};
+        Table *table = &tables[count++];
+        *table = (Table){.database = database->index,
+                         .schema = slice_str(stored[i].schema),
+                         .name = slice_str(stored[i].name),
+                         .key = slice_str(stored[i].key),
+                         .colocation = slice_str(stored[i].colocation)};
+        ok = table_kind_read(slice_str(stored[i].kind), &table->kind);
+        if (!ok)
+            error_set(err, SQLSTATE_DATA_CORRUPTED, "table %s.%s is of an unknown kind, \"%.20s\"",
+                      stored[i].schema, stored[i].name, stored[i].kind);
+        ok = ok &&
+             placement_read(slice_str(stored[i].placement), control->config, &arena, &table->places,
+                            &table->place_count, err);
     }
     if (!ok) {
         arena_finish(&arena);

@@ -14,8 +14,11 @@
 #include <time.h>
 
 #include "batcher/without.h"
+#include "router/copy_in.h"
+#include "router/copy_out.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/insert.h"
 #include "router/local.h"
 #include "router/resolve.h"
 #include "router/gather.h"
@@ -482,7 +485,20 @@ static void run_write(Request *request, const Plan *plan)
         dispatch_error(request, &err);
         return;
     }
-    scatter_write(request, plan->shards, plan->shard_count);
+    if (plan->same)
+        scatter_same(request, plan->shards, plan->shard_count);
+    else
+        scatter_write(request, plan->shards, plan->shard_count);
+}
+
+static void run_copy(Request *request, const Plan *plan)
+{
+    if (!request->planned[0].executed) /* only described: any shard can do that */
+        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
+    else if (plan->kind == PLAN_COPY_IN)
+        copy_in_start(request, plan);
+    else
+        copy_out_start(request, plan);
 }
 
 /* A SELECT over several shards. */
@@ -528,6 +544,13 @@ static void run_plan(Request *request, Plan *plan)
         break;
     case PLAN_SCATTER:
         run_spread(request, plan);
+        break;
+    case PLAN_INSERT:
+        insert_start(request, plan);
+        break;
+    case PLAN_COPY_IN:
+    case PLAN_COPY_OUT:
+        run_copy(request, plan);
         break;
     case PLAN_LOCAL:
         if (!request->planned[0].executed) {

@@ -548,6 +548,7 @@ static uint64_t bytes_out_of_living(const Worker *worker)
 static void report_stats(Worker *worker, Report *report)
 {
     static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_ddl",
+                                                       "plans_insert", "plans_copy_in", "plans_copy_out",
                                                        "plans_local", "plans_probe", "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);

@@ -47,6 +47,8 @@ static void stop_legs(Scatter *scatter)
         leg->paused = 0;
         if (leg->task.backend)
             backend_resume(leg->task.backend);
+        if (scatter->ops->on_stop)
+            scatter->ops->on_stop(scatter, leg);
         if (in_transaction(scatter)) {
             task_cancel(&leg->task);
             continue;
@@ -111,6 +113,8 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         fail_with_frame(scatter, frame->whole);
         return; /* the others are stopped when this leg's ReadyForQuery is here */
     }
+    if (scatter->failed && frame->type == BACKEND_COPY_IN && scatter->ops->on_stop)
+        scatter->ops->on_stop(scatter, leg);
     if (scatter->failed || scatter->enough)
         return;
     if (frame->type == BACKEND_DATA_ROW) {

@@ -52,6 +52,9 @@ typedef struct ComposerOps {
     /* All have ended well, and something is to be done before the answer: false, and scatter_go_to_end when
      * it is. May be NULL. */
     bool (*on_legs_done)(Scatter *scatter);
+    /* A running leg is being stopped, because another one has failed, or asks for copy data although the
+     * scatter has failed: one that waits for data is told here. May be NULL. */
+    void (*on_stop)(Scatter *scatter, Leg *leg);
     /* All have ended well; the transaction of Shoal's own is committed: say the tag (local_close). */
     void (*on_end)(Scatter *scatter);
     /* The request is over, one way or the other: give back what is not in the arena. May be NULL. */
@@ -101,6 +104,9 @@ void scatter_on_all(Request *request);
 /* The statement on the given shards, in a transaction that commits when all have succeeded; tags are
  * added up, rows of RETURNING follow one another. */
 void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count);
+/* The same, where all shards do the same to the same rows: the first one's answer is the client's, and one
+ * that counts other rows than the first fails the statement (XX001). */
+void scatter_same(Request *request, const uint32_t *shards, uint32_t shard_count);
 /* DDL on every shard of the database, one after the other, answered by the first shard's answer.
  * `alone`: it cannot run in a transaction; an error says where it is done. */
 void scatter_ddl(Request *request, bool alone);
@@ -108,6 +114,9 @@ void scatter_ddl(Request *request, bool alone);
 /* The steps that ask `sql` of a shard as the request's only statement was asked: a Query, or Parse, Bind
  * (the client's values and formats), Describe, Execute, Sync. In the arena; *ret NULL when memory is out. */
 void scatter_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count);
+
+/* A Query of `sql`, whatever the client asked with: for statements without parameters. */
+void scatter_query_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count);
 
 /* For composers. */
 void leg_pause(Leg *leg, LegPause why);

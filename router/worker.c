@@ -18,6 +18,7 @@
 #include "router/commit.h"
 #include "router/gather.h"
 #include "router/cancel.h"
+#include "router/copy_in.h"
 #include "router/greeting.h"
 #include "router/worker_state.h"
 
@@ -138,10 +139,9 @@ static void worker_on_sweep(Timer *timer)
 static void on_drained(void *holder, Backend *backend)
 {
     Session *session = holder;
-    (void)backend;
     if (session->holder.kind == HOLDER_GATHER)
         gather_on_server_drained(holder);
-    if (session->holder.kind != HOLDER_SESSION)
+    if (session->holder.kind != HOLDER_SESSION || !copy_in_drained(session, backend))
         return;
     session->input_blocked = false;
     worker_wake_session(session->worker, session);

@@ -1,4 +1,4 @@
--- The metadata store, version 1 (SQLite). Written by the control thread alone.
+-- The metadata store, version 2 (SQLite). Written by the control thread alone.
 --
 -- Every row but an event's carries `sum`, a hash of its other columns, because SQLite does not notice flipped
 -- bits. The facts seal_bucket and seal_distributed_table hold count and hash over all rows of
@@ -18,13 +18,16 @@ CREATE TABLE bucket (
     sum    INTEGER NOT NULL
 ) STRICT;
 
--- Tables whose rows are spread over the shards by a hash of key_column.
+-- Tables that are not simply on the home shard. kind: hash range list reference local. key_column: its columns,
+-- joined by U+001F. placement: values and their shards, `<hex>@<shard> ...`, as lib/meta/placement.h tells.
 CREATE TABLE distributed_table (
     database_name TEXT NOT NULL,
     schema_name   TEXT NOT NULL,
     table_name    TEXT NOT NULL,
     key_column    TEXT NOT NULL,
     colocation    TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    placement     TEXT NOT NULL,
     sum           INTEGER NOT NULL,
     PRIMARY KEY (database_name, schema_name, table_name)
 ) STRICT, WITHOUT ROWID;

@@ -90,7 +90,13 @@ typedef struct UserConfig {
  * time), and how statements on a table are batched, distributed or not. */
 typedef struct TableConfig {
     const char *database, *schema, *name; /* schema default public */
-    const char *key;     /* NULL: the section does not distribute it */
+    const char *kind;    /* of TableKind, by name */
+    const char *key;     /* columns, joined by TABLE_KEY_SEPARATOR (topology.h); "" for reference and local;
+                          * NULL: the section does not distribute it */
+    const char *shard;   /* local: its shard */
+    const char *places;  /* range, list: VALUE@SHARD, ... as written */
+    const char *key_type; /* range, list: of the key, by its SQL name */
+    const char *colocate_with; /* group's name; NULL: the default one of its kind */
     bool batch;          /* statements that read it may be batched */
     bool batch_writes;   /* single-row writes of several clients may share a commit */
     const char *profile; /* NULL: the user's or the database's */
@@ -131,6 +137,7 @@ typedef struct Config {
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
     uint64_t gather_max_bytes;
+    uint64_t copy_row_max;    /* bytes of one row of COPY data into a table on several shards */
     uint32_t pipeline_max;    /* requests of one client read ahead */
     uint32_t statement_stats_max; /* statements whose figures are kept, per worker; 0: none */
     const char *http_listen;  /* address of metrics and dashboard */

@@ -32,6 +32,8 @@ static const char *const AUTH_METHODS[] = {[AUTH_TRUST] = "trust", [AUTH_SCRAM] 
 #define RELOADS true
 #define RESTARTS false
 
+static const char *const TABLE_KINDS[] = {"hash", "range", "list", "reference", "local", NULL};
+
 static const Setting SETTINGS[] = {
     {"shoal", "listen", SETTING_TEXT, SHOAL(listen), 1, 255, NULL, "127.0.0.1", RESTARTS, false,
      "Address clients connect to; `*` for all addresses of this machine."},
@@ -98,6 +100,8 @@ static const Setting SETTINGS[] = {
      false, "Bytes that may wait for a slow client before its servers are slowed down."},
     {"shoal", "shape_cache_max", SETTING_INT, SHOAL(shape_cache_max), 16, 1000000, NULL, "4096",
      RESTARTS, false, "Parsed statements kept per worker."},
+    {"shoal", "copy_row_max", SETTING_SIZE, SHOAL(copy_row_max), 64 * KB, GB, NULL, "64MB", RELOADS, false,
+     "One row of COPY data that is dealt out to several shards."},
     {"shoal", "shape_cache_bytes", SETTING_SIZE, SHOAL(shape_cache_bytes), MB, 16 * GB, NULL,
      "64MB", RESTARTS, false, "Memory for parsed statements per worker."},
     {"shoal", "gather_max_bytes", SETTING_SIZE, SHOAL(gather_max_bytes), 64 * 1024, 1024 * GB, NULL, "1GB",
@@ -218,8 +222,22 @@ static const Setting SETTINGS[] = {
 
     {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
      "Database of the table. Needed when there is more than one."},
-    {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 200, NULL, NULL, RELOADS, false,
-     "Column that decides on which shard a row lies. Without it the table is not distributed by this section."},
+    {"table", "kind", SETTING_ENUM, AT(TableConfig, kind), 0, 0, TABLE_KINDS, "hash", RELOADS, false,
+     "How its rows are spread: by a hash of the key, by ranges or a list of its values, `reference`: all of "
+     "them on each shard, `local`: all of them on one shard."},
+    {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 600, NULL, NULL, RELOADS, false,
+     "Column that decides on which shard a row lies; up to 8, separated by commas, for `hash`. Without it, "
+     "and without another kind, the table is not distributed by this section."},
+    {"table", "places", SETTING_TEXT, AT(TableConfig, places), 1, 60000, NULL, NULL, RELOADS, false,
+     "Of `range` and `list`: `VALUE@SHARD, ...`; of a range the lowest value. `*` stands for no value: from "
+     "the lowest on, or all others."},
+    {"table", "key_type", SETTING_TEXT, AT(TableConfig, key_type), 1, 63, NULL, NULL, RELOADS, false,
+     "Of `range` and `list`: the key's type, such as `bigint`, `date` or `text`."},
+    {"table", "shard", SETTING_TEXT, AT(TableConfig, shard), 1, 63, NULL, NULL, RELOADS, false,
+     "Of `local`: the shard that has its rows."},
+    {"table", "colocation", SETTING_TEXT, AT(TableConfig, colocate_with), 1, 63, NULL, NULL, RELOADS, false,
+     "Name of its group: tables of one group with equal keys have them on the same shard. Default: one "
+     "group for all `hash` tables, one of its own for each other."},
     {"table", "batch", SETTING_BOOL, AT(TableConfig, batch), 0, 1, NULL, "on", RELOADS, false,
      "Batching for statements that read this table."},
     {"table", "batch_writes", SETTING_BOOL, AT(TableConfig, batch_writes), 0, 1, NULL, "off", RELOADS,
@@ -517,7 +535,7 @@ void config_write_markdown(FILE *out)
         {"user", "[user NAME]",
          "Somebody who may log in. A file with a password in it must not be readable by everybody."},
         {"table", "[table SCHEMA.NAME]",
-         "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
+         "A table that is not simply on the first shard of its database. The schema is `public` "
          "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
          "distributed from the console need no section here. A section without a key only holds settings."},
     };

@@ -14,7 +14,7 @@
 
 #include "meta/hash.h"
 
-#define STORE_COLUMNS_MAX 5
+#define STORE_COLUMNS_MAX 7
 
 const StoreKind STORE_FACT = {
     .name = "fact", .columns = 2,
@@ -28,10 +28,17 @@ const StoreKind STORE_BUCKET = {
     .seal = "seal_bucket",
 };
 const StoreKind STORE_TABLE = {
+    .name = "distributed_table", .columns = 7,
+    .select = "SELECT database_name, schema_name, table_name, key_column, colocation, kind, placement, sum "
+              "FROM distributed_table ORDER BY database_name, schema_name, table_name",
+    .replace = "INSERT OR REPLACE INTO distributed_table (database_name, schema_name, table_name, key_column,"
+               " colocation, kind, placement, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    .seal = "seal_distributed_table",
+};
+const StoreKind STORE_TABLE_1 = {
     .name = "distributed_table", .columns = 5,
     .select = "SELECT database_name, schema_name, table_name, key_column, colocation, sum "
               "FROM distributed_table ORDER BY database_name, schema_name, table_name",
-    .replace = "INSERT OR REPLACE INTO distributed_table VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     .seal = "seal_distributed_table",
 };
 

@@ -19,6 +19,8 @@ typedef struct StoreKind {
 } StoreKind;
 
 extern const StoreKind STORE_FACT, STORE_BUCKET, STORE_TABLE;
+/* As version 1 had it: hash tables of one column. Read only. */
+extern const StoreKind STORE_TABLE_1;
 
 bool store_row_put(Store *store, const StoreKind *kind, const Slice *columns, Error *err) MUST_USE;
 /* Calls `visit` with each row, its columns as texts (valid during the call), after its sum was found

@@ -18,6 +18,7 @@
 #include "meta/catalog.h"
 #include "meta/config.h"
 #include "meta/hash.h"
+#include "meta/placement.h"
 
 /* bucket -> shard index, read from the store. */
 typedef struct ShardMap {
@@ -27,17 +28,30 @@ typedef struct ShardMap {
     uint32_t refs;
 } ShardMap;
 
-typedef enum TableKind { TABLE_HASH } TableKind;
+/* Between the columns of a key in the store: no name has it that a person would give. */
+#define TABLE_KEY_SEPARATOR '\x1f'
 
-/* A distributed table of one database. */
+typedef struct TableKey {
+    Slice column;
+    uint32_t oid; /* its type, 0 while the catalog has not been seen or has no such column */
+    KeyType type; /* KEY_NONE: the table cannot be routed by its key (yet) */
+} TableKey;
+
+/* A table of one database that is not simply on the home shard. */
 typedef struct Table {
     uint32_t database; /* index in Config.databases */
     Slice schema, name;
     TableKind kind;
-    Slice key;        /* column */
-    uint32_t key_oid; /* its type, 0 while the catalog has not been seen or has no such column */
-    KeyType key_type; /* KEY_NONE: cannot be routed by its key (yet) */
-    Slice colocation; /* name of the group; tables of one group share the map */
+    TableKey keys[TABLE_KEYS_MAX]; /* in the order in which they are hashed */
+    uint32_t key_count;            /* 0 for REFERENCE and LOCAL */
+    Slice key; /* the columns as text, `a, b`; given to topology_create: joined by TABLE_KEY_SEPARATOR */
+    /* Of a HASH table with one key column and nothing pinned, for those who hash it themselves; else
+     * 0 and KEY_NONE. Ask topology_place, which knows all kinds. */
+    uint32_t key_oid;
+    KeyType key_type;
+    Slice colocation; /* name of the group; tables of one group share map and places */
+    Place *places;    /* RANGE, LIST: all; HASH: pinned values; LOCAL: the one shard */
+    uint32_t place_count;
 } Table;
 
 typedef struct Topology {
@@ -67,6 +81,16 @@ Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, 
 void topology_destroy(PublishedValue *value);
 /* Gives back one reference on a Config: the loader's own, or a topology's. */
 void topology_release_config(Config *config, uint32_t *config_refs);
+
+/* True when key values can be placed: its columns are known, with types that may be keys. Always true for
+ * REFERENCE and LOCAL. */
+bool table_is_ready(const Table *table);
+/* The shard of the row with these key values (canonical, one for each key column, of its KeyType). False when
+ * no shard may have such a row: a RANGE or LIST table has no place for it. Not for REFERENCE. */
+bool topology_place(const Topology *topology, const Table *table, const Slice *values,
+                    uint32_t *ret_shard) MUST_USE;
+/* The row hash of these values: what the bucket is made of. */
+uint64_t table_row_hash(const Table *table, const Slice *values);
 
 /* What the control thread has found out about each shard; copied. To be called before it is published.
  * Without it no shard is ready. */

@@ -43,21 +43,42 @@ static const PgQuery__FuncCall *lone_call(const PgQuery__SelectStmt *select)
     return odd ? NULL : call;
 }
 
+static bool is_citus_name(const PgQuery__FuncCall *call)
+{
+    static const char *const NAMES[] = {"create_distributed_table", "create_reference_table",
+                                        "undistribute_table"};
+    bool bare = call->n_funcname == 1 ||
+                (call->n_funcname == 2 && slice_is(tree_string(call->funcname[0]), "pg_catalog"));
+    for (size_t i = 0; bare && i < ARRAY_LEN(NAMES); i++)
+        if (slice_is(tree_string(call->funcname[call->n_funcname - 1]), NAMES[i]))
+            return true;
+    return false;
+}
+
 static void shoal_call_read(Build *build, const PgQuery__SelectStmt *select)
 {
     const PgQuery__FuncCall *call = lone_call(select);
     Shape *shape = build->shape;
-    if (!call || call->n_funcname != 2 || !slice_is(tree_string(call->funcname[0]), "shoal"))
+    shape->shoal_call =
+        call && call->n_funcname == 2 && slice_is(tree_string(call->funcname[0]), "shoal");
+    shape->citus_call = call && !shape->shoal_call && is_citus_name(call);
+    if (!shape->shoal_call && !shape->citus_call)
         return;
-    shape->shoal_call = true;
     shape->call_args = arena_array(build->arena, ShapeValue, MAX(call->n_args, 1));
-    if (!shape->call_args) {
+    shape->call_names = arena_array(build->arena, Slice, MAX(call->n_args, 1));
+    if (!shape->call_args || !shape->call_names) {
         build->failed = true;
         return;
     }
     shape->call_arg_count = (uint32_t)call->n_args;
-    for (size_t i = 0; i < call->n_args; i++)
-        shape->call_args[i] = value_read(build, call->args[i]);
+    for (size_t i = 0; i < call->n_args; i++) {
+        const Node *arg = call->args[i];
+        if (arg->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR) {
+            shape->call_names[i] = build_text(build, arg->named_arg_expr->name);
+            arg = arg->named_arg_expr->arg;
+        }
+        shape->call_args[i] = value_read(build, arg);
+    }
 }
 
 static void select_statement(Build *build, const Node *node)
