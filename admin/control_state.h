@@ -10,6 +10,7 @@
 
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
+#include "admin/failover.h"
 #include "admin/probes.h"
 #include "meta/store.h"
 
@@ -51,6 +52,9 @@ struct Control {
     uint32_t loader_count;    /* config->database_count while they run, else 0 */
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
+    Standings *standings;  /* by server index; owned, shared with the workers */
+    RoleMemory *roles;     /* by shard index; `primary` is a server index or NO_PRIMARY */
+    uint32_t *primaries;   /* by shard index, as published; NO_PRIMARY while there is none */
 
     List jobs;
     Timer adoption_timer; /* runs while some Job waits for adoption */

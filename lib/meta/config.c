@@ -22,7 +22,7 @@
 
 #define CONFIG_BLOCK_SIZE (16 * 1024)
 
-static const char *const SECTION_KINDS[] = {"shoal", "batch", "shard", "database", "user", "table"};
+static const char *const SECTION_KINDS[] = {"shoal", "batch", "replicas", "shard", "database", "user", "table"};
 
 /* ---- sections and keys in general ---- */
 
@@ -34,7 +34,7 @@ static bool section_known(ConfigLoader *loader, const IniSection *section)
             nearest_offer(&nearest, SECTION_KINDS[i]);
             continue;
         }
-        bool named = i >= 2;
+        bool named = i >= 3;
         if (named && !*section->name)
             return FAIL(loader, section->line, "[%s NAME] needs a name", section->kind);
         if (!named && *section->name)
@@ -179,6 +179,10 @@ static bool load_shoal(ConfigLoader *loader)
         if (!section_read(loader, section, c))
             return false;
     }
+    SECTIONS_EACH(section, loader, "replicas") {
+        if (!section_read(loader, section, c))
+            return false;
+    }
     if (c->buckets & (c->buckets - 1))
         return FAIL(loader, config_line_of(loader, "buckets"),
                     "buckets must be a power of two between 64 and 16384, not %u", c->buckets);
@@ -202,7 +206,7 @@ static bool config_fill(ConfigLoader *loader, const char *path)
     c->path = arena_text(&c->arena, slice_str(path));
     loader->lines = arena_array(&loader->arena, int, rows);
     if (!c->path || !loader->lines || !settings_default("shoal", c, &c->arena) ||
-        !settings_default("batch", c, &c->arena))
+        !settings_default("batch", c, &c->arena) || !settings_default("replicas", c, &c->arena))
         return FAIL_MEMORY(loader);
     if (!ini_file_open(&loader->ini, path, &loader->arena, loader->err))
         return false;
