@@ -13,6 +13,7 @@
 
 #include "admin/answer.h"
 #include "admin/control_state.h"
+#include "admin/replicas.h"
 #include "core/clock.h"
 #include "wire/backend.h"
 #include "wire/value.h"
@@ -24,7 +25,7 @@ typedef bool CommandFn(Control *control, Call *call, const Command *command,
                        const CommandLine *arguments, Error *err);
 
 static CommandFn show_help, show_version, show_config, show_databases, show_shards, show_tables,
-    show_map, show_events, show_replica_lag, show_report, run_reload, run_shutdown;
+    show_map, show_events, show_report, run_reload, run_shutdown;
 
 static const Command COMMANDS[] = {
     {"show help", COMMAND_FOR_MONITORS, "", "This list.", 0, show_help},
@@ -37,6 +38,8 @@ static const Command COMMANDS[] = {
     {"show shards", COMMAND_FOR_MONITORS, "",
      "Servers of each shard with role, health and the reason when it is not up.", 0, show_shards},
     {"show servers_health", COMMAND_FOR_MONITORS, "", "The same as SHOW SHARDS.", 0, show_shards},
+    {"show replicas", COMMAND_FOR_MONITORS, "",
+     "Servers of shards with replicas: role, lag, why out of use, and their share of the reads.", 0, show_replicas},
     {"show replica_lag", COMMAND_FOR_MONITORS, "", "Lag of each replica, second by second, newest first.", 0,
      show_replica_lag},
     {"show tables", COMMAND_FOR_MONITORS, "", "Distributed tables with their keys.", 0,
@@ -272,27 +275,6 @@ static bool show_shards(Control *control, Call *call, const Command *command,
                                known ? number(arena, health->version) : NULL,
                                known ? number(arena, health->prepared_max) : NULL};
         answer_row(call, cells, ARRAY_LEN(cells));
-    }
-    return show_end(control, call);
-}
-
-static bool show_replica_lag(Control *control, Call *call, const Command *command,
-                             const CommandLine *arguments, Error *err)
-{
-    static const AnswerColumn COLUMNS[] = {TEXT("server"), TEXT("at"), INT8("lag_ms"), INT8("lag_bytes")};
-    Arena *arena = &call->arena;
-    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
-    for (uint32_t i = 0; control->probes.servers && i < control->probes.count; i++) {
-        const ServerHealth *health = &control->probes.servers[i];
-        for (uint32_t k = 1; health->lags && k <= LAG_SECONDS; k++) {
-            const LagSecond *lag = &health->lags[(health->lag_next + LAG_SECONDS - k) % LAG_SECONDS];
-            if (!lag->wall_us)
-                break;
-            const char *cells[] = {health->server->name, wall_text(arena, lag->wall_us),
-                                   lag->lag_us == UINT64_MAX ? NULL : number(arena, lag->lag_us / 1000),
-                                   lag->lag_bytes == UINT64_MAX ? NULL : number(arena, lag->lag_bytes)};
-            answer_row(call, cells, ARRAY_LEN(cells));
-        }
     }
     return show_end(control, call);
 }

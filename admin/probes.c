@@ -194,6 +194,12 @@ static bool probe_on_result(PgClient *client, uint32_t index, const PGresult *ro
     const char *receiver = pg_text(rows, 0, 7);
     snprintf(health->receiver, sizeof health->receiver, "%s", receiver ? receiver : "");
     health->latency_us = clock_now_us() - health->asked_us;
+    if (!health->since_us || health->server_pid != PQbackendPID(client->conn))
+        health->since_us = health->asked_us;
+    if (health->server_pid != PQbackendPID(client->conn)) { /* a new connection, perhaps another server */
+        health->server_pid = PQbackendPID(client->conn);
+        health->timeline = pg_u64(rows, 0, 2);
+    }
     health->measured_us = health->asked_us;
     return true;
 }
@@ -206,6 +212,7 @@ static void probe_on_done(PgClient *client, const Error *err)
     health->answered = !err;
     if (err) {
         health->timeline = 0; /* another server may answer next time */
+        health->since_us = 0;
         health_move(health, HEALTH_DOWN, client->why);
     }
     if (has_replicas(probes, shard)) {
@@ -345,6 +352,7 @@ static void health_publish(ServerHealth *health)
                      : health->in_recovery            ? lag_bytes(history, health->lsn)
                                                       : 0,
         .latency_us = health->latency_us,
+        .since_us = health->since_us ? health->since_us : UINT64_MAX,
     };
     if (health->probes->standings)
         standing_put(health->probes->standings, health->server->index, &standing);

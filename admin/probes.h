@@ -45,6 +45,8 @@ typedef struct ServerHealth {
     uint64_t prepared_max;         /* max_prepared_transactions */
     uint64_t changed_wall_us;      /* when `state` became what it is */
     uint64_t asked_us, latency_us; /* of the last answer, connection included where it was new */
+    int server_pid;                /* of the connection's backend */
+    uint64_t since_us;             /* the connection stands since; 0: it does not */
     uint64_t measured_us;          /* when the last answered question was asked; 0 never */
     LagSecond *lags;               /* ring of LAG_SECONDS, standbys only */
     uint32_t lag_next;

@@ -211,7 +211,8 @@ static void leg_run(Broadcast *b)
     Session *session = b->request->session;
     Worker *worker = b->worker;
     const Config *config = worker_config(worker);
-    Pool *pool = pool_get(worker->pools, config->shards[b->shards[b->leg]].primary,
+    const ServerConfig *primary = topology_primary(worker->topology, b->shards[b->leg]);
+    Pool *pool = pool_get(worker->pools, primary ? primary : config->shards[b->shards[b->leg]].primary,
                           session_database(session, worker->topology),
                           config_user(config, slice_str(session->user)), slice_str(session->user));
     if (pool) {

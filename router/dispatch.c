@@ -17,6 +17,8 @@
 #include "router/effect.h"
 #include "router/encode.h"
 #include "router/local.h"
+#include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/resolve.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -200,7 +202,8 @@ static void run_lost(Request *request, const Shape *shape)
 static Pool *pool_of(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
-    return pool_get(session->worker->pools, config->shards[shard].primary,
+    const ServerConfig *primary = topology_primary(session->worker->topology, shard);
+    return pool_get(session->worker->pools, primary ? primary : config->shards[shard].primary,
                     session_database(session, session->worker->topology),
                     config_user(config, slice_str(session->user)), slice_str(session->user));
 }
@@ -240,24 +243,28 @@ static void run_direct(Request *request, uint32_t shard)
         return;
     }
     bool on_held = session->held && (session->tx != TX_IDLE || session->held_shard == shard);
-    Pool *pool = on_held ? NULL : pool_of(session, shard);
-    if (!on_held && !pool) {
-        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        local_error(request, &err, session->tx);
+    Pool *pool = NULL;
+    if (!on_held && !reads_route(request, shard, &pool))
         return;
-    }
     request->shard = shard;
     request->on_held = on_held;
     request->task_active = true;
     request->steps_fed = request->step_count;
-    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    task_init(&request->task, on_held ? &request->sink : reads_sink(request), request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.open = !request->complete;
-    if (on_held)
+    request->task.read_only = request->read && request->read->may_hedge;
+    if (on_held) {
         backend_run(session->held, &request->task);
-    else
+    } else if (pool) {
         pool_submit(pool, &request->task);
+        reads_begin(request);
+    } else { /* nobody takes the shard's writes now */
+        error_set(&err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now",
+                  worker_config(session->worker)->shards[shard].name);
+        ENCODE_OPS.on_lost(&request->sink, &request->task, &err, false);
+    }
 }
 
 /* Parse and Describe in a transaction that has no server yet must not decide on one: they run on any
@@ -352,7 +359,9 @@ static bool run_batched(Request *request, uint32_t shard)
     Session *session = request->session;
     Worker *worker = session->worker;
     const PlanStatement *statement = &request->planned[0];
-    Pool *pool = pool_of(session, shard);
+    Pool *pool;
+    if (!reads_route(request, shard, &pool))
+        return true;
     if (!pool)
         return false;
     BatchCandidate candidate = {
@@ -375,7 +384,7 @@ static bool run_batched(Request *request, uint32_t shard)
         .gucs = session->gucs,
     };
     request->shard = shard;
-    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    task_init(&request->task, reads_sink(request), request->steps, request->step_count);
     request->task.gucs = session->gucs;
     request->task.holder = session;
     request->task.read_only = true;
@@ -383,6 +392,7 @@ static bool run_batched(Request *request, uint32_t shard)
         return false;
     request->task_active = true;
     request->batched = true;
+    reads_begin(request);
     return true;
 }
 
@@ -595,6 +605,8 @@ static void run_alone(Request *request)
         dispatch_error(request, &err);
         return;
     }
+    if (shape && read_setting_run(request, shape))
+        return;
     if (shape && is_sharded(session) && run_lazy(request, shape))
         return;
     if (session->lazy && run_aside(request))

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "router/planner.h"
+#include "router/read_setting.h"
 #include "router/worker_state.h"
 
 static GucSet *guc_set(Session *session)
@@ -130,11 +131,13 @@ static void shape_apply(Request *request, const Shape *shape, bool *failed)
         note_reset(session);
         break;
     case SHAPE_RESET_ALL:
+        read_setting_reset(session);
         vector_reset_all(session, slot);
         note_reset(session);
         break;
     case SHAPE_DISCARD:
         if (shape->traits & SHAPE_HAS_DISCARD_ALL) {
+            read_setting_reset(session);
             vector_replace(session, slot, guc_retain(session->gucs_base));
             note_reset(session);
             forget_statements(session);

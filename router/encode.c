@@ -10,6 +10,7 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
+#include "router/park.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -199,6 +200,8 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
     (void)task;
 
     request->task_active = false;
+    if (!maybe_executed && !on_held && !request->parked && park_for_primary(request, err))
+        return;
     session->copy = SESSION_COPY_NONE;
     session->input_blocked = false;
     if (on_held && session->held && backend_state(session->held) != BACKEND_DEAD) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "router/reads.h"
 #include "router/request.h"
 #include "router/worker_state.h"
 #include "wire/value.h"
@@ -54,6 +55,12 @@ static const ReportColumn REASONS[] = {
     {"statements", INT, REPORT_SUM},
     {"help", TEXT, REPORT_KEEP},
 };
+static const ReportColumn REPLICAS[] = {
+    {"server", TEXT, REPORT_KEEP},   {"reads", INT, REPORT_SUM},      {"inflight", INT, REPORT_SUM},
+    {"latency_us", INT, REPORT_MAX}, {"hedges", INT, REPORT_SUM},     {"hedge_wins", INT, REPORT_SUM},
+    {"reruns", INT, REPORT_SUM},     {"failures", INT, REPORT_SUM},   {"breaker", INT, REPORT_MAX},
+    {"breaker_opened", INT, REPORT_SUM}, {"refusal", INT, REPORT_MAX},
+};
 static const ReportColumn STATS[] = {
     {"name", TEXT, REPORT_KEEP},
     {"value", INT, REPORT_SUM},
@@ -69,6 +76,7 @@ static const struct {
     [REPORT_BATCHES] = {BATCHES, ARRAY_LEN(BATCHES)},
     [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
+    [REPORT_REPLICAS] = {REPLICAS, ARRAY_LEN(REPLICAS)},
 };
 
 const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count)
@@ -343,12 +351,46 @@ static void report_reasons(Worker *worker, Report *report)
     }
 }
 
+static void report_replicas(Worker *worker, Report *report)
+{
+    const Config *config = worker_config(worker);
+    for (uint32_t i = 0; i < config->server_count; i++) {
+        const ReadServer *s = &worker->reads->servers[i];
+        Cells c = {.arena = &report->arena};
+        cell_text(&c, config->servers[i]->name);
+        cell_int(&c, counter_get(&s->reads));
+        cell_int(&c, s->inflight);
+        cell_int(&c, s->latency_us);
+        cell_int(&c, counter_get(&s->hedges));
+        cell_int(&c, counter_get(&s->hedge_wins));
+        cell_int(&c, counter_get(&s->reruns));
+        cell_int(&c, counter_get(&s->failures));
+        cell_int(&c, (uint64_t)s->breaker.state);
+        cell_int(&c, s->breaker.opened);
+        cell_int(&c, (uint64_t)s->last_refusal);
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
     cell_text(&c, name);
     cell_int(&c, value);
     report_add(report, c.at);
+}
+
+static void report_read_rules(Worker *worker, Report *report)
+{
+    const Reads *reads = worker->reads;
+    char name[64];
+    for (int i = 0; i < READ_RULE_COUNT; i++) {
+        snprintf(name, sizeof name, "reads_%s", read_rule_text((ReadRule)i));
+        stat_row(report, name, counter_get(&reads->rules[i]));
+    }
+    stat_row(report, "reads_fallback", counter_get(&reads->fallbacks));
+    stat_row(report, "reads_refused", counter_get(&reads->refused));
 }
 
 static void report_stats(Worker *worker, Report *report)
@@ -373,6 +415,7 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "batched_keys", counter_get(&b->keys));
     stat_row(report, "batch_alone", counter_get(&b->alone));
     stat_row(report, "batch_retried", counter_get(&b->retried));
+    report_read_rules(worker, report);
     stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
     stat_row(report, "client_bytes_out", counter_get(&s->bytes_out));
     stat_row(report, "shapes_cached", worker->shapes.count);
@@ -384,6 +427,7 @@ static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
     [REPORT_BATCH_REASONS] = report_reasons, [REPORT_STATS] = report_stats,
+    [REPORT_REPLICAS] = report_replicas,
 };
 
 static void report_on_delivery(Mail *mail, void *owner)

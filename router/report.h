@@ -17,6 +17,7 @@ typedef enum ReportKind {
     REPORT_BATCHES,
     REPORT_BATCH_REASONS,
     REPORT_STATS,
+    REPORT_REPLICAS, /* by server: its reads; joined with what the control thread knows */
     REPORT_KIND_COUNT
 } ReportKind;
 

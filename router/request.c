@@ -11,6 +11,8 @@
 #include "core/clock.h"
 #include "router/broadcast.h"
 #include "router/encode.h"
+#include "router/park.h"
+#include "router/reads.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -81,6 +83,8 @@ void request_drop_free(Worker *worker)
 void request_abandon(Request *request)
 {
     Worker *worker = request->session->worker;
+    park_leave(request);
+    reads_abandon(request);
     if (request->task_active) {
         if (request->batched)
             batcher_abandon(worker->batcher, &request->task);
@@ -158,6 +162,7 @@ void request_end(Request *request, char tx_status)
     assert(request->state == REQUEST_RUNNING);
 
     request_cut(request);
+    reads_note_end(request, tx_status);
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);
     else if (request->error_seen)

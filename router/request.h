@@ -75,6 +75,9 @@ struct Request {
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
+    struct Read *read;     /* more than one server may answer it; in the arena */
+    struct Parked *parked; /* it waits for the cluster; in the arena */
+    uint64_t absent_since_us; /* when its primary was first found absent; 0 never */
     Broadcast *broadcast;
 
     Buf out; /* answers while requests before this one are not answered; empty otherwise */

@@ -22,6 +22,9 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/login.h"
+#include "router/park.h"
+#include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/request.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -48,6 +51,7 @@ static void session_on_drained(Stream *stream)
         Request *request = list_entry(link, Request, link);
         if (request->task_active && request->task.backend)
             backend_resume(request->task.backend);
+        reads_resume(request);
     }
 }
 
@@ -79,6 +83,7 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     worker->next_session_id += worker->options.count; /* unique over all workers */
     session->state = SESSION_LOGIN;
     session->tx = TX_IDLE;
+    session->reads.saw_server = NO_SERVER;
     session->connected_us = session->idle_since_us = worker->loop.now_us;
     snprintf(session->who, sizeof session->who, "client %llu", (unsigned long long)session->id);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
@@ -268,6 +273,7 @@ void session_destroy(Session *session)
         backend_release(session->held, unknown);
     cancel_unregister(worker, session);
     drop_statements(session);
+    read_setting_reset(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);
@@ -291,8 +297,11 @@ void session_cancel(Session *session)
     Request *request = list_entry(link, Request, link);
     if (request->broadcast)
         broadcast_cancel(request->broadcast);
+    if (request->parked)
+        park_cancel(request);
     if (!request->task_active)
         return;
+    reads_cancel(request);
     if (request->batched)
         batcher_cancel(session->worker->batcher, &request->task);
     else

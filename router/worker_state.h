@@ -47,6 +47,9 @@ struct Worker {
     ShapeCache shapes;
     PoolSet *pools;
     Batcher *batcher;
+    struct Reads *reads;
+    List parked;      /* Parked.link: requests that wait for the cluster */
+    Timer park_timer;
     StatementContext statements;
 
     Timer sweep; /* timeouts that need no precision */

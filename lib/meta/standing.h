@@ -30,6 +30,7 @@ typedef struct ServerStanding {
     uint64_t fresh_us;    /* every commit acknowledged before this time is visible there; 0 unknown */
     uint64_t lag_bytes;   /* behind the primary at measured_us; UINT64_MAX unknown */
     uint64_t latency_us;  /* round trip of the last question */
+    uint64_t since_us;    /* it has answered without a break since: it has not been started anew */
 } ServerStanding;
 
 #define STANDING_WORDS (sizeof(ServerStanding) / sizeof(uint64_t))
