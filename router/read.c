@@ -57,7 +57,9 @@ static void attempt_close(Attempt *attempt, AttemptEnd end)
 {
     Reads *reads = reads_of(attempt->read);
     ReadServer *server = server_of(attempt);
-    uint64_t now_us = clock_now_us(), took_us = now_us - attempt->started_us;
+    /* Opening a connection says nothing of how quick the server's reads are. */
+    uint64_t now_us = clock_now_us(), from_us = MAX(attempt->started_us, attempt->task->sent_us);
+    uint64_t took_us = now_us - MIN(from_us, now_us);
     BreakerLimits limits = reads_breaker_limits(reads);
     assert(attempt->active);
     attempt->active = false;

@@ -289,7 +289,7 @@ static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, P
     bool joins = request->session->tx != TX_IDLE; /* a shard joins a transaction that has begun elsewhere */
     if (joins && !request->session->reads.tx_read_only)
         rule = READ_RULE_KIND;
-    counter_add(&reads->rules[rule], 1);
+    request->read_rule = (int)rule;
     *ret_pool = primary_pool(request, shard);
     if (rule != READ_MAY_GO)
         return true;
@@ -321,6 +321,7 @@ bool reads_route(Request *request, uint32_t shard, Pool **ret_pool)
 {
     const Config *config = worker_config(request->session->worker);
     request->read = NULL;
+    request->read_rule = -1;
     if (config->shards[shard].replica_count) {
         ReadWish wish = wish_of(request);
         if (wish.consistency != READ_STRONG)
@@ -366,6 +367,8 @@ void reads_note_end(Request *request, char tx_status)
 {
     SessionReads *reads = &request->session->reads;
     const Read *read = request->read;
+    if (request->read_rule >= 0)
+        counter_add(&request->session->worker->reads->rules[request->read_rule], 1);
     uint64_t now_us = clock_now_us();
     if (read && read->winner) {
         reads->saw_us = now_us;

@@ -38,7 +38,7 @@ Request *request_create(Session *session)
     if (!request)
         return NULL;
     Arena arena = request->arena;
-    *request = (Request){.session = session, .arena = arena, .state = REQUEST_BUILDING};
+    *request = (Request){.session = session, .arena = arena, .state = REQUEST_BUILDING, .read_rule = -1};
     list_init(&request->link);
     buf_init(&request->out, worker_config(session->worker)->server_message_max);
     request->sink.ops = &ENCODE_OPS;
