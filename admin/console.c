@@ -27,6 +27,7 @@ typedef bool CommandFn(Control *control, Call *call, const Command *command,
 static CommandFn show_help, show_version, show_config, show_databases, show_shards, show_tables,
     show_map, show_events, show_report, run_reload, run_shutdown;
 
+
 static const Command COMMANDS[] = {
     {"show help", COMMAND_FOR_MONITORS, "", "This list.", 0, show_help},
     {"show version", COMMAND_FOR_MONITORS, "", "Program, PostgreSQL protocol, start, cluster.", 0,
@@ -57,6 +58,8 @@ static const Command COMMANDS[] = {
      "How often a statement was not batched, by reason.", REPORT_BATCH_REASONS, show_report},
     {"show stats", COMMAND_FOR_MONITORS, "", "Counters since the start.", REPORT_STATS,
      show_report},
+    {"show commits", COMMAND_FOR_MONITORS, "",
+     "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,

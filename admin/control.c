@@ -24,6 +24,7 @@ static void control_start(Control *control);
 static bool parts_load(Control *control, Config *config, Error *err);
 static void loaders_start(Control *control);
 static void loaders_finish(Control *control);
+static void epoch_begin(Control *control);
 static void control_on_collect(Timer *timer);
 static void control_on_ready_time(Timer *timer);
 static void control_on_catalog(CatalogLoader *loader, Catalog *catalog);
@@ -64,6 +65,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
+    epoch_begin(control);
     return control;
 }
 
@@ -80,6 +82,11 @@ Loop *control_loop(Control *control)
 const Config *control_config(const Control *control)
 {
     return control->config;
+}
+
+const GidPrefix *control_gid(const Control *control)
+{
+    return &control->gid;
 }
 
 void control_set_workers(Control *control, Worker *const *workers, uint32_t count)
@@ -102,10 +109,27 @@ static void probes_start(Control *control)
         log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
 }
 
+/* Before any transaction gets a name. A store that cannot be written does not keep single shards from
+ * working: only commits over several of them are refused (M1). */
+static void epoch_begin(Control *control)
+{
+    char router_id[STORE_ROUTER_ID_SIZE] = "0";
+    uint64_t epoch = 0;
+    Error err;
+    if (!store_next_epoch(control->store, router_id, &epoch, &err)) {
+        log_error("store", &err);
+        log_line(LOG_ERROR, "store", "transactions over several shards are refused until a restart");
+        epoch = 0;
+    }
+    gid_prefix_init(&control->gid, store_cluster_id(control->store), router_id, epoch);
+}
+
 static void control_start(Control *control)
 {
     loaders_start(control);
     probes_start(control);
+    if (!recovery_init(&control->recovery, control))
+        log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
     timer_start_ms(&control->ready_timer, control->config->database_count ? READY_MS : 0);
 }
@@ -271,6 +295,19 @@ bool control_load_tables(Control *control, Error *err)
     return true;
 }
 
+/* What recovery has found out about the shards; a RELOAD changes neither shards nor databases. */
+static bool control_add_two_phase(Control *control, Topology *topology, Error *err)
+{
+    Arena arena;
+    if (!control->recovery.control)
+        return true;
+    arena_init(&arena, 1024);
+    const char *const *why = recovery_two_phase_why(&control->recovery, &arena);
+    bool ok = why ? topology_set_two_phase(topology, why, err) : out_of_memory(err);
+    arena_finish(&arena);
+    return ok;
+}
+
 bool control_publish(Control *control, Error *err)
 {
     Topology *topology =
@@ -281,6 +318,10 @@ bool control_publish(Control *control, Error *err)
     topology->standings = control->standings;
     memcpy(topology->primaries, control->primaries,
            control->config->shard_count * sizeof *topology->primaries);
+    if (!control_add_two_phase(control, topology, err)) {
+        topology_destroy(&topology->published);
+        return false;
+    }
     control->topology = topology;
     published_set(control->options.topologies, &topology->published);
     for (uint32_t i = 0; i < control->worker_count && !control->stop_told; i++)
@@ -391,11 +432,17 @@ static bool loaders_tried(const Control *control)
     return true;
 }
 
+void control_try_ready(Control *control)
+{
+    if (!control->ready && !control->stopping && loaders_tried(control) &&
+        (control->recovery.first_done || !control->recovery.control))
+        timer_start_ms(&control->ready_timer, 0);
+}
+
 static void control_on_round(CatalogLoader *loader, uint64_t round, const Error *err)
 {
     Control *control = loader->ctx;
-    if (!control->ready && loaders_tried(control))
-        timer_start_ms(&control->ready_timer, 0);
+    control_try_ready(control);
     jobs_on_round(control, loader->database, round, err);
 }
 
@@ -459,6 +506,10 @@ void control_on_call(Mail *mail, void *owner)
     case CALL_CATALOG:
         control_call_catalog(control, call);
         return;
+    case CALL_RESOLVE:
+        call->outcome = CALL_UNKNOWN;
+        control_answer(control, call);
+        return;
     }
 }
 
@@ -493,6 +544,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         control_event(control, LOG_INFO, "shutdown", "shutting down");
         timer_stop(&control->ready_timer);
         probes_finish(&control->probes);
+        recovery_finish(&control->recovery);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
@@ -526,6 +578,7 @@ void control_destroy(Control *control)
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
     jobs_end_all(control, &err);
     probes_finish(&control->probes);
+    recovery_finish(&control->recovery);
     loaders_finish(control);
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);

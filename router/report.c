@@ -10,6 +10,7 @@
 
 #include "core/clock.h"
 #include "router/reads.h"
+#include "router/commit.h"
 #include "router/request.h"
 #include "router/worker_state.h"
 #include "wire/value.h"
@@ -66,6 +67,11 @@ static const ReportColumn STATS[] = {
     {"value", INT, REPORT_SUM},
 };
 
+static const ReportColumn TRANSACTIONS[] = {
+    {"gid", TEXT, REPORT_KEEP},    {"client", INT, REPORT_KEEP},   {"database", TEXT, REPORT_KEEP},
+    {"shards", TEXT, REPORT_KEEP}, {"state", TEXT, REPORT_KEEP},   {"age_ms", INT, REPORT_KEEP},
+};
+
 static const struct {
     const ReportColumn *columns;
     uint32_t count;
@@ -77,6 +83,7 @@ static const struct {
     [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
     [REPORT_REPLICAS] = {REPLICAS, ARRAY_LEN(REPLICAS)},
+    [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
 };
 
 const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count)
@@ -241,8 +248,8 @@ static void report_clients(Worker *worker, Report *report)
         cell_int(&c, worker->options.index);
         cell_int(&c, session->request_count);
         cell_int(&c, session->statement_total);
-        if (session->held)
-            cell_int(&c, (uint64_t)backend_server_pid(session->held));
+        if (session->part_count)
+            cell_int(&c, (uint64_t)backend_server_pid(session->parts[0].backend));
         else
             cell_text(&c, NULL);
         cell_text(&c, session->pinned ? "yes" : "no");
@@ -395,7 +402,7 @@ static void report_read_rules(Worker *worker, Report *report)
 
 static void report_stats(Worker *worker, Report *report)
 {
-    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_broadcast",
+    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_ddl",
                                                        "plans_local", "plans_probe", "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);
@@ -423,11 +430,31 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "shape_misses", worker->shapes.misses);
 }
 
+/* One row from the moment its gid is made until it is known that no shard holds it prepared, or that
+ * nobody here will bring it to an end: recovery leaves these alone (H60). */
+static void report_transactions(Worker *worker, Report *report)
+{
+    for (Commit *commit = NULL; (commit = commit_next(worker, commit));) {
+        Cells c = {.arena = &report->arena};
+        if (!commit_gid(commit)[0])
+            continue;
+        cell_text(&c, arena_text(&report->arena, slice_str(commit_gid(commit))));
+        cell_int(&c, commit_session_id(commit));
+        cell_text(&c, arena_text(&report->arena, slice_str(commit_database(commit))));
+        cell_text(&c, commit_shards(commit, &report->arena));
+        cell_text(&c, commit_phase(commit));
+        cell_int(&c, commit_age_ms(commit));
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
     [REPORT_BATCH_REASONS] = report_reasons, [REPORT_STATS] = report_stats,
     [REPORT_REPLICAS] = report_replicas,
+    [REPORT_TRANSACTIONS] = report_transactions,
 };
 
 static void report_on_delivery(Mail *mail, void *owner)

@@ -18,6 +18,7 @@ typedef enum ReportKind {
     REPORT_BATCH_REASONS,
     REPORT_STATS,
     REPORT_REPLICAS, /* by server: its reads; joined with what the control thread knows */
+    REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
     REPORT_KIND_COUNT
 } ReportKind;
 

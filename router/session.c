@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "core/log.h"
-#include "router/broadcast.h"
 #include "router/cancel.h"
 #include "router/decode.h"
 #include "router/dispatch.h"
@@ -26,6 +25,8 @@
 #include "router/read_setting.h"
 #include "router/reads.h"
 #include "router/request.h"
+#include "router/scatter.h"
+#include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -52,6 +53,8 @@ static void session_on_drained(Stream *stream)
         if (request->task_active && request->task.backend)
             backend_resume(request->task.backend);
         reads_resume(request);
+        if (request->scatter)
+            scatter_drained(request->scatter);
     }
 }
 
@@ -269,15 +272,19 @@ void session_destroy(Session *session)
     login_finish(session);
     bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
-    if (session->held)
-        backend_release(session->held, unknown);
+    while (session->part_count) {
+        Participant part = session->parts[0];
+        transaction_leave(session, part.shard);
+        backend_release(part.backend, unknown);
+    }
+    free(session->parts);
     cancel_unregister(worker, session);
     drop_statements(session);
     read_setting_reset(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);
-    free((void *)(uintptr_t)session->deferred.data);
+    script_clear(&session->script);
     counter_add(&worker->stats.bytes_out, session->stream.bytes_out);
     stream_close(&session->stream);
     list_remove(&session->wake_link);
@@ -295,10 +302,10 @@ void session_cancel(Session *session)
     if (session->state != SESSION_ACTIVE || !link)
         return;
     Request *request = list_entry(link, Request, link);
-    if (request->broadcast)
-        broadcast_cancel(request->broadcast);
     if (request->parked)
         park_cancel(request);
+    if (request->scatter)
+        scatter_cancel(request->scatter);
     if (!request->task_active)
         return;
     reads_cancel(request);
@@ -310,18 +317,24 @@ void session_cancel(Session *session)
 
 void session_on_held_lost(Session *session, Backend *backend)
 {
-    if (session->held != backend)
+    Participant *part = NULL;
+    for (uint32_t i = 0; i < session->part_count && !part; i++)
+        if (session->parts[i].backend == backend)
+            part = &session->parts[i];
+    if (!part)
         return;
-    session->held = NULL;
-    if (session->pinned) {
+    bool state = part->state, open = part->tx != TX_IDLE;
+    transaction_leave(session, part->shard);
+    if (state) {
         Error err;
         error_set(&err, SQLSTATE_CONNECTION_FAILURE, "connection to the server was lost");
         error_detail(&err, "The session had state on that server connection.");
         error_hint(&err, "Connect again.");
         session_fatal(session, &err);
-    } else if (session->tx != TX_IDLE) {
-        session->tx = TX_FAILED;
+    } else if (open) {
         session->tx_lost = true;
+        if (session->tx != TX_IDLE)
+            session->tx = TX_FAILED;
     }
 }
 
