@@ -101,6 +101,7 @@ bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *st
                        .config = config,
                        .standings = standings,
                        .count = config->server_count,
+                       .shard_count = config->shard_count,
                        .events = *events};
     timer_init(&probes->timer, loop, probes_on_time, probes);
     probes->servers = calloc(MAX(probes->count, 1), sizeof *probes->servers);
@@ -132,7 +133,7 @@ void probes_finish(Probes *probes)
         pg_client_close(&probes->servers[i].client);
         free(probes->servers[i].lags);
     }
-    for (uint32_t i = 0; probes->shards && i < probes->config->shard_count; i++)
+    for (uint32_t i = 0; probes->shards && i < probes->shard_count; i++)
         free(probes->shards[i].history);
     free(probes->shards);
     free(probes->servers);

@@ -73,6 +73,7 @@ struct Probes {
     ServerHealth *servers; /* by ServerConfig.index */
     uint32_t count;
     ShardHealth *shards; /* by shard index */
+    uint32_t shard_count; /* the Config may be gone when all of it is freed */
     Timer timer;
     ProbeEvents events;
 };

@@ -58,7 +58,7 @@ bool show_replica_lag(Control *control, Call *call, const Command *command,
 /* ---- SHOW REPLICAS ------------------------------------------------------------------------------- */
 
 enum { OWN_NAME, OWN_READS, OWN_INFLIGHT, OWN_LATENCY, OWN_HEDGES, OWN_WINS, OWN_RERUNS, OWN_FAILURES,
-       OWN_BREAKER, OWN_OPENED, OWN_REFUSAL };
+       OWN_BREAKER, OWN_OPENED };
 
 static const ReportRow *row_of(const Report *report, const char *server)
 {
@@ -84,9 +84,9 @@ static uint64_t shard_reads(const Control *control, const Report *report, uint32
 }
 
 /* What keeps reads away; NULL when nothing does. */
-static const char *why_out(const ServerHealth *health, const ReportRow *own, bool primary, Arena *arena)
+static const char *why_out(const Control *control, const ServerHealth *health, const ReportRow *own,
+                           bool primary, Arena *arena)
 {
-    int refusal = (int)cell(own, OWN_REFUSAL);
     if (health->state != HEALTH_UP)
         return arena_text(arena, slice_str(health->why));
     if (primary)
@@ -97,7 +97,8 @@ static const char *why_out(const ServerHealth *health, const ReportRow *own, boo
         return "breaker is open";
     if (!health->receiver[0])
         return "receives nothing: no walreceiver";
-    return refusal > READ_NO_STANDBY && refusal < READ_BEFORE_WRITE ? read_refusal_text((ReadRefusal)refusal) : NULL;
+    bool lags = server_lag_us(health, clock_now_us()) > (uint64_t)control->config->max_lag_ms * 1000;
+    return lags ? read_refusal_text(READ_LAGS) : NULL;
 }
 
 static void put_row(Control *control, Call *call, const Report *report, const ServerHealth *health)
@@ -118,7 +119,7 @@ static void put_row(Control *control, Call *call, const Report *report, const Se
         primary || standing.lag_bytes == UINT64_MAX || !health->answered ? NULL : number(arena, standing.lag_bytes),
         health->measured_us ? number(arena, (now_us - health->measured_us) / 1000) : NULL,
         health->timeline ? number(arena, health->timeline) : NULL,
-        why_out(health, own, primary, arena),
+        why_out(control, health, own, primary, arena),
         number(arena, reads),
         total ? arena_printf(arena, "%.1f", 100.0 * (double)reads / (double)total) : NULL,
         number(arena, cell(own, OWN_INFLIGHT)),

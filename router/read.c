@@ -49,6 +49,7 @@ static void note_latency(ReadServer *server, uint64_t took_us, uint64_t now_us)
 {
     server->latency_us = server->latency_us ? (7 * server->latency_us + took_us) / 8 : took_us;
     server->latency_at_us = now_us;
+    server->samples += server->samples < READ_SAMPLES_MIN;
 }
 
 typedef enum AttemptEnd { ATTEMPT_ANSWERED, ATTEMPT_FAILED, ATTEMPT_LET_GO } AttemptEnd;

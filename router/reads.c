@@ -15,7 +15,7 @@
 #include "router/dispatch.h"
 #include "router/worker_state.h"
 
-#define LATENCY_FORGET_US ((uint64_t)10 * 1000 * 1000) /* half of a latency that nobody measured again */
+#define LATENCY_FORGET_US ((uint64_t)1000 * 1000) /* half of a latency that nobody has measured again */
 
 Reads *reads_create(Worker *worker)
 {
@@ -159,7 +159,7 @@ static bool begins_read_only(const Request *request)
 static uint64_t latency_now(const ReadServer *server, uint64_t now_us)
 {
     uint64_t halves = (now_us - server->latency_at_us) / LATENCY_FORGET_US;
-    return halves < 63 ? server->latency_us >> halves : 0;
+    return halves < 63 && server->samples >= READ_SAMPLES_MIN ? server->latency_us >> halves : 0;
 }
 
 static bool same_zone(const Config *config, const ServerConfig *server)
@@ -189,7 +189,6 @@ static void choice_offer(Reads *reads, const Read *read, const ServerConfig *ser
                           (uint64_t)config->lag_check_ms * 5000 + 500000);
     if (refusal == READ_ALLOWED && config->breaker && !breaker_allows(&own->breaker, now_us))
         refusal = READ_BROKEN;
-    own->last_refusal = (int)refusal;
     choice->refusal = MAX(choice->refusal, refusal);
     if (refusal != READ_ALLOWED)
         return;

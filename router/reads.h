@@ -26,6 +26,7 @@
 
 #define READ_ATTEMPTS_MAX 3
 #define READ_HOLD_MAX     ((size_t)16 * 1024)
+#define READ_SAMPLES_MIN  8
 
 typedef struct Reads Reads;
 typedef struct Read Read;
@@ -68,9 +69,9 @@ struct Read {
 typedef struct ReadServer {
     uint32_t inflight;
     uint64_t latency_us, latency_at_us; /* of its reads, lately */
+    uint32_t samples; /* of it; the first few are of cold connections and tell nothing */
     Breaker breaker;
     Counter reads, hedges, hedge_wins, reruns, failures; /* asked; extra; that won; again elsewhere */
-    int last_refusal; /* ReadRefusal, when it was last looked at */
 } ReadServer;
 
 typedef struct ReadShard {

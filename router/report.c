@@ -60,7 +60,7 @@ static const ReportColumn REPLICAS[] = {
     {"server", TEXT, REPORT_KEEP},   {"reads", INT, REPORT_SUM},      {"inflight", INT, REPORT_SUM},
     {"latency_us", INT, REPORT_MAX}, {"hedges", INT, REPORT_SUM},     {"hedge_wins", INT, REPORT_SUM},
     {"reruns", INT, REPORT_SUM},     {"failures", INT, REPORT_SUM},   {"breaker", INT, REPORT_MAX},
-    {"breaker_opened", INT, REPORT_SUM}, {"refusal", INT, REPORT_MAX},
+    {"breaker_opened", INT, REPORT_SUM},
 };
 static const ReportColumn STATS[] = {
     {"name", TEXT, REPORT_KEEP},
@@ -374,7 +374,6 @@ static void report_replicas(Worker *worker, Report *report)
         cell_int(&c, counter_get(&s->failures));
         cell_int(&c, (uint64_t)s->breaker.state);
         cell_int(&c, s->breaker.opened);
-        cell_int(&c, (uint64_t)s->last_refusal);
         if (!report_add(report, c.at))
             return;
     }

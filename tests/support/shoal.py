@@ -30,7 +30,7 @@ class Shoal:
     """One shoald.  `shards`: {'s0': cluster or (primary, replica, ...)}; databases: {'app': {...}}."""
 
     def __init__(self, workspace, shards, databases=None, users=None, tables=None, settings=None,
-                 batch=None, name='shoal'):
+                 batch=None, name='shoal', replicas=None):
         self.workspace, self.name = workspace, name
         self.port = host.free_port()
         self.shards = {key: value if isinstance(value, tuple) else (value,)
@@ -44,6 +44,7 @@ class Shoal:
         self.settings = dict({'listen': '127.0.0.1', 'port': self.port, 'workers': 1,
                               'store': self.folder / 'shoal.db', 'auth': 'trust', 'control_user': 'postgres'}, **(settings or {}))
         self.batch = batch or {}
+        self.replicas = replicas or {}
         self.process = None
         self.address = ('127.0.0.1', self.port)
 
@@ -53,6 +54,8 @@ class Shoal:
         out = ['[shoal]'] + [f'{k} = {v}' for k, v in self.settings.items()]
         if self.batch:
             out += ['', '[batch]'] + [f'{k} = {v}' for k, v in self.batch.items()]
+        if self.replicas:
+            out += ['', '[replicas]'] + [f'{k} = {v}' for k, v in self.replicas.items()]
         for name, servers in self.shards.items():
             out += ['', f'[shard {name}]']
             for role, server in zip(['primary'] + ['replica'] * len(servers), servers):
