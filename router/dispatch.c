@@ -145,8 +145,10 @@ static void run_direct(Request *request, uint32_t shard)
     bool joins = session->spread && (!part || part->tx == TX_IDLE);
     Pool *pool = NULL;
     Error err;
-    if (!part && !reads_route(request, shard, &pool))
+    if (!part && !reads_route(request, shard, &pool, &err)) {
+        dispatch_error(request, &err);
         return;
+    }
     if (joins && !prepend_opening(request)) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         local_error(request, &err, session->tx);
@@ -267,9 +269,8 @@ static bool run_batched(Request *request, uint32_t shard)
     Worker *worker = session->worker;
     const PlanStatement *statement = &request->planned[0];
     Pool *pool;
-    if (!reads_route(request, shard, &pool))
-        return true;
-    if (!pool)
+    Error refused; /* said when it comes again, alone */
+    if (!reads_route(request, shard, &pool, &refused) || !pool)
         return false;
     BatchCandidate candidate = {
         .policy = {.shape = statement->shape,

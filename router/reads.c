@@ -12,7 +12,6 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "router/dispatch.h"
 #include "router/worker_state.h"
 
 #define LATENCY_FORGET_US ((uint64_t)1000 * 1000) /* half of a latency that nobody has measured again */
@@ -260,16 +259,15 @@ static bool primary_bears(Reads *reads, ReadRefusal refusal)
     return reads->primary_reads < (config->primary_reads_max + workers - 1) / workers;
 }
 
-static bool refuse(Request *request, Reads *reads, uint32_t shard, ReadRefusal refusal)
+static bool refuse(Request *request, Reads *reads, uint32_t shard, ReadRefusal refusal, Error *err)
 {
-    Error err;
-    counter_add(&reads->refused, 1);
-    error_set(&err, SQLSTATE_TOO_MANY_CONNECTIONS, "no replica may answer this read, and the primary is taking "
+    if (request->not_batched) /* else it comes again, to go alone */
+        counter_add(&reads->refused, 1);
+    error_set(err, SQLSTATE_TOO_MANY_CONNECTIONS, "no replica may answer this read, and the primary is taking "
               "%u of them already", reads->primary_reads);
-    error_detail(&err, "Shard %s: replicas are %s.", worker_config(reads->worker)->shards[shard].name,
+    error_detail(err, "Shard %s: replicas are %s.", worker_config(reads->worker)->shards[shard].name,
                  refusal == READ_ALLOWED ? "not there" : read_refusal_text(refusal));
-    error_hint(&err, "SHOW REPLICAS tells why. Raise primary_reads_max, or ask for less (max_lag, eventual).");
-    dispatch_error(request, &err);
+    error_hint(err, "SHOW REPLICAS tells why. Raise primary_reads_max, or ask for less (max_lag, eventual).");
     return false;
 }
 
@@ -280,7 +278,7 @@ static Pool *primary_pool(Request *request, uint32_t shard)
 }
 
 /* More than strong is promised: a replica, if the statement may go and one keeps the promise. */
-static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, Pool **ret_pool)
+static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, Pool **ret_pool, Error *err)
 {
     Reads *reads = request->session->worker->reads;
     bool begins = request->session->tx == TX_IDLE && begins_read_only(request);
@@ -299,7 +297,7 @@ static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, P
     uint32_t server = reads_choose(reads, read, &refusal);
     bool fallback = server == NO_SERVER;
     if (fallback && !primary_bears(reads, refusal))
-        return refuse(request, reads, shard, refusal);
+        return refuse(request, reads, shard, refusal, err);
     if (fallback && !*ret_pool)
         return true; /* there is no primary either: it waits for one */
     if (fallback)
@@ -316,7 +314,7 @@ static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, P
     return true;
 }
 
-bool reads_route(Request *request, uint32_t shard, Pool **ret_pool)
+bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
 {
     const Config *config = worker_config(request->session->worker);
     request->read = NULL;
@@ -324,7 +322,7 @@ bool reads_route(Request *request, uint32_t shard, Pool **ret_pool)
     if (config->shards[shard].replica_count) {
         ReadWish wish = wish_of(request);
         if (wish.consistency != READ_STRONG)
-            return route_read(request, shard, &wish, ret_pool);
+            return route_read(request, shard, &wish, ret_pool, err);
     }
     *ret_pool = primary_pool(request, shard);
     return true;

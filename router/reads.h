@@ -97,9 +97,8 @@ Reads *reads_create(Worker *worker) MUST_USE;
 void reads_destroy(Reads *reads);
 
 /* The pool for a request that runs on a connection of its own on `shard`; with request->read when more
- * than one server may answer it. *ret_pool NULL: nobody takes writes there now. False: it was refused,
- * and answered. */
-bool reads_route(Request *request, uint32_t shard, Pool **ret_pool) MUST_USE;
+ * than one server may answer it. *ret_pool NULL: nobody takes writes there now. False: it must be refused. */
+bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err) MUST_USE;
 /* Where the first task's answers go. */
 Sink *reads_sink(Request *request);
 /* The first task was submitted. */
