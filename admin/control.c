@@ -148,8 +148,10 @@ static bool tables_declare(Store *store, const Config *config, Error *err)
 {
     for (uint32_t i = 0; i < config->table_count; i++) {
         const TableConfig *t = &config->tables[i];
+        if (!t->key)
+            continue; /* it is about batching */
         StoreTable table = {t->database, t->schema, t->name, t->key, DEFAULT_COLOCATION};
-        if (store_add_table(store, &table, err))
+        if (!t->key || store_add_table(store, &table, err))
             continue;
         error_detail(err, "%s:%d: [table %s]", config->path, t->line, t->name);
         return false;

@@ -124,7 +124,7 @@ static ReadRule rule_of(const Request *request)
                            .search_path = session_search_path(session, topology),
                            .user = slice_str(session->user),
                            .path_unknown = session->path_unknown || session->path_local};
-    if (session->pinned || session->temporary || request->pins || request->flushed || !request->complete ||
+    if (session->pinned || session->temporary || request->pins || request->series || request->flushed || !request->complete ||
         request->local_error || request->planned_count == 0)
         return READ_RULE_STATE;
     for (uint32_t i = 0; i < request->planned_count; i++) {
@@ -142,7 +142,7 @@ static ReadRule rule_of(const Request *request)
 static bool begins_read_only(const Request *request)
 {
     const Session *session = request->session;
-    if (request->planned_count != 1 || !request->planned[0].executed || session->pinned ||
+    if (request->planned_count != 1 || !request->planned[0].executed || session->pinned || request->series ||
         request->flushed || request->local_error)
         return false;
     const GucEntry *isolation =
@@ -354,6 +354,8 @@ static bool is_harmless(const Shape *shape)
 
 static bool may_have_written(const Request *request)
 {
+    if (request->series)
+        return true; /* its parts are not looked at one by one */
     for (uint32_t i = 0; i < request->planned_count; i++)
         if (!is_harmless(request->planned[i].shape))
             return true;

@@ -14,6 +14,7 @@
 #include "router/park.h"
 #include "router/reads.h"
 #include "router/scatter.h"
+#include "router/series.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -179,6 +180,8 @@ void request_end(Request *request, char tx_status)
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
+    if (series_part_ended(request))
+        return;
     request_cut(request);
     reads_note_end(request, tx_status);
     if (!request->cut)
@@ -187,6 +190,7 @@ void request_end(Request *request, char tx_status)
         session->skipping = true;
     request_touch(request);
     request->state = REQUEST_ENDED;
+    n1_on_end(request, tx_status);
     counter_add(&worker->stats.statements, MAX(request->planned_count, 1));
     if (tx_status == TX_IDLE)
         counter_add(&worker->stats.transactions, 1);

@@ -25,6 +25,7 @@
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
 typedef struct Scatter Scatter;
+typedef struct Series Series;
 
 typedef struct KeptPrepared {
     struct KeptPrepared *next;
@@ -68,6 +69,8 @@ struct Request {
     char error_state[6];
     bool pins; /* it leaves state on the server session */
     bool not_batched; /* the batcher has said no already */
+    bool n1_watched, n1_parent; /* seen by n1_watch; its rows are remembered */
+    uint8_t n1_track; /* of session->n1.loop, from 1; 0: it follows no loop */
     KeptPrepared *kept; /* request_prepare; references held */
     Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
 
@@ -85,6 +88,7 @@ struct Request {
     int read_rule;         /* ReadRule: why it went to a replica or not; -1: nobody asked */
     struct Parked *parked; /* it waits for the cluster; in the arena */
     uint64_t absent_since_us; /* when its primary was first found absent; 0 never */
+    Series *series;   /* it is cut into parts; in the arena */
     Scatter *scatter; /* it runs on several shards; owned */
     uint32_t dealt;   /* steps answered by local_open and local_close */
     Slice parameter_description; /* of a Describe among its steps; whole t frame */

@@ -114,6 +114,7 @@ static void adopt_topology(void *ctx)
     published_announce(worker->options.topologies, worker->reader, value, 0);
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
+    worker->n1.patterns_max = worker_config(worker)->n1_patterns_max;
     greetings_forget(worker);
     parks_look(worker);
 }
@@ -146,6 +147,7 @@ static void worker_on_sweep(Timer *timer)
             session_stop(session);
         else if (session->state == SESSION_ACTIVE)
             idle_in_transaction(session, limit_us, now_us);
+        n1_sweep(session, now_us);
     }
     commit_sweep(worker);
     timer_start_ms(&worker->sweep, SWEEP_MS);
@@ -197,6 +199,7 @@ static bool worker_build(Worker *worker)
         return false;
     pool_set_adopt(worker->pools, worker->topology);
     batcher_adopt(worker->batcher, worker->topology);
+    worker->n1.patterns_max = config->n1_patterns_max;
     return true;
 }
 
@@ -232,6 +235,7 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     list_init(&worker->free_requests);
     list_init(&worker->parked);
     timer_init(&worker->park_timer, &worker->loop, parks_on_time, worker);
+    n1_book_init(&worker->n1);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
     greetings_init(worker);
@@ -330,6 +334,7 @@ void worker_destroy(Worker *worker)
     timer_stop(&worker->sweep);
     timer_stop(&worker->park_timer);
     greetings_finish(worker);
+    n1_book_finish(&worker->n1);
     batcher_destroy(worker->batcher);
     reads_destroy(worker->reads);
     if (worker->pools)

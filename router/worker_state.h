@@ -11,6 +11,7 @@
 #include <openssl/ssl.h>
 
 #include "core/inbox.h"
+#include "router/n1_book.h"
 #include "router/request.h"
 #include "router/session.h"
 #include "router/worker.h"
@@ -51,6 +52,7 @@ struct Worker {
     struct Reads *reads;
     List parked;      /* Parked.link: requests that wait for the cluster */
     Timer park_timer;
+    N1Book n1; /* loops that its sessions have shown */
     StatementContext statements;
 
     Timer sweep; /* timeouts that need no precision */

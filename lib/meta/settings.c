@@ -126,13 +126,56 @@ static const Setting SETTINGS[] = {
      "Answer equal small queries of many clients by one statement."},
     {"batch", "batch_max", SETTING_INT, SHOAL(batch_max), 2, 10000, NULL, "100", RELOADS, false,
      "Queries in one batch."},
-    {"batch", "batch_inflight_max", SETTING_INT, SHOAL(batch_inflight_max), 1, 1000, NULL, "1",
+    {"batch", "batch_inflight_max", SETTING_INT, SHOAL(batch_inflight_max), 1, 1000, NULL, "4",
      RELOADS, false,
-     "Batches of the same statement under way on one server; the next one collects meanwhile."},
+     "Batches of the same statement under way on one server, at most; the next one collects meanwhile. "
+     "It is one until more of them serve more queries."},
     {"batch", "batch_bytes_max", SETTING_SIZE, SHOAL(batch_bytes_max), 64 * KB, GB, NULL, "16MB",
      RELOADS, false, "Result bytes held for one batch; past it the queries are run one by one."},
     {"batch", "batch_rows_max", SETTING_INT, SHOAL(batch_rows_max), 1, 100000000, NULL, "100000",
      RELOADS, false, "Result rows held for one batch; past it the queries are run one by one."},
+    {"batch", "n1", SETTING_BOOL, SHOAL(n1), 0, 1, NULL, "on", RELOADS, false,
+     "Look for sequential N+1 loops (SHOW N1): a query, then another one for each of its rows."},
+    {"batch", "n1_loop_min", SETTING_INT, SHOAL(n1_loop_min), 3, 1000, NULL, "5", RELOADS, false,
+     "Queries in a row that make a loop."},
+    {"batch", "n1_rows_max", SETTING_INT, SHOAL(n1_rows_max), 10, 10000, NULL, "1000", RELOADS, false,
+     "Rows of a result that are remembered for its loop, and keys fetched ahead at once."},
+    {"batch", "n1_bytes_max", SETTING_SIZE, SHOAL(n1_bytes_max), 4 * KB, GB, NULL, "1MB", RELOADS, false,
+     "Bytes of such a result, and of answers fetched ahead, per client."},
+    {"batch", "n1_memory_max", SETTING_SIZE, SHOAL(n1_memory_max), 64 * KB, 64 * GB, NULL, "32MB", RELOADS,
+     false, "The same for all clients of a worker."},
+    {"batch", "n1_patterns_max", SETTING_INT, SHOAL(n1_patterns_max), 10, 100000, NULL, "500", RELOADS, false,
+     "N+1 loops known per worker; the one not seen for longest makes room."},
+    {"batch", "prefetch", SETTING_BOOL, SHOAL(prefetch), 0, 1, NULL, "on", RELOADS, false,
+     "Answer the queries of a known N+1 loop by one: in REPEATABLE READ transactions, where that is exact, and "
+     "where prefetch_max_age_ms allows it."},
+    {"batch", "prefetch_wait", SETTING_DURATION, SHOAL(prefetch_wait_ms), 1 * MS, MINUTE, NULL, "50ms", RELOADS,
+     false, "How long a query may be held up by what is fetched ahead; past it that is given up."},
+
+    {"batch", "batch_pipeline_max", SETTING_INT, SHOAL(batch_pipeline_max), 1, 1000, NULL, "8",
+     RELOADS, false,
+     "Short reads that cannot be batched, sent behind each other on one server connection when all are busy. "
+     "1: one at a time."},
+    {"batch", "batch_writes_max", SETTING_INT, SHOAL(batch_writes_max), 1, 1000, NULL, "32", RELOADS,
+     false, "Writes of one commit, for tables with batch_writes = on."},
+    {"batch", "batch_proof_every", SETTING_INT, SHOAL(batch_proof_every), 0, 1000000000, NULL, "10000",
+     RELOADS, false,
+     "One in so many batches is run together with its originals and compared byte for byte. 0: none."},
+    {"batch", "profile", SETTING_TEXT, SHOAL(profile), 1, 63, NULL, "balanced", RELOADS, false,
+     "Profile of those who have none: latency, balanced, throughput, or one of your own."},
+
+    {"profile", "batch", SETTING_BOOL, AT(ProfileConfig, batch), 0, 1, NULL, "on", RELOADS, false,
+     "Batching for those who have this profile."},
+    {"profile", "batch_max", SETTING_INT, AT(ProfileConfig, batch_max), 2, 10000, NULL, NULL, RELOADS,
+     false, "Queries in one batch, at most. Default: batch_max of [batch]."},
+    {"profile", "batch_inflight_max", SETTING_INT, AT(ProfileConfig, inflight_max), 1, 1000, NULL, NULL,
+     RELOADS, false, "Batches of the same statement under way on one server, at most. Default: that of [batch]."},
+    {"profile", "batch_target", SETTING_DURATION, AT(ProfileConfig, target_ms), 0, HOUR, NULL, NULL,
+     RELOADS, false,
+     "95 % of the batches shall be answered within this time: they are made smaller until they are. "
+     "0: always as large as they come. Default: 20ms; latency 5ms, throughput 100ms."},
+    {"application", "profile", SETTING_TEXT, AT(ApplicationConfig, profile), 1, 63, NULL, NULL, RELOADS,
+     false, "Profile of sessions with this application_name."},
 
     {"replicas", "read_consistency", SETTING_ENUM, SHOAL(read_consistency), 0, 0, READ_CONSISTENCY_NAMES,
      "strong", RELOADS, false,
@@ -192,12 +235,18 @@ static const Setting SETTINGS[] = {
      READ_CONSISTENCY_NAMES, "default", RELOADS, false, "What reads are answered from; default: as [replicas] says."},
     {"database", "max_lag", SETTING_DURATION, AT(DatabaseConfig, max_lag_ms), 0, DAY, NULL, "0", RELOADS, false,
      "How old the data of a bounded read may be. 0: as [replicas] says."},
+    {"database", "profile", SETTING_TEXT, AT(DatabaseConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
+     "Profile of its batches. Default: that of [batch]."},
     {"database", "commit_mode", SETTING_ENUM, AT(DatabaseConfig, commit_mode), 0, 0, COMMIT_MODES,
      "two_phase", RELOADS, false,
      "How a transaction that has written on several shards commits. `one_phase_best_effort` needs no prepared "
      "transactions, and leaves some shards committed and others not when a server dies at the wrong moment."},
     {"database", "pool_size", SETTING_INT, AT(DatabaseConfig, pool_size), 1, 10000, NULL, "20",
      RELOADS, false, "Connections per server and user, all workers together."},
+    {"database", "prefetch_max_age_ms", SETTING_INT, AT(DatabaseConfig, prefetch_max_age_ms), 0, 60000, NULL,
+     "0", RELOADS, false,
+     "In READ COMMITTED, answer the queries of an N+1 loop from one that was run up to so many milliseconds "
+     "before. 0: never."},
 
     {"user", "password", SETTING_TEXT, AT(UserConfig, password), 1, 1000, NULL, NULL, RELOADS, true,
      "Plain, or a verifier (`SCRAM-SHA-256$...`) as in pg_authid.rolpassword."},
@@ -205,6 +254,10 @@ static const Setting SETTINGS[] = {
      "May use every command of the console."},
     {"user", "monitor", SETTING_BOOL, AT(UserConfig, monitor), 0, 1, NULL, "off", RELOADS, false,
      "May use SHOW in the console."},
+    {"user", "prefetch_max_age_ms", SETTING_INT, AT(UserConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
+     RELOADS, false, "The same for one user. 0: as the database has it."},
+    {"user", "profile", SETTING_TEXT, AT(UserConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
+     "Profile of this user's batches. Default: the database's."},
 
     {"user", "read_consistency", SETTING_ENUM, AT(UserConfig, read_consistency), 0, 0, READ_CONSISTENCY_NAMES,
      "default", RELOADS, false, "What this user's reads are answered from; default: as the database says."},
@@ -212,7 +265,15 @@ static const Setting SETTINGS[] = {
     {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
      "Database of the table. Needed when there is more than one."},
     {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 200, NULL, NULL, RELOADS, false,
-     "Column that decides on which shard a row lies. Required."},
+     "Column that decides on which shard a row lies. Without it the table is not distributed by this section."},
+    {"table", "batch", SETTING_BOOL, AT(TableConfig, batch), 0, 1, NULL, "on", RELOADS, false,
+     "Batching for statements that read this table."},
+    {"table", "batch_writes", SETTING_BOOL, AT(TableConfig, batch_writes), 0, 1, NULL, "off", RELOADS,
+     false, "Single-row INSERT, UPDATE and DELETE of several clients may share one commit."},
+    {"table", "profile", SETTING_TEXT, AT(TableConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
+     "Profile of batches that read this table. Default: the application's, the user's or the database's."},
+    {"table", "prefetch_max_age_ms", SETTING_INT, AT(TableConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
+     RELOADS, false, "The same for queries of this table. 0: as the user or the database has it."},
 };
 
 const Setting *config_settings(size_t *ret_count)
@@ -490,6 +551,12 @@ void config_write_markdown(FILE *out)
         {"batch", "[batch]", "Many small queries as one."},
         {"replicas", "[replicas]",
          "Reads on replicas, and what happens when a primary is lost (docs/replicas.md)."},
+        {"profile", "[profile NAME]",
+         "How batches are made for those who have this profile. `latency`, `balanced` and `throughput` are\n"
+         "there without a section; a section of that name changes them. The most particular one counts: a\n"
+         "statement's `/* shoal: profile=NAME */`, then the table's, the application's, the user's, the\n"
+         "database's, that of [batch]."},
+        {"application", "[application NAME]", "Sessions that have set this application_name."},
         {"shard", "[shard NAME]",
          "One primary with any number of replicas. A server's user and database are not written here: "
          "they come from the client or the [database NAME] section. At least one shard is needed."},
@@ -500,7 +567,7 @@ void config_write_markdown(FILE *out)
         {"table", "[table SCHEMA.NAME]",
          "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
          "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
-         "distributed from the console need no section here."},
+         "distributed from the console need no section here. A section without a key only holds settings."},
     };
     fputs("# Configuration\n\n"
           "<!-- Written from the settings table (lib/meta/settings.c) by `ninja -C build settings-doc`. -->\n\n"
