@@ -87,6 +87,7 @@ static void attempt_close(Attempt *attempt, AttemptEnd end)
 static void attempt_let_go(Attempt *attempt)
 {
     Worker *worker = attempt->read->request->session->worker;
+    buf_finish(&attempt->held); /* also of one that failed before */
     if (!attempt->active)
         return;
     bool young = clock_now_us() - attempt->started_us < SHORT_US;
@@ -97,7 +98,6 @@ static void attempt_let_go(Attempt *attempt)
         task_leave(attempt->task);
     else
         task_abandon(attempt->task);
-    buf_finish(&attempt->held);
 }
 
 static void let_others_go(Read *read, const Attempt *but)
@@ -193,7 +193,7 @@ static Attempt *attempt_of(Sink *sink)
 }
 
 /* Its held frames go to the client; the others are let go. From now on it is the answer. */
-static void attempt_win(Attempt *attempt, bool last)
+static void attempt_win(Attempt *attempt)
 {
     Read *read = attempt->read;
     Request *request = read->request;
@@ -210,7 +210,6 @@ static void attempt_win(Attempt *attempt, bool last)
          rest = slice_from(rest, frame.whole.len))
         ENCODE_OPS.on_frame(&request->sink, attempt->task, &frame);
     buf_finish(&held);
-    (void)last;
 }
 
 /* Could it have gone well elsewhere? 42: what is not there may not have been replayed yet. */
@@ -240,7 +239,7 @@ static void read_on_frame(Sink *sink, Task *task, const Frame *frame)
     if (frame->type == BACKEND_ERROR)
         judge_error(attempt, frame);
     if (!attempt->failed && buf_len(&attempt->held) + frame->whole.len > READ_HOLD_MAX) {
-        attempt_win(attempt, false);
+        attempt_win(attempt);
         ENCODE_OPS.on_frame(&read->request->sink, task, frame);
         return;
     }
@@ -254,7 +253,7 @@ static void read_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     Request *request = read->request;
     if (!last) {
         if (read->winner != attempt)
-            attempt_win(attempt, false);
+            attempt_win(attempt);
         ENCODE_OPS.on_ready(&request->sink, task, tx_status, last);
         return;
     }
@@ -263,7 +262,7 @@ static void read_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     if (failed && rerun(attempt))
         return;
     if (read->winner != attempt)
-        attempt_win(attempt, true);
+        attempt_win(attempt);
     ENCODE_OPS.on_ready(&request->sink, task, tx_status, last);
 }
 
