@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "admin/replicas.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 #include "wire/backend.h"
 #include "wire/value.h"
@@ -65,6 +66,14 @@ static const Command COMMANDS[] = {
      "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
+    {"show transactions", COMMAND_FOR_MONITORS, "",
+     "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
+     show_transactions},
+    {"show locks", COMMAND_FOR_MONITORS, "",
+     "Who waits for whose lock on which shard, both ends named by client.", 0, show_locks},
+    {"show recovery", COMMAND_FOR_MONITORS, "", "Counters and gauges of the recovery.", 0, show_recovery},
+    {"resolve", COMMAND_FOR_ADMINS, "'gid' COMMIT|ROLLBACK [FORCE]",
+     "Ends a prepared transaction; against its decision only with FORCE.", 0, run_resolve},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,
      run_reload},
     {"shutdown", COMMAND_FOR_ADMINS, "[WAIT seconds]",

@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
@@ -130,6 +131,8 @@ static void control_start(Control *control)
     probes_start(control);
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (!deadlock_init(&control->deadlock, control))
+        log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
     timer_start_ms(&control->ready_timer, control->config->database_count ? READY_MS : 0);
 }
@@ -509,8 +512,7 @@ void control_on_call(Mail *mail, void *owner)
         control_call_catalog(control, call);
         return;
     case CALL_RESOLVE:
-        call->outcome = CALL_UNKNOWN;
-        control_answer(control, call);
+        resolve_call(control, call);
         return;
     }
 }
@@ -547,6 +549,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         timer_stop(&control->ready_timer);
         probes_finish(&control->probes);
         recovery_finish(&control->recovery);
+        deadlock_finish(&control->deadlock);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
@@ -581,6 +584,7 @@ void control_destroy(Control *control)
     jobs_end_all(control, &err);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
+    deadlock_finish(&control->deadlock);
     loaders_finish(control);
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);

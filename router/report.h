@@ -20,6 +20,7 @@ typedef enum ReportKind {
     REPORT_STATS,
     REPORT_REPLICAS, /* by server: its reads; joined with what the control thread knows */
     REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
+    REPORT_HOLDINGS,     /* server connections that work for a client now, and which client that is */
     REPORT_KIND_COUNT
 } ReportKind;
 

@@ -25,6 +25,7 @@
 #include "router/read_setting.h"
 #include "router/reads.h"
 #include "router/request.h"
+#include "router/verdict.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -193,6 +194,7 @@ void session_run(Session *session)
 
 void session_on_request_end(Session *session)
 {
+    verdict_drop(session);
     assert(session->running > 0);
     session->running--;
     if (session->running == 0)
@@ -282,6 +284,7 @@ void session_destroy(Session *session)
     cancel_unregister(worker, session);
     drop_statements(session);
     read_setting_reset(session);
+    verdict_drop(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);
