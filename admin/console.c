@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "admin/replicas.h"
 #include "admin/resolve.h"
 #include "admin/show.h"
 #include "core/clock.h"
@@ -32,6 +33,10 @@ static const Command COMMANDS[] = {
     {"show shards", COMMAND_FOR_MONITORS, "",
      "Servers of each shard with role, health and the reason when it is not up.", 0, show_shards},
     {"show servers_health", COMMAND_FOR_MONITORS, "", "The same as SHOW SHARDS.", 0, show_shards},
+    {"show replicas", COMMAND_FOR_MONITORS, "",
+     "Servers of shards with replicas: role, lag, why out of use, and their share of the reads.", 0, show_replicas},
+    {"show replica_lag", COMMAND_FOR_MONITORS, "", "Lag of each replica, second by second, newest first.", 0,
+     show_replica_lag},
     {"show tables", COMMAND_FOR_MONITORS, "", "Distributed tables with their keys.", 0,
      show_tables},
     {"show map", COMMAND_FOR_MONITORS, "", "Buckets of each shard.", 0, show_map},
@@ -155,7 +160,7 @@ static bool show_config(Control *control, Call *call, const Command *command,
     for (size_t i = 0; i < count; i++) {
         const Setting *s = &settings[i];
         /* The other sections are lists: SHOW SHARDS, DATABASES and TABLES show them. */
-        if (strcmp(s->section, "shoal") != 0 && strcmp(s->section, "batch") != 0)
+        if (!setting_is_global(s))
             continue;
         const char *cells[] = {
             s->section,        s->key, config_show(control->config, s, &call->arena), s->def,
@@ -242,7 +247,7 @@ static bool show_shards(Control *control, Call *call, const Command *command,
         bool known = health->system_id[0] != '\0';
         const char *cells[] = {control->config->shards[server->shard].name,
                                server->name,
-                               server->role == SERVER_PRIMARY ? "primary" : "replica",
+                               server == control_primary(control, server->shard) ? "primary" : "replica",
                                server->host,
                                number(arena, (uint64_t)server->port),
                                health_state_name(health->state),

@@ -60,6 +60,11 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
+    if (!failover_init(control, config, err)) {
+        config_free(config);
+        control_destroy(control);
+        return NULL;
+    }
     if (!parts_load(control, config, err)) {
         control_destroy(control);
         return NULL;
@@ -100,6 +105,14 @@ void control_run(Control *control)
     loop_run(&control->loop);
 }
 
+static void probes_start(Control *control)
+{
+    const ProbeEvents events = {control_event, failover_on_primary, control};
+    if (!probes_init(&control->probes, &control->loop, control->config, control->standings,
+                     control->roles, &events))
+        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+}
+
 /* Before any transaction gets a name. A store that cannot be written does not keep single shards from
  * working: only commits over several of them are refused (M1). */
 static void epoch_begin(Control *control)
@@ -118,8 +131,7 @@ static void epoch_begin(Control *control)
 static void control_start(Control *control)
 {
     loaders_start(control);
-    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
-        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    probes_start(control);
     if (!history_start(&control->history, &control->loop, control->workers, control->worker_count))
         log_line(LOG_ERROR, "control", "out of memory: there is no history");
     control_open_http(&control->http_timer);
@@ -370,6 +382,9 @@ bool control_publish(Control *control, Error *err)
                         control->table_count, control->catalogs, err);
     if (!topology)
         return false;
+    topology->standings = control->standings;
+    memcpy(topology->primaries, control->primaries,
+           control->config->shard_count * sizeof *topology->primaries);
     if (!control_add_two_phase(control, topology, err)) {
         topology_destroy(&topology->published);
         return false;
@@ -422,8 +437,7 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
     probes_finish(&control->probes);
     loaders_finish(control);
     loaders_start(control);
-    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
-        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    probes_start(control);
     control_event(control, LOG_INFO, "reload", "configuration was read again");
     return true;
 }
@@ -441,7 +455,7 @@ static void loaders_start(Control *control)
     control->loader_count = count;
     for (uint32_t i = 0; i < count; i++)
         catalog_loader_init(&control->loaders[i], &control->loop, control->config, i,
-                            control->catalogs[i], &LOADER_EVENTS, control);
+                            control->primaries, control->catalogs[i], &LOADER_EVENTS, control);
 }
 
 /* Who waits for a round of a loader that goes is let go: its catalog is read anew in any case. */
@@ -647,6 +661,7 @@ void control_destroy(Control *control)
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);
     store_close(control->store);
+    failover_finish(control);
     while (control->parked) {
         Mail *mail = control->parked;
         control->parked = mail->next;

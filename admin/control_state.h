@@ -10,6 +10,7 @@
 
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
+#include "admin/failover.h"
 #include "admin/deadlock.h"
 #include "admin/history.h"
 #include "admin/http.h"
@@ -67,6 +68,9 @@ struct Control {
     Timer http_timer;      /* tries the port again */
     bool http_complained;
     uint64_t store_errors; /* events that could not be written */
+    Standings *standings;  /* by server index; owned, shared with the workers */
+    RoleMemory *roles;     /* by shard index; `primary` is a server index or NO_PRIMARY */
+    uint32_t *primaries;   /* by shard index, as published; NO_PRIMARY while there is none */
     Recovery recovery;
     Deadlock deadlock;
 

@@ -242,7 +242,8 @@ static bool checks_start(DistributeJob *job, Error *err)
         check->job = job;
         check->home = i == 0;
         check->shard = arena_text(arena, slice_str(shard->name));
-        check->server = arena_text(arena, slice_str(shard->primary->name));
+        const ServerConfig *server = control_primary(control, database->shards[i]);
+        check->server = arena_text(arena, slice_str(server->name));
         PgQuery facts = {facts_sql, job->values, 2};
         const char *sequences = numbered ? arena_printf(arena, SEQUENCES_SQL, quoted_name, i + 1) : "SELECT";
         if (!sequences)
@@ -256,7 +257,7 @@ static bool checks_start(DistributeJob *job, Error *err)
         check->queries[CHECK_ROWS] = (PgQuery){.sql = copies ? clear : rows};
         check->queries[CHECK_SEQUENCES] = (PgQuery){.sql = sequences};
         pg_client_init(&check->client, &control->loop, &CLIENT_EVENTS, check);
-        PgLogin login = client_login(config, database, shard->primary, job->job.call->user);
+        PgLogin login = client_login(config, database, server, job->job.call->user);
         pg_client_run(&check->client, &login, check->queries, CHECK_COUNT, CHECK_TIMEOUT_MS);
     }
     return true;
@@ -527,7 +528,7 @@ static void distribute_on_adopted(Job *base)
     job->releasing = true;
     job->pending = job->check_count;
     for (uint32_t i = 0; i < job->check_count; i++) {
-        const ServerConfig *server = control->config->shards[database->shards[i]].primary;
+        const ServerConfig *server = control_primary(control, database->shards[i]);
         PgLogin login = client_login(control->config, database, server, base->call->user);
         pg_client_run(&job->checks[i].client, &login, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES),
                       CHECK_TIMEOUT_MS);

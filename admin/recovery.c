@@ -133,7 +133,7 @@ static void recovery_on_time(Timer *timer)
 static bool worth_asking(const ShardLook *look)
 {
     const Control *control = look->recovery->control;
-    const ServerConfig *server = control->config->shards[look->shard].primary;
+    const ServerConfig *server = control_primary(control, look->shard);
     if (!control->probes.servers)
         return true;
     int state = control->probes.servers[server->index].state;
@@ -239,7 +239,7 @@ static void look_run(ShardLook *look, const PgQuery *queries, uint32_t count, ui
 {
     const Config *config = look->recovery->control->config;
     const DatabaseConfig *database = &config->databases[look->database];
-    PgLogin login = control_login(config, database, config->shards[look->shard].primary);
+    PgLogin login = control_login(config, database, control_primary(look->recovery->control, look->shard));
     pg_client_run(&look->client, &login, queries, count, timeout_ms);
 }
 

@@ -20,6 +20,8 @@
 #include "router/encode.h"
 #include "router/insert.h"
 #include "router/local.h"
+#include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/resolve.h"
 #include "router/gather.h"
 #include "router/scatter_read.h"
@@ -121,7 +123,8 @@ static void run_lost(Request *request, const Shape *shape)
 Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
-    return pool_get(session->worker->pools, config->shards[shard].primary,
+    const ServerConfig *primary = topology_primary(session->worker->topology, shard);
+    return pool_get(session->worker->pools, primary ? primary : config->shards[shard].primary,
                     session_database(session, session->worker->topology),
                     config_user(config, slice_str(session->user)), slice_str(session->user));
 }
@@ -148,7 +151,7 @@ static void run_direct(Request *request, uint32_t shard)
     Session *session = request->session;
     Participant *part = transaction_part(session, shard);
     bool joins = session->spread && (!part || part->tx == TX_IDLE);
-    Pool *pool = part ? NULL : dispatch_pool(session, shard);
+    Pool *pool = NULL;
     Error err;
     if (joins && session->tx == TX_FAILED) { /* nobody joins what has failed elsewhere */
         error_set(&err, "25P02",
@@ -156,7 +159,11 @@ static void run_direct(Request *request, uint32_t shard)
         local_error(request, &err, TX_FAILED);
         return;
     }
-    if ((joins && !prepend_opening(request)) || (!part && !pool)) {
+    if (!part && !reads_route(request, shard, &pool, &err)) {
+        dispatch_error(request, &err);
+        return;
+    }
+    if (joins && !prepend_opening(request)) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         local_error(request, &err, session->tx);
         return;
@@ -165,14 +172,21 @@ static void run_direct(Request *request, uint32_t shard)
     request->on_held = part != NULL;
     request->task_active = true;
     request->steps_fed = request->step_count;
-    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    task_init(&request->task, part ? &request->sink : reads_sink(request), request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.open = !request->complete;
-    if (part)
+    request->task.read_only = request->read && request->read->may_hedge;
+    if (part) {
         backend_run(part->backend, &request->task);
-    else
+    } else if (pool) {
         pool_submit(pool, &request->task);
+        reads_begin(request);
+    } else { /* nobody takes the shard's writes now */
+        error_set(&err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now",
+                  worker_config(session->worker)->shards[shard].name);
+        ENCODE_OPS.on_lost(&request->sink, &request->task, &err, false);
+    }
 }
 
 /* Parse and Describe in a transaction that has no server yet must not decide on one: they run on any
@@ -299,17 +313,18 @@ static BatchCandidate candidate_of(Request *request, Pool *pool)
 static bool run_batched(Request *request, uint32_t shard, Backend *held)
 {
     Session *session = request->session;
-    Pool *pool = dispatch_pool(session, shard);
-    if (!pool)
+    Pool *pool = held ? dispatch_pool(session, shard) : NULL;
+    Error refused; /* said when it comes again, alone */
+    if ((!held && !reads_route(request, shard, &pool, &refused)) || !pool)
         return false;
     BatchCandidate candidate = candidate_of(request, pool);
     request->shard = shard;
     request->on_held = held != NULL;
-    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    task_init(&request->task, held ? &request->sink : reads_sink(request), request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.read_only = !held && is_select(request);
-    if (n1_answer(request, &candidate, held))
+    if (!request->read && n1_answer(request, &candidate, held))
         return true;
     Batcher *batcher = session->worker->batcher;
     BatchReason reason = held                      ? BATCH_IN_TRANSACTION
@@ -320,6 +335,7 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
         return false;
     request->task_active = true;
     request->batched = true;
+    reads_begin(request);
     return true;
 }
 
@@ -671,6 +687,8 @@ void dispatch_part(Request *request)
 {
     Session *session = request->session;
     const Shape *shape = only_shape(request);
+    if (shape && read_setting_run(request, shape))
+        return;
     if (is_sharded(session) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "router/planner.h"
+#include "router/read_setting.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 
@@ -141,11 +142,13 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
         note_reset(session);
         break;
     case SHAPE_RESET_ALL:
+        read_setting_reset(session);
         vector_reset_all(session, slot);
         note_reset(session);
         break;
     case SHAPE_DISCARD:
         if (shape->traits & SHAPE_HAS_DISCARD_ALL) {
+            read_setting_reset(session);
             vector_replace(session, slot, guc_retain(session->gucs_base));
             note_reset(session);
             forget_statements(session);

@@ -88,6 +88,10 @@ struct Request {
     uint32_t shard;
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
+    struct Read *read;     /* more than one server may answer it; in the arena */
+    int read_rule;         /* ReadRule: why it went to a replica or not; -1: nobody asked */
+    struct Parked *parked; /* it waits for the cluster; in the arena */
+    uint64_t absent_since_us; /* when its primary was first found absent; 0 never */
     Series *series;   /* it is cut into parts; in the arena */
     Scatter *scatter; /* it runs on several shards; owned */
     Gather *gather;   /* and a merge server finishes it (gather.h); owned */

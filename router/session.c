@@ -22,6 +22,9 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/login.h"
+#include "router/park.h"
+#include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/request.h"
 #include "router/verdict.h"
 #include "router/gather.h"
@@ -54,6 +57,7 @@ static void session_on_drained(Stream *stream)
         Request *request = list_entry(link, Request, link);
         if (request->task_active && request->task.backend)
             backend_resume(request->task.backend);
+        reads_resume(request);
         if (request->scatter)
             scatter_drained(request->scatter);
         if (request->gather)
@@ -89,6 +93,7 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     worker->next_session_id += worker->options.count; /* unique over all workers */
     session->state = SESSION_LOGIN;
     session->tx = TX_IDLE;
+    session->reads.saw_server = NO_SERVER;
     session->connected_us = session->idle_since_us = session->arrived_us = worker->loop.now_us;
     snprintf(session->who, sizeof session->who, "client %llu", (unsigned long long)session->id);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
@@ -294,6 +299,7 @@ void session_destroy(Session *session)
     cancel_unregister(worker, session);
     latency_forget(&worker->latency, session);
     drop_statements(session);
+    read_setting_reset(session);
     verdict_drop(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
@@ -316,12 +322,15 @@ void session_cancel(Session *session)
     if (session->state != SESSION_ACTIVE || !link)
         return;
     Request *request = list_entry(link, Request, link);
+    if (request->parked)
+        park_cancel(request);
     if (request->scatter)
         scatter_cancel(request->scatter);
     if (request->gather)
         gather_cancel(request->gather);
     if (!request->task_active)
         return;
+    reads_cancel(request);
     if (request->batched)
         batcher_cancel(session->worker->batcher, &request->task);
     else

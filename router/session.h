@@ -24,6 +24,7 @@
 
 #include "backend/pool.h"
 #include "core/stream.h"
+#include "router/consistency.h"
 #include "router/n1.h"
 #include "router/script.h"
 #include "router/statement.h"
@@ -94,6 +95,8 @@ typedef struct Session {
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
     bool path_local;   /* SET LOCAL, or ROLLBACK TO after SET: until the transaction ends */
     bool pinned; /* session state was left on a server: it is held until the session ends (or DISCARD ALL) */
+
+    SessionReads reads; /* what its reads may be answered from */
 
     GucVector *gucs;      /* in force outside the transaction */
     GucVector *gucs_tx;   /* while tx != I: what a COMMIT makes `gucs` */

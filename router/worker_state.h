@@ -51,6 +51,9 @@ struct Worker {
     ShapeCache shapes;
     PoolSet *pools;
     Batcher *batcher;
+    struct Reads *reads;
+    List parked;      /* Parked.link: requests that wait for the cluster */
+    Timer park_timer;
     N1Book n1; /* loops that its sessions have shown */
     StatementContext statements;
 

@@ -35,13 +35,12 @@ static bool server_add(ConfigLoader *loader, uint32_t shard, ServerRole role, co
     ServerConfig *server = arena_new(&c->arena, ServerConfig);
     if (!server)
         return FAIL_MEMORY(loader);
-    *server = (ServerConfig){.host = info.host, .port = info.port, .role = role, .shard = shard,
-                             .index = c->server_count};
-    server->conninfo = arena_text(&c->arena, slice_str(entry->value));
+    *server = (ServerConfig){.conninfo = info.text, .host = info.host, .port = info.port, .role = role,
+                             .weight = info.weight, .zone = info.zone, .shard = shard, .index = c->server_count};
     server->name = role == SERVER_PRIMARY
                        ? arena_printf(&c->arena, "%s/primary", owner->name)
                        : arena_printf(&c->arena, "%s/replica%u", owner->name, owner->replica_count + 1);
-    if (!server->conninfo || !server->name)
+    if (!server->name)
         return FAIL_MEMORY(loader);
     for (uint32_t i = 0; i < c->server_count; i++) {
         if (c->servers[i]->port == info.port &&

@@ -18,6 +18,18 @@ static const char *const COMMIT_MODES[] = {[COMMIT_TWO_PHASE] = "two_phase",
                                            [COMMIT_ONE_PHASE] = "one_phase_best_effort", NULL};
 static const char *const AUTH_METHODS[] = {[AUTH_TRUST] = "trust", [AUTH_SCRAM] = "scram-sha-256", NULL};
 
+const char *const READ_CONSISTENCY_NAMES[] = {"default", "strong", "bounded", "session", "eventual", NULL};
+const char *const BALANCE_POLICY_NAMES[] = {
+    [BALANCE_HOT_COLD] = "hot_cold",
+    [BALANCE_ROUND_ROBIN] = "round_robin",
+    [BALANCE_WEIGHTED] = "weighted",
+    [BALANCE_LEAST_CONNECTIONS] = "least_connections",
+    [BALANCE_POWER_OF_TWO] = "power_of_two",
+    [BALANCE_RESPONSE_TIME] = "response_time",
+    [BALANCE_NEAREST] = "nearest",
+    [BALANCE_HASH] = "hash",
+    NULL};
+
 #define MS INT64_C(1)
 #define SECOND (1000 * MS)
 #define MINUTE (60 * SECOND)
@@ -180,10 +192,48 @@ static const Setting SETTINGS[] = {
     {"application", "profile", SETTING_TEXT, AT(ApplicationConfig, profile), 1, 63, NULL, NULL, RELOADS,
      false, "Profile of sessions with this application_name."},
 
+    {"replicas", "read_consistency", SETTING_ENUM, SHOAL(read_consistency), 0, 0, READ_CONSISTENCY_NAMES,
+     "strong", RELOADS, false,
+     "What reads are answered from where nobody says more: strong is the primary, bounded a server with data of "
+     "at most max_lag, session one that has all the session has written and seen, eventual any replica."},
+    {"replicas", "max_lag", SETTING_DURATION, SHOAL(max_lag_ms), MS, DAY, NULL, "1s", RELOADS, false,
+     "How old the data of a bounded read may be."},
+    {"replicas", "max_lag_bytes", SETTING_SIZE, SHOAL(max_lag_bytes), 0, 1024 * GB, NULL, "0", RELOADS, false,
+     "How many bytes of WAL a server may be behind for a bounded read, besides max_lag. 0: any number."},
+    {"replicas", "balance", SETTING_ENUM, SHOAL(balance), 0, 0, BALANCE_POLICY_NAMES, "hot_cold", RELOADS, false,
+     "Which of the servers that may answer gets a read: the one with low latency that is not busier than the "
+     "others (hot_cold), or by the rule that is named."},
+    {"replicas", "zone", SETTING_TEXT, SHOAL(zone), 1, 63, NULL, NULL, RELOADS, false,
+     "Where this router stands. balance = nearest prefers servers with the same zone=... in their line."},
+    {"replicas", "lag_check", SETTING_DURATION, SHOAL(lag_check_ms), 10 * MS, MINUTE, NULL, "100ms", RELOADS, false,
+     "How often servers of a shard with replicas are asked for their role and position. A figure that is older "
+     "counts as unknown for reads that need a younger one."},
+    {"replicas", "primary_reads_max", SETTING_INT, SHOAL(primary_reads_max), 0, 1000000, NULL, "200", RELOADS, false,
+     "Reads at one time that primaries take because no replica is there or young enough, all workers together; "
+     "those beyond are refused (53300)."},
+    {"replicas", "hedge", SETTING_BOOL, SHOAL(hedge), 0, 1, NULL, "on", RELOADS, false,
+     "Ask a second server when the first is slower than hedge_percentile of reads; the first answer counts."},
+    {"replicas", "hedge_percentile", SETTING_INT, SHOAL(hedge_percentile), 50, 99, NULL, "95", RELOADS, false,
+     "Reads that take longer than this share of them are hedged."},
+    {"replicas", "hedge_max", SETTING_INT, SHOAL(hedge_max), 0, 100, NULL, "5", RELOADS, false,
+     "Second questions, in percent of reads."},
+    {"replicas", "retry_max", SETTING_INT, SHOAL(retry_max), 0, 100, NULL, "20", RELOADS, false,
+     "Reads run again on another server after a lost connection or a recovery conflict, in percent of reads."},
+    {"replicas", "breaker", SETTING_BOOL, SHOAL(breaker), 0, 1, NULL, "on", RELOADS, false,
+     "Stop sending reads to a replica whose reads fail or are slow; a few probe it before it is used again."},
+    {"replicas", "breaker_failures", SETTING_INT, SHOAL(breaker_failures), 1, 100, NULL, "50", RELOADS, false,
+     "Percent of reads that are lost, refused or slow at which a replica's breaker opens. SQL errors do not count."},
+    {"replicas", "breaker_slow", SETTING_DURATION, SHOAL(breaker_slow_ms), 0, HOUR, NULL, "0", RELOADS, false,
+     "A read that takes longer counts as slow. 0: slowness does not count."},
+    {"replicas", "breaker_open", SETTING_DURATION, SHOAL(breaker_open_ms), 10 * MS, HOUR, NULL, "2s", RELOADS, false,
+     "How long an open breaker keeps reads away before it lets a few through."},
+    {"replicas", "failover_wait", SETTING_DURATION, SHOAL(failover_wait_ms), 0, HOUR, NULL, "10s", RELOADS, false,
+     "How long statements wait while a shard with replicas has no primary that can be reached. 0: they fail at once."},
+
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
     {"shard", "replica", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
-     "A streaming replica of the primary. May be repeated."},
+     "A streaming replica of the primary. May be repeated. weight=N and zone=NAME may stand among the keywords."},
 
     {"database", "dbname", SETTING_TEXT, AT(DatabaseConfig, dbname), 1, 63, NULL, NULL, RESTARTS,
      false, "Its name on the servers. Default: the name of the section."},
@@ -196,6 +246,10 @@ static const Setting SETTINGS[] = {
      NULL, NULL, RELOADS, true, "Password of server_user. Default: the user's own, or none."},
     {"database", "batch", SETTING_BOOL, AT(DatabaseConfig, batch), 0, 1, NULL, "on", RELOADS, false,
      "Batching for this database."},
+    {"database", "read_consistency", SETTING_ENUM, AT(DatabaseConfig, read_consistency), 0, 0,
+     READ_CONSISTENCY_NAMES, "default", RELOADS, false, "What reads are answered from; default: as [replicas] says."},
+    {"database", "max_lag", SETTING_DURATION, AT(DatabaseConfig, max_lag_ms), 0, DAY, NULL, "0", RELOADS, false,
+     "How old the data of a bounded read may be. 0: as [replicas] says."},
     {"database", "profile", SETTING_TEXT, AT(DatabaseConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of its batches. Default: that of [batch]."},
     {"database", "commit_mode", SETTING_ENUM, AT(DatabaseConfig, commit_mode), 0, 0, COMMIT_MODES,
@@ -219,6 +273,9 @@ static const Setting SETTINGS[] = {
      RELOADS, false, "The same for one user. 0: as the database has it."},
     {"user", "profile", SETTING_TEXT, AT(UserConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of this user's batches. Default: the database's."},
+
+    {"user", "read_consistency", SETTING_ENUM, AT(UserConfig, read_consistency), 0, 0, READ_CONSISTENCY_NAMES,
+     "default", RELOADS, false, "What this user's reads are answered from; default: as the database says."},
 
     {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
      "Database of the table. Needed when there is more than one."},
@@ -521,6 +578,8 @@ void config_write_markdown(FILE *out)
     } SECTIONS[] = {
         {"shoal", "[shoal]", "The router itself: where it listens, whom it lets in, what it allows them."},
         {"batch", "[batch]", "Many small queries as one."},
+        {"replicas", "[replicas]",
+         "Reads on replicas, and what happens when a primary is lost (docs/replicas.md)."},
         {"profile", "[profile NAME]",
          "How batches are made for those who have this profile. `latency`, `balanced` and `throughput` are\n"
          "there without a section; a section of that name changes them. The most particular one counts: a\n"

@@ -42,6 +42,13 @@ bool store_remove_table(Store *store, const StoreTable *table, Error *err) MUST_
 bool store_add_event(Store *store, const char *kind, const char *text, Error *err) MUST_USE;
 bool store_load_events(Store *store, Arena *arena, uint32_t limit, StoreEvent **ret_events,
                        uint32_t *ret_count, Error *err) MUST_USE;
+/* Who took the writes of a shard last, and on which timeline: below it nobody may (admin/roles.h). */
+typedef struct StorePrimary {
+    char server[128]; /* name; "": nothing was remembered yet */
+    uint64_t timeline, system_id;
+} StorePrimary;
+bool store_load_primary(Store *store, const char *shard, StorePrimary *ret_primary, Error *err) MUST_USE;
+bool store_save_primary(Store *store, const char *shard, const StorePrimary *primary, Error *err) MUST_USE;
 /* Random identity of this cluster's metadata, made with the store. */
 const char *store_cluster_id(const Store *store);
 

@@ -162,7 +162,10 @@ Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, 
     t->catalogs = arena_array(&t->arena, Catalog *, MAX(config->database_count, 1));
     for (uint32_t i = 0; t->catalogs && i < config->database_count; i++)
         t->catalogs[i] = catalog_retain(catalogs[i]);
-    if (!t->catalogs) {
+    t->primaries = arena_array(&t->arena, uint32_t, MAX(config->shard_count, 1));
+    for (uint32_t i = 0; t->primaries && i < config->shard_count; i++)
+        t->primaries[i] = config->shards[i].primary->index;
+    if (!t->catalogs || !t->primaries) {
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
     } else if (topology_add_tables(t, tables, table_count, err)) {
         return t;

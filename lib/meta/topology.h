@@ -5,7 +5,9 @@
  *              ── ShardMap      bucket -> shard, with a version
  *              ── Table[]       distributed tables, per database
  *              ── Catalog[]     per database
- *              ── server facts  ParameterStatus values, alive or not, as probes saw them
+ *              ── primaries     who takes the writes of each shard now
+ *              ── Standings     how each server stands; shared with the control thread, which goes on
+ *                               writing it (meta/standing.h)
  *
  * Control builds a new one and publishes it (core/published.h); workers adopt it at the end of a
  * turn; a running Request finishes on its own version. Parts that did not change are shared by
@@ -19,6 +21,7 @@
 #include "meta/config.h"
 #include "meta/hash.h"
 #include "meta/placement.h"
+#include "meta/standing.h"
 
 /* bucket -> shard index, read from the store. */
 typedef struct ShardMap {
@@ -63,11 +66,22 @@ typedef struct Topology {
     uint32_t table_count;
     Map table_index;
     Catalog **catalogs;  /* by database index; never NULL, maybe not loaded */
+    uint32_t *primaries; /* by shard index: a server index, or NO_PRIMARY while there is none */
+    const Standings *standings; /* borrowed, lives as long as the process; NULL in tests */
     /* [database * shard_count + shard]: NULL when the shard's primary can take part in a commit over
      * several shards for this database, else why not, in an operator's words. */
     const char **two_phase_why;
     Arena arena;
 } Topology;
+
+#define NO_PRIMARY UINT32_MAX
+
+/* Who takes the writes of this shard: as written, until somebody else was found to. NULL: nobody now. */
+static inline const ServerConfig *topology_primary(const Topology *topology, uint32_t shard)
+{
+    uint32_t server = topology->primaries[shard];
+    return server == NO_PRIMARY ? NULL : topology->config->servers[server];
+}
 
 /*
  * Assembles a Topology that shares `config`, `map` and `catalogs` (takes a reference on each; the
