@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "admin/places.h"
 #include "admin/replicas.h"
 #include "admin/resolve.h"
 #include "admin/show.h"

@@ -610,7 +610,7 @@ void gather_on_scatter_free(Gather *gather)
     gather_free(gather);
 }
 
-void gather_start(Request *request, const Spread *spread)
+void gather_start(Request *request, const SpreadPlan *spread)
 {
     Session *session = request->session;
     const DatabaseConfig *database = session_database(session, session->worker->topology);

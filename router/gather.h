@@ -22,7 +22,7 @@
 typedef struct Gather Gather;
 
 /* Starts it; the request is RUNNING and ends by it. */
-void gather_start(Request *request, const Spread *spread);
+void gather_start(Request *request, const SpreadPlan *spread);
 /* A cancel request: whatever the merge server does for it. The legs are the scatter's. */
 void gather_cancel(Gather *gather);
 /* The client has gone. Frees it. Its legs are abandoned already. */

@@ -308,7 +308,7 @@ static const ComposerOps COMPOSER_GATHER = {.on_frame = legs_on_frame,
 
 static const SpreadLegs *shards_of(const Gather *gather, uint32_t relation)
 {
-    const Spread *spread = gather->spread;
+    const SpreadPlan *spread = gather->spread;
     return spread->form.kind == SPLIT_GATHER ? &spread->relations[relation] : &spread->legs;
 }
 

@@ -70,7 +70,7 @@ typedef struct Plan {
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
-    const struct Spread *spread; /* SCATTER; in `keep` */
+    const struct SpreadPlan *spread; /* SCATTER; in `keep` */
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
     const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
     uint32_t row_count;

@@ -381,7 +381,7 @@ static TaskStep *steps_own(Request *request, const SplitForm *form, uint64_t off
     return steps;
 }
 
-static ScatterLeg *legs_make(Request *request, const Spread *spread, uint64_t offset, uint64_t limit)
+static ScatterLeg *legs_make(Request *request, const SpreadPlan *spread, uint64_t offset, uint64_t limit)
 {
     const SplitForm *form = &spread->form;
     ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, spread->legs.count);
@@ -398,7 +398,7 @@ static ScatterLeg *legs_make(Request *request, const Spread *spread, uint64_t of
     return legs;
 }
 
-static MergeComposer *composer_make(Request *request, const Spread *spread, uint64_t offset, uint64_t limit)
+static MergeComposer *composer_make(Request *request, const SpreadPlan *spread, uint64_t offset, uint64_t limit)
 {
     Session *session = request->session;
     const SplitForm *form = &spread->form;
@@ -421,7 +421,7 @@ static MergeComposer *composer_make(Request *request, const Spread *spread, uint
     return composer;
 }
 
-void scatter_read(Request *request, const Spread *spread)
+void scatter_read(Request *request, const SpreadPlan *spread)
 {
     const PlanStatement *statement = &request->planned[request->planned_count - 1];
     uint64_t offset, limit;

@@ -8,7 +8,7 @@
 #include "router/spread.h"
 
 /* Starts it; the request is RUNNING and ends by it. */
-void scatter_read(Request *request, const Spread *spread);
+void scatter_read(Request *request, const SpreadPlan *spread);
 
 /* What LIMIT and OFFSET are worth. False: not numbers that PostgreSQL would take (`err` as it says it). */
 bool spread_limits(const PlanStatement *statement, const SplitForm *form, uint64_t *ret_offset,

@@ -117,7 +117,7 @@ static void want(bool *wanted, const SpreadRef *ref, const DatabaseConfig *datab
 }
 
 /* The shards of one relation: those of all references to that table, because they are not told apart. */
-static bool relation_legs(const Spread *spread, const DatabaseConfig *database, uint32_t relation,
+static bool relation_legs(const SpreadPlan *spread, const DatabaseConfig *database, uint32_t relation,
                           Arena *arena)
 {
     const Shape *shape = spread->input.shape;
@@ -132,7 +132,7 @@ static bool relation_legs(const Spread *spread, const DatabaseConfig *database, 
     return wanted && spread->relations[relation].shards;
 }
 
-static bool legs_fill(Spread *spread, const DatabaseConfig *database, Arena *arena)
+static bool legs_fill(SpreadPlan *spread, const DatabaseConfig *database, Arena *arena)
 {
     SplitForm *form = &spread->form;
     if (form->kind != SPLIT_GATHER) {
@@ -161,7 +161,7 @@ static bool form_keep(SplitForm *form, Arena *arena)
     return true;
 }
 
-static const Spread *spread_fill(Spread *spread, const Topology *topology, uint32_t database,
+static const SpreadPlan *spread_fill(SpreadPlan *spread, const Topology *topology, uint32_t database,
                                  Arena *arena, Error *err)
 {
     if (!split_make(&spread->input, &spread->form) || !form_keep(&spread->form, arena) ||
@@ -179,10 +179,10 @@ static const Spread *spread_fill(Spread *spread, const Topology *topology, uint3
     return NULL;
 }
 
-const Spread *spread_make(const PlanInput *input, const PlanStatement *statement, const SpreadRef *refs,
+const SpreadPlan *spread_make(const PlanInput *input, const PlanStatement *statement, const SpreadRef *refs,
                           Arena *arena, Error *err)
 {
-    Spread *spread = arena_new(arena, Spread);
+    SpreadPlan *spread = arena_new(arena, SpreadPlan);
     FunctionLookup *lookup = arena_new(arena, FunctionLookup);
     uint32_t count = statement->shape->table_count;
     SplitTable *tables = tables_fill(refs, count, arena);

@@ -28,15 +28,15 @@ typedef struct SpreadLegs {
     uint32_t count;
 } SpreadLegs;
 
-typedef struct Spread {
+typedef struct SpreadPlan {
     SplitForm form;
     SpreadLegs legs;       /* CONCAT, ORDERED, PARTIAL */
     SpreadLegs *relations; /* GATHER: [form.relation_count] */
     SplitInput input;      /* while it is made */
     const SpreadRef *refs; /* while it is made */
-} Spread;
+} SpreadPlan;
 
 /* In `arena`: it lives as long as the request. NULL: refused, `err` says why. */
-const Spread *spread_make(const PlanInput *input, const PlanStatement *statement, const SpreadRef *refs,
+const SpreadPlan *spread_make(const PlanInput *input, const PlanStatement *statement, const SpreadRef *refs,
                           Arena *arena, Error *err) MUST_USE;
 #endif
