@@ -479,7 +479,7 @@ void n1_on_done(Session *session)
 
 static void note_time(const Request *request, N1Pattern *pattern)
 {
-    uint64_t us = clock_now_us() - request->arrived_us;
+    uint64_t us = clock_now_us() - request->times.arrived_us;
     pattern->spent_us += us;
     if (!request->n1_ahead)
         pattern->alone_us = pattern->alone_us ? (7 * pattern->alone_us + us) / 8 : us;
