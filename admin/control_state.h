@@ -11,6 +11,8 @@
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
 #include "admin/deadlock.h"
+#include "admin/history.h"
+#include "admin/http.h"
 #include "admin/probes.h"
 #include "admin/recovery.h"
 #include "meta/store.h"
@@ -60,6 +62,11 @@ struct Control {
     uint32_t loader_count;    /* config->database_count while they run, else 0 */
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
+    History history;
+    Http *http;            /* NULL: off, or the port cannot be had (now) */
+    Timer http_timer;      /* tries the port again */
+    bool http_complained;
+    uint64_t store_errors; /* events that could not be written */
     Recovery recovery;
     Deadlock deadlock;
 

@@ -25,6 +25,7 @@
 #include "batcher/prefetch.h"
 #include "batcher/tuner.h"
 #include "core/slab.h"
+#include "core/spread.h"
 
 #define JUDGEMENTS_MAX 4096
 #define TEMPLATES_MAX  4096
@@ -96,6 +97,11 @@ typedef enum TemplateState {
     TEMPLATE_DISTRUSTED /* until `trust_us`, then learned anew */
 } TemplateState;
 
+typedef struct TemplateFigures {
+    Spread wait_us, service_us, size; /* of members, of batches, of batches */
+    Rate rate; /* members sent */
+} TemplateFigures;
+
 struct Template {
     List lru; /* batcher->templates_lru, or retired_templates */
     Judgement *judgement;
@@ -131,8 +137,8 @@ struct Template {
 
     Tuner tuner;
     bool disproved; /* a proof found a difference: off until the catalog changes */
-    uint64_t statements, alone, batches, key_values, retried, size_max, proofs;
-    Histogram *service_us; /* owned */
+    uint64_t statements, alone, batches, members, key_values, retried, size_max, proofs;
+    TemplateFigures *figures; /* owned; NULL until something was sent */
 };
 
 struct Group {

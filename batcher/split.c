@@ -322,7 +322,7 @@ void split_deal(Member *member, const Batch *batch)
 {
     Task *task = member->task;
     task->sent = true;
-    task->sent_us = MAX(batch->sent_us, member->added_us); /* it may have been fetched before */
+    task->sent_us = MAX(batch->task.sent_us, member->added_us); /* it may have been fetched before */
     const TaskStep *steps = task->steps;
     uint32_t count = task->step_count;
     for (uint32_t i = 0; i < count && member->task; i++)

@@ -206,7 +206,7 @@ static void template_free(Batcher *batcher, Template *template)
     list_remove(&template->lru);
     prepared_release(batcher->prepared, template->original);
     prepared_release(batcher->prepared, template->sql);
-    free(template->service_us);
+    free(template->figures);
     arena_finish(&template->arena);
     free(template);
     judgement_release(batcher, judgement);

@@ -302,6 +302,7 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
     BatchReason reason = held                      ? BATCH_IN_TRANSACTION
                          : request->task.read_only ? batcher_add(batcher, &candidate, &request->task)
                                                    : batcher_add_write(batcher, &candidate, &request->task);
+    request->batch_reason = (uint8_t)reason;
     if (reason != BATCH_OK)
         return false;
     request->task_active = true;

@@ -135,6 +135,7 @@ static void leg_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     Session *session = session_of(scatter);
     if (!last)
         return;
+    latency_on_answer(scatter->request, task);
     if (in_transaction(scatter)) {
         if (tx_status == TX_IDLE) { /* PostgreSQL never does that; it must not pass for a commit */
             Error err;
@@ -166,7 +167,7 @@ static void leg_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_exe
     Scatter *scatter = leg->scatter;
     Session *session = session_of(scatter);
     Error told = *err;
-    (void)task;
+    latency_on_answer(scatter->request, task);
     leg->failed = true;
     if (scatter->writes && maybe_executed && !in_transaction(scatter))
         tell_unknown(&told);
