@@ -6,22 +6,16 @@
  */
 #include "admin/console.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#include "admin/answer.h"
-#include "admin/control_state.h"
+#include "admin/resolve.h"
+#include "admin/show.h"
 #include "core/clock.h"
 #include "wire/backend.h"
-#include "wire/value.h"
 
 #define EVENTS_MAX          200
 #define SHUTDOWN_WAIT_MAX_S 86400
-
-typedef bool CommandFn(Control *control, Call *call, const Command *command,
-                       const CommandLine *arguments, Error *err);
 
 static CommandFn show_help, show_version, show_config, show_databases, show_shards, show_tables,
     show_map, show_events, show_report, run_reload, run_shutdown;
@@ -56,10 +50,32 @@ static const Command COMMANDS[] = {
      "answered ahead, or why not.", REPORT_N1, show_report},
     {"show stats", COMMAND_FOR_MONITORS, "", "Counters since the start.", REPORT_STATS,
      show_report},
+    {"show statements", COMMAND_FOR_MONITORS, "",
+     "Statements without their values: how often, how long, batched or why not.",
+     REPORT_STATEMENTS, show_report},
+    {"show latency", COMMAND_FOR_MONITORS, "",
+     "Where time goes, by stage, since the start and in the last minute.", 0, show_latency},
+    {"show latency_buckets", COMMAND_FOR_MONITORS, "", "The same as histograms.", 0,
+     show_latency_buckets},
+    {"show errors", COMMAND_FOR_MONITORS, "", "Errors told to clients, by class.", 0, show_errors},
+    {"show history", COMMAND_FOR_MONITORS, "", "The last half hour, every five seconds.", 0,
+     show_history},
+    {"show health", COMMAND_FOR_MONITORS, "", "Is everything well? If not: what, and where.", 0,
+     show_health},
+    {"show process", COMMAND_FOR_MONITORS, "", "Memory, processor time, descriptors, versions.", 0,
+     show_process},
     {"show commits", COMMAND_FOR_MONITORS, "",
      "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
+    {"show transactions", COMMAND_FOR_MONITORS, "",
+     "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
+     show_transactions},
+    {"show locks", COMMAND_FOR_MONITORS, "",
+     "Who waits for whose lock on which shard, both ends named by client.", 0, show_locks},
+    {"show recovery", COMMAND_FOR_MONITORS, "", "Counters and gauges of the recovery.", 0, show_recovery},
+    {"resolve", COMMAND_FOR_ADMINS, "'gid' COMMIT|ROLLBACK [FORCE]",
+     "Ends a prepared transaction; against its decision only with FORCE.", 0, run_resolve},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,
      run_reload},
     {"shutdown", COMMAND_FOR_ADMINS, "[WAIT seconds]",
@@ -94,43 +110,6 @@ failed:
 }
 
 /* ---- what is known here ---------------------------------------------------------------------- */
-
-#define TEXT(column_name)                                                                          \
-    {                                                                                              \
-        column_name, WIRE_OID_TEXT                                                                 \
-    }
-#define INT8(column_name)                                                                          \
-    {                                                                                              \
-        column_name, WIRE_OID_INT8                                                                 \
-    }
-
-/* Ends a SHOW: the tag, and the answer on its way. */
-static bool show_end(Control *control, Call *call)
-{
-    answer_done(call, "SHOW");
-    control_answer(control, call);
-    return true;
-}
-
-static const char *number(Arena *arena, uint64_t value)
-{
-    return arena_printf(arena, "%" PRIu64, value);
-}
-
-static const char *yes_no(bool value)
-{
-    return value ? "yes" : "no";
-}
-
-static const char *wall_text(Arena *arena, uint64_t wall_us)
-{
-    time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm tm;
-    char text[32];
-    gmtime_r(&seconds, &tm);
-    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm);
-    return arena_printf(arena, "%s.%03u UTC", text, (unsigned)(wall_us / 1000 % 1000));
-}
 
 static bool show_help(Control *control, Call *call, const Command *command,
                       const CommandLine *arguments, Error *err)

@@ -14,13 +14,16 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
+#define HTTP_RETRY_MS      5000
 #define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
 #define DEFAULT_COLOCATION "default"
 
 static void control_start(Control *control);
+static void control_open_http(Timer *timer);
 static bool parts_load(Control *control, Config *config, Error *err);
 static void loaders_start(Control *control);
 static void loaders_finish(Control *control);
@@ -50,6 +53,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
     timer_init(&control->adoption_timer, &control->loop, jobs_on_adoption_time, control);
     timer_init(&control->collect_timer, &control->loop, control_on_collect, control);
     timer_init(&control->ready_timer, &control->loop, control_on_ready_time, control);
+    timer_init(&control->http_timer, &control->loop, control_open_http, control);
     control->store = store_open(config->store, config->buckets, config, err);
     if (!control->store) {
         config_free(config);
@@ -116,10 +120,35 @@ static void control_start(Control *control)
     loaders_start(control);
     if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
         log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    if (!history_start(&control->history, &control->loop, control->workers, control->worker_count))
+        log_line(LOG_ERROR, "control", "out of memory: there is no history");
+    control_open_http(&control->http_timer);
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (!deadlock_init(&control->deadlock, control))
+        log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
     timer_start_ms(&control->ready_timer, control->config->database_count ? READY_MS : 0);
+}
+
+/* Metrics and the web page are no reason not to carry queries: a port that cannot be had is tried
+ * again. */
+static void control_open_http(Timer *timer)
+{
+    Control *control = timer->ctx;
+    Error err;
+    if (control->config->http_port == 0 || control->http)
+        return;
+    control->http = http_open(control, &err);
+    if (control->http) {
+        if (control->http_complained)
+            control_event(control, LOG_INFO, "http", "the HTTP port is there now");
+        return;
+    }
+    if (!control->http_complained)
+        control_event(control, LOG_WARNING, "http", err.message);
+    control->http_complained = true;
+    timer_start_ms(timer, HTTP_RETRY_MS);
 }
 
 /* ---- parts and topology ---------------------------------------------------------------------- */
@@ -495,8 +524,7 @@ void control_on_call(Mail *mail, void *owner)
         control_call_catalog(control, call);
         return;
     case CALL_RESOLVE:
-        call->outcome = CALL_UNKNOWN;
-        control_answer(control, call);
+        resolve_call(control, call);
         return;
     }
 }
@@ -517,8 +545,10 @@ void control_event(void *ctx, LogLevel level, const char *kind, const char *text
     Control *control = ctx;
     log_line(level, kind, "%s", text);
     Error err;
-    if (!store_add_event(control->store, kind, text, &err))
+    if (!store_add_event(control->store, kind, text, &err)) {
+        control->store_errors++;
         log_error("store", &err);
+    }
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -531,8 +561,11 @@ void control_request_stop(Control *control, uint32_t grace_ms)
     if (first) {
         control_event(control, LOG_INFO, "shutdown", "shutting down");
         timer_stop(&control->ready_timer);
+        timer_stop(&control->http_timer);
+        http_refuse(control->http);
         probes_finish(&control->probes);
         recovery_finish(&control->recovery);
+        deadlock_finish(&control->deadlock);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
@@ -553,6 +586,9 @@ void control_end(Control *control)
 {
     control->ended = true;
     timer_stop(&control->collect_timer);
+    http_close(control->http);
+    control->http = NULL;
+    history_finish(&control->history);
     loop_stop(&control->loop);
 }
 
@@ -561,12 +597,16 @@ void control_destroy(Control *control)
     if (!control)
         return;
     control->ended = true;
+    http_close(control->http);
+    control->http = NULL;
+    history_finish(&control->history);
     inbox_close(&control->inbox);
     Error err;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
     jobs_end_all(control, &err);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
+    deadlock_finish(&control->deadlock);
     loaders_finish(control);
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);

@@ -101,6 +101,23 @@ void batch_release_slot(Batch *batch)
         group_due(batch->batcher, batch->group);
 }
 
+bool batch_take_late(Group *group, Member *member)
+{
+    LIST_EACH (it, &group->batches) {
+        Batch *batch = list_entry(it, Batch, link);
+        uint32_t slot = batch->state == BATCH_SENT ? batch_find_slot(batch, member->key) : UINT32_MAX;
+        if (slot == UINT32_MAX)
+            continue;
+        member->batch = batch;
+        member->state = MEMBER_BATCHED;
+        member->slot = slot;
+        list_push(&batch->members, &member->link);
+        batch->member_count++;
+        return true;
+    }
+    return false;
+}
+
 void batch_observe(Batch *batch)
 {
     uint64_t now_us = batch->batcher->loop->now_us;
@@ -123,8 +140,8 @@ void batch_end(Batch *batch)
     uint64_t service_us = batcher->loop->now_us - batch->sent_us;
     if (!ahead)
         histogram_add(&batcher->stats.service_us, service_us);
-    if (!ahead && group->template->service_us)
-        histogram_add(group->template->service_us, service_us);
+    if (!ahead && group->template->figures)
+        spread_add(&group->template->figures->service_us, service_us);
     if (!ahead && batch->retrying && batch->blamed && !batch->retry_failed)
         template_strike(batcher, group->template);
     batch_release_slot(batch);
@@ -336,8 +353,13 @@ static void count_batch(Batch *batch)
 {
     Batcher *batcher = batch->batcher;
     Template *template = batch->group->template;
+    TemplateFigures *figures = template->figures;
     BatcherStats *stats = &batcher->stats;
     histogram_add(&stats->size, batch->member_count);
+    if (figures) {
+        spread_add(&figures->size, batch->member_count);
+        rate_add(&figures->rate, batch->member_count, batcher->loop->now_us);
+    }
     if (batch->member_count == 1) {
         counter_add(&stats->alone, 1);
         template->alone++;
@@ -345,24 +367,28 @@ static void count_batch(Batch *batch)
     }
     counter_add(&stats->batches, 1);
     counter_add(&stats->keys, batch->slot_count);
+    counter_add(&stats->members, batch->member_count);
     template->batches++;
+    template->members += batch->member_count;
     template->key_values += batch->slot_count;
     template->size_max = MAX(template->size_max, batch->member_count);
-    if (!template->service_us)
-        template->service_us = calloc(1, sizeof(Histogram));
 }
 
 static void collect(Batch *batch, uint32_t max)
 {
     Batcher *batcher = batch->batcher;
     Group *group = batch->group;
+    TemplateFigures *figures = group->template->figures;
     for (; batch->member_count < max; batch->member_count++) {
         Member *member = list_entry(list_pop(&group->queue), Member, link);
         group->queued--;
         member->batch = batch;
         member->state = MEMBER_BATCHED;
         list_push(&batch->members, &member->link);
-        histogram_add(&batcher->stats.wait_us, batcher->loop->now_us - member->added_us);
+        uint64_t wait_us = batcher->loop->now_us - member->added_us;
+        histogram_add(&batcher->stats.wait_us, wait_us);
+        if (figures)
+            spread_add(&figures->wait_us, wait_us);
     }
 }
 
@@ -386,6 +412,8 @@ void batch_close(Batcher *batcher, Group *group)
         return;
     }
     batch->group = group;
+    if (!group->template->figures) /* without memory for them there are none */
+        group->template->figures = calloc(1, sizeof(TemplateFigures));
     collect(batch, MIN(MAX(tuner_batch_max(&group->template->tuner), 1), group->queued));
     batch->sent_us = batcher->loop->now_us;
     batch->slot_held = true;

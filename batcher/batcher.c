@@ -14,6 +14,8 @@
 
 #include <stdlib.h>
 
+#include "batcher/without.h"
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCache *shapes)
@@ -327,6 +329,8 @@ static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c,
         return BATCH_LIMIT;
     }
     member_adopt(member, task);
+    if (without_rule(1) && batch_take_late(group, member))
+        return BATCH_OK;
     list_push(&group->queue, &member->link);
     group->queued++;
     group->pool = c->pool;
@@ -484,6 +488,8 @@ void batcher_cancel(Batcher *batcher, Task *task)
         lane_cancel(member);
         return;
     }
+    if (without_rule(16))
+        return;
     leave(batcher, member);
     member_cancelled(member);
 }
@@ -504,7 +510,8 @@ const BatcherStats *batcher_stats(const Batcher *batcher)
     return &batcher->stats;
 }
 
-static void describe_template(const Template *template, BatchTemplateInfo *ret)
+static void describe_template(const Batcher *batcher, const Template *template,
+                              BatchTemplateInfo *ret)
 {
     const Judgement *judgement = template->judgement;
     BatchReason reason = template_reason(template);
@@ -516,6 +523,7 @@ static void describe_template(const Template *template, BatchTemplateInfo *ret)
         .statements = template->statements,
         .alone = template->alone,
         .batches = template->batches,
+        .members = template->members,
         .keys = template->key_values,
         .retried = template->retried,
         .size_max = template->size_max,
@@ -525,9 +533,12 @@ static void describe_template(const Template *template, BatchTemplateInfo *ret)
         .proofs = template->proofs,
         .disproved = template->disproved,
     };
-    if (template->service_us) {
-        ret->service_p50_us = histogram_quantile(template->service_us, 0.5);
-        ret->service_p95_us = histogram_quantile(template->service_us, 0.95);
+    const TemplateFigures *figures = template->figures;
+    if (figures) {
+        ret->per_s = rate_get(&figures->rate, batcher->loop->now_us);
+        ret->wait_us = &figures->wait_us;
+        ret->service_us = &figures->service_us;
+        ret->size = &figures->size;
     }
 }
 
@@ -545,7 +556,7 @@ bool batcher_next_template(Batcher *batcher, size_t *cursor, BatchTemplateInfo *
     if (!(*cursor & refused)) {
         const Template *template = map_next(&batcher->templates, cursor);
         if (template) {
-            describe_template(template, ret);
+            describe_template(batcher, template, ret);
             return true;
         }
         *cursor = refused;
@@ -565,7 +576,7 @@ bool batcher_next_template(Batcher *batcher, size_t *cursor, BatchTemplateInfo *
                                    .statements = judgement->piped,
                                    .batches = judgement->convoys,
                                    .retried = judgement->rescued,
-                                   .service_p50_us = judgement->cost_us,
+                                   .cost_us = judgement->cost_us,
                                    .alone = judgement->seen - MIN(judgement->seen, judgement->piped)};
     return judgement != NULL;
 }

@@ -24,6 +24,7 @@
 
 #include "backend/pool.h"
 #include "batcher/policy.h"
+#include "core/spread.h"
 #include "wire/frontend.h"
 
 typedef struct Batcher Batcher;
@@ -32,6 +33,7 @@ typedef struct BatcherStats {
     Counter statements; /* members that came back through a batch of two or more */
     Counter alone; /* members sent alone because nobody else was there */
     Counter batches; /* statements sent for two or more members */
+    Counter members; /* statements sent in them */
     Counter keys; /* keys in them: duplicates counted once */
     Counter ahead, ahead_keys; /* batches with keys fetched ahead (prefetch.h), and how many of those */
     Counter ahead_hits; /* statements answered from what was fetched ahead */
@@ -87,8 +89,10 @@ typedef struct BatchTemplateInfo {
     const char *pool;
     BatchTier tier;
     BatchReason reason; /* BATCH_OK or why the template is not batched */
-    uint64_t statements, alone, batches, keys, retried, size_max;
-    uint64_t service_p50_us, service_p95_us;
+    uint64_t statements, alone, batches, members, keys, retried, size_max;
+    double per_s;
+    uint64_t cost_us; /* tier C: about how long one takes; 0: not known */
+    const Spread *wait_us, *service_us, *size; /* NULL: nothing was sent; until the next turn */
     const char *profile;
     uint32_t batch_max, inflight_max; /* as tuned by now */
     uint64_t proofs;

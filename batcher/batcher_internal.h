@@ -25,6 +25,7 @@
 #include "batcher/prefetch.h"
 #include "batcher/tuner.h"
 #include "core/slab.h"
+#include "core/spread.h"
 
 #define JUDGEMENTS_MAX 4096
 #define TEMPLATES_MAX  4096
@@ -77,6 +78,7 @@ struct Judgement {
     PolicyVerdict verdict; /* `table` is NULL here: it ends with the topology */
     WriteVerdict write; /* of INSERT, UPDATE, DELETE */
     char profile_name[64]; /* for SHOW */
+    char *casts[KEY_COUNT_MAX]; /* owned; per key the SQL name of its type, or NULL */
     uint32_t templates; /* and members in lanes: what holds it */
     uint32_t strikes; /* batches that failed although every member was fine alone */
     uint64_t seen; /* statements that asked while it said no */
@@ -95,6 +97,11 @@ typedef enum TemplateState {
     TEMPLATE_DISTRUSTED /* until `trust_us`, then learned anew */
 } TemplateState;
 
+typedef struct TemplateFigures {
+    Spread wait_us, service_us, size; /* of members, of batches, of batches */
+    Rate rate; /* members sent */
+} TemplateFigures;
+
 struct Template {
     List lru; /* batcher->templates_lru, or retired_templates */
     Judgement *judgement;
@@ -110,11 +117,13 @@ struct Template {
     /* learning */
     Task task;
     Sink sink;
-    TaskStep steps[4];
+    TaskStep steps[5];
     Batcher *batcher;
     Prepared *original;
     ShapeLiteral *literals; /* of that text */
     bool second, failed, serializable;
+    Pool *pool; /* borrowed: pools live as long as the worker */
+    bool proving, indexed; /* PostgreSQL is asked for the plan; it has an index condition on a key */
 
     /* learned */
     BatchTier tier;
@@ -128,8 +137,8 @@ struct Template {
 
     Tuner tuner;
     bool disproved; /* a proof found a difference: off until the catalog changes */
-    uint64_t statements, alone, batches, key_values, retried, size_max, proofs;
-    Histogram *service_us; /* owned */
+    uint64_t statements, alone, batches, members, key_values, retried, size_max, proofs;
+    TemplateFigures *figures; /* owned; NULL until something was sent */
 };
 
 struct Group {
@@ -408,6 +417,8 @@ void batch_send(Batch *batch);
 void batch_close(Batcher *batcher, Group *group);
 /* A member has left (gone, or answered alone): the last one ends the batch. */
 void batch_member_left(Batch *batch, bool alone_failed);
+/* What rule 1 forbids: the member joins a batch that is on its way. Only in tests without that rule. */
+bool batch_take_late(Group *group, Member *member);
 /* Its answer is complete: the tuner hears how long it took. */
 void batch_observe(Batch *batch);
 /* Each member by itself. */

@@ -2,7 +2,8 @@
  * shoalctl.c - the operator's command line: one console command, its answer, an exit code.
  *
  *     shoalctl show batches        the console's SHOW BATCHES as a table (--json for programs)
- *     shoalctl status              version and servers; exit code 1 when a server is not up
+ *     shoalctl status              health, version and servers; exit code 1 when something is bad
+ *     shoalctl top                 rates, latencies, servers, statements: a view that refreshes
  *     shoalctl reload | shutdown [wait SECONDS]
  *
  * It is an ordinary client of the database "shoal"; what it may do is what its user may do.
@@ -15,14 +16,17 @@
 #include <sysexits.h>
 
 #include "bin/table.h"
+#include "bin/top.h"
 
-#define EXIT_REFUSED     1 /* the console answered with an error, or a server is not up */
+#define EXIT_REFUSED     1 /* the console answered with an error, or something is bad */
 #define EXIT_UNREACHABLE 2 /* no connection */
 #define STATEMENT_MAX    200
 
 typedef struct Ctl {
     const char *host, *port, *user;
     bool json;
+    double interval_s; /* of top */
+    unsigned rounds;   /* of top; 0: until interrupted */
     PGconn *conn;
 } Ctl;
 
@@ -30,6 +34,7 @@ static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code);
 static bool ctl_connect(Ctl *ctl);
 static int ctl_run(Ctl *ctl, const char *statement);
 static int ctl_status(Ctl *ctl);
+static int ctl_top(Ctl *ctl);
 
 static void help(const char *program)
 {
@@ -37,13 +42,16 @@ static void help(const char *program)
            "usage: %s [options] COMMAND\n\n"
            "  show WHAT               batches, pools, clients, servers, shards, tables ... (show "
            "help)\n"
-           "  status                  version and servers; exit code 1 when a server is not up\n"
+           "  status                  health, version and servers; exit code 1 when something is bad\n"
+           "  top                     rates, latencies, servers and statements, refreshed\n"
            "  reload                  read shards.ini again\n"
            "  shutdown [wait SECONDS] stop\n\n"
            "  -h, --host HOST         default: $PGHOST, else 127.0.0.1\n"
            "  -p, --port PORT         default: $PGPORT, else 6432\n"
            "  -U, --user USER         default: $PGUSER, else the system's user name\n"
            "      --json              rows as JSON\n"
+           "  -i, --interval SECONDS  of top; default 2\n"
+           "  -n, --rounds COUNT      of top; default: until interrupted\n"
            "  -V, --version           say the version, and end\n"
            "      --help              say this, and end\n",
            program);
@@ -66,7 +74,7 @@ static bool statement_make(char *const *words, int count, char *ret, size_t size
 
 int main(int argc, char **argv)
 {
-    Ctl ctl = {.host = getenv("PGHOST") ? NULL : "127.0.0.1",
+    Ctl ctl = {.interval_s = 2, .host = getenv("PGHOST") ? NULL : "127.0.0.1",
                .port = getenv("PGPORT") ? NULL : "6432"};
     char statement[STATEMENT_MAX];
     int exit_code;
@@ -81,6 +89,8 @@ int main(int argc, char **argv)
         exit_code = EXIT_UNREACHABLE;
     } else if (strcmp(statement, "status") == 0) {
         exit_code = ctl_status(&ctl);
+    } else if (strcmp(statement, "top") == 0) {
+        exit_code = ctl_top(&ctl);
     } else {
         exit_code = ctl_run(&ctl, statement);
     }
@@ -95,11 +105,13 @@ static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
                                                  {"port", required_argument, NULL, 'p'},
                                                  {"user", required_argument, NULL, 'U'},
                                                  {"json", no_argument, NULL, OPT_JSON},
+                                                 {"interval", required_argument, NULL, 'i'},
+                                                 {"rounds", required_argument, NULL, 'n'},
                                                  {"version", no_argument, NULL, 'V'},
                                                  {"help", no_argument, NULL, OPT_HELP},
                                                  {NULL, 0, NULL, 0}};
     int option;
-    while ((option = getopt_long(argc, argv, "h:p:U:V", LONG_OPTIONS, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "h:p:U:i:n:V", LONG_OPTIONS, NULL)) != -1) {
         switch (option) {
         case 'h':
             ctl->host = optarg;
@@ -109,6 +121,17 @@ static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
             break;
         case 'U':
             ctl->user = optarg;
+            break;
+        case 'i':
+            ctl->interval_s = strtod(optarg, NULL);
+            if (!(ctl->interval_s >= 0.1 && ctl->interval_s <= 3600)) {
+                fprintf(stderr, "%s: --interval takes 0.1 to 3600 seconds\n", argv[0]);
+                *ret_exit_code = EX_USAGE;
+                return false;
+            }
+            break;
+        case 'n':
+            ctl->rounds = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case OPT_JSON:
             ctl->json = true;
@@ -172,25 +195,54 @@ static int ctl_run(Ctl *ctl, const char *statement)
     return ok ? EX_OK : EX_OSERR;
 }
 
+/* What is not well, one line each. True when none of it is bad. */
+static bool health_print(const Ctl *ctl, const PGresult *health)
+{
+    bool bad = false, any = false;
+    for (int i = 0; i < PQntuples(health); i++) {
+        const char *state = PQgetvalue(health, i, 1);
+        bad |= strcmp(state, "bad") == 0;
+        if (strcmp(state, "ok") == 0 || ctl->json)
+            continue;
+        any = true;
+        printf("%s: %s: %s\n", state, PQgetvalue(health, i, 0), PQgetvalue(health, i, 2));
+    }
+    if (!any && !ctl->json)
+        printf("everything is well\n");
+    return !bad;
+}
+
 static int ctl_status(Ctl *ctl)
 {
-    PGresult *shards = ctl_ask(ctl, "SHOW SHARDS");
+    PGresult *health = ctl_ask(ctl, "SHOW HEALTH");
+    PGresult *shards = health ? ctl_ask(ctl, "SHOW SHARDS") : NULL;
     PGresult *version = shards ? ctl_ask(ctl, "SHOW VERSION") : NULL;
-    if (!version) {
-        PQclear(shards);
-        return EXIT_REFUSED;
+    int exit_code = EXIT_REFUSED;
+    if (version) {
+        if (!ctl->json && PQntuples(version) == 1)
+            printf("%s, started %s, %s workers\n", PQgetvalue(version, 0, 0),
+                   PQgetvalue(version, 0, 1), PQgetvalue(version, 0, 2));
+        exit_code = health_print(ctl, health) ? EX_OK : EXIT_REFUSED;
+        if (!ctl->json)
+            putchar('\n');
+        if (!rows_print(ctl, shards))
+            exit_code = EX_OSERR;
+        int state = PQfnumber(shards, "state");
+        for (int i = 0; exit_code == EX_OK && state >= 0 && i < PQntuples(shards); i++) {
+            if (strcmp(PQgetvalue(shards, i, state), "up") != 0)
+                exit_code = EXIT_REFUSED;
+        }
     }
-    if (!ctl->json && PQntuples(version) == 1)
-        printf("%s, started %s, %s workers\n\n", PQgetvalue(version, 0, 0),
-               PQgetvalue(version, 0, 1), PQgetvalue(version, 0, 2));
-    bool ok = rows_print(ctl, shards);
-    int state = PQfnumber(shards, "state");
-    int exit_code = ok ? EX_OK : EX_OSERR;
-    for (int i = 0; ok && state >= 0 && i < PQntuples(shards); i++) {
-        if (strcmp(PQgetvalue(shards, i, state), "up") != 0)
-            exit_code = EXIT_REFUSED;
-    }
+    PQclear(health);
     PQclear(version);
     PQclear(shards);
     return exit_code;
+}
+
+static int ctl_top(Ctl *ctl)
+{
+    if (top_run(ctl->conn, ctl->interval_s, ctl->rounds))
+        return EX_OK;
+    fprintf(stderr, "%s", PQerrorMessage(ctl->conn));
+    return PQstatus(ctl->conn) == CONNECTION_OK ? EXIT_REFUSED : EXIT_UNREACHABLE;
 }

@@ -21,7 +21,7 @@ static void out_of_memory(Session *session)
 static void enqueue(Session *session, Request *request)
 {
     request->state = REQUEST_QUEUED;
-    request->arrived_us = session->worker->loop.now_us;
+    request->times.arrived_us = session->arrived_us;
     list_push(&session->requests, &request->link);
     session->request_count++;
     if (!session->undispatched)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "batcher/without.h"
 #include "router/effect.h"
 #include "router/encode.h"
 #include "router/local.h"
@@ -305,6 +306,7 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
     BatchReason reason = held                      ? BATCH_IN_TRANSACTION
                          : request->task.read_only ? batcher_add(batcher, &candidate, &request->task)
                                                    : batcher_add_write(batcher, &candidate, &request->task);
+    request->batch_reason = (uint8_t)reason;
     if (reason != BATCH_OK)
         return false;
     request->task_active = true;
@@ -384,6 +386,14 @@ static void refuse(Plan *plan, const char *message, const char *here, const char
     error_hint(&plan->error, "%s", hint);
 }
 
+static bool writes(const Request *request)
+{
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        if (transaction_writes(request->session, request->planned[i].shape))
+            return true;
+    return false;
+}
+
 /* In which connections of the session it can run: what every shard would answer alike goes where one is,
  * and a shard can join only if Shoal knows all that the transaction has said so far. */
 static void fit_session(const Request *request, Plan *plan)
@@ -405,6 +415,11 @@ static void fit_session(const Request *request, Plan *plan)
     const char *here = config->shards[at->shard].name;
     if (!other)
         return;
+    if (session->spread && plan->kind == PLAN_DIRECT && writes(request) &&
+        !transaction_may_write(session, &plan->shard, 1, &plan->error)) {
+        plan->kind = PLAN_REJECT;
+        return;
+    }
     if (request->pins && session->pinned)
         refuse(plan, "a session cannot leave state on two shards", here, there,
                "DISCARD ALL first, or use another session.");
@@ -648,7 +663,8 @@ void dispatch_part(Request *request)
 static bool try_batch(Request *request)
 {
     const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->part_count || !one_statement(request) || session->console ||
+    bool idle = session->tx == TX_IDLE && !session->part_count;
+    if ((!idle && !without_rule(2) && !without_rule(6)) || !one_statement(request) || session->console ||
         !is_select(request))
         return false;
     Plan plan = make_plan(request, false);

@@ -10,6 +10,7 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
+#include "router/verdict.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -31,6 +32,8 @@ static bool note_error(Request *request, const Frame *frame)
                    sizeof ENCODE_FAIL_NAME - 1))
             return false;
         memcpy(request->error_state, response.sqlstate.data, 5);
+    } else {
+        memcpy(request->error_state, SQLSTATE_PROTOCOL_VIOLATION, 5);
     }
     /* After an error in the hidden start of the transaction the server refuses the statement itself
      * too; one error is what the client has asked for. */
@@ -40,7 +43,7 @@ static bool note_error(Request *request, const Frame *frame)
     request->skipping = true;
     if (request->session->building == request) /* copy data that has waited is passed over, too */
         worker_wake_session(request->session->worker, request->session);
-    counter_add(&request->session->worker->stats.errors, 1);
+    worker_count_error(request->session->worker, request->error_state);
     return true;
 }
 
@@ -63,6 +66,7 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
 {
     Request *request = request_of(sink);
     Session *session = request->session;
+    Frame verdict;
     switch (frame->type) {
     case BACKEND_PARSE_COMPLETE:
         if (request->confirmed_count < request->created_count)
@@ -79,6 +83,8 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
         note_copy(request, frame->type);
         break;
     case BACKEND_ERROR:
+        if (verdict_replaces(session, frame, &verdict))
+            frame = &verdict;
         if (!note_error(request, frame))
             return;
         note_copy(request, frame->type);
@@ -114,7 +120,7 @@ void encode_error(Request *request, const Error *err)
 {
     request->error_seen = true;
     memcpy(request->error_state, err->sqlstate, sizeof request->error_state);
-    counter_add(&request->session->worker->stats.errors, 1);
+    worker_count_error(request->session->worker, err->sqlstate);
     backend_put_error(request_out(request), SEVERITY_ERROR, err);
     request_touch(request);
 }
@@ -139,6 +145,7 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
         return;
     }
     request->task_active = false;
+    latency_on_answer(request, task);
     request->tx_status = tx_status;
     session->copy = SESSION_COPY_NONE;
     session->input_blocked = false; /* nobody will say that the server has taken enough */
@@ -201,8 +208,8 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
     Session *session = request->session;
     Error told = lost_error(request, err, maybe_executed);
     Participant *part = request->on_held ? transaction_part(session, request->shard) : NULL;
-    (void)task;
 
+    latency_on_answer(request, task);
     request->task_active = false;
     session->copy = SESSION_COPY_NONE;
     session->input_blocked = false;

@@ -81,6 +81,18 @@ static bool deal_step(Request *request, const TaskStep *step, const Answer *answ
     }
 }
 
+static void count_error(Request *request, Slice frames)
+{
+    Frame frame;
+    ErrorResponse response;
+    Error err;
+    char sqlstate[6] = "";
+    if (frame_next(frames, SIZE_MAX, &frame, &err) == WIRE_OK &&
+        backend_read_error(frame.body, &response, &err) == WIRE_OK)
+        memcpy(sqlstate, response.sqlstate.data, 5);
+    worker_count_error(request->session->worker, sqlstate);
+}
+
 static void put_rest(Request *request, const Answer *answer)
 {
     if (request->error_seen)
@@ -90,7 +102,7 @@ static void put_rest(Request *request, const Answer *answer)
         return;
     request->error_seen = true;
     request->dealt = request->step_count; /* what comes behind an error is passed over */
-    counter_add(&request->session->worker->stats.errors, 1);
+    count_error(request, answer->rest);
 }
 
 /* Deals out to the steps from request->dealt on, up to and with the first that executes: whose rows

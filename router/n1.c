@@ -488,7 +488,7 @@ void n1_on_end(Request *request, char tx_status)
     if (request->n1_parent)
         n1_loop_remembered(loop, request->error_seen);
     if (request->n1_track)
-        loop->tracks[request->n1_track - 1].pattern->spent_us += clock_now_us() - request->arrived_us;
+        loop->tracks[request->n1_track - 1].pattern->spent_us += clock_now_us() - request->times.arrived_us;
     if (request->n1_parent || request->n1_track)
         n1_loop_account(loop, &session->worker->n1);
 }

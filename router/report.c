@@ -17,7 +17,7 @@
 #define TEXT WIRE_OID_TEXT
 #define INT  WIRE_OID_INT8
 
-#define CELLS_MAX         20
+#define CELLS_MAX         24
 #define TEMPLATE_CELL_MAX 120 /* bytes of a statement in SHOW BATCHES */
 
 static const ReportColumn CLIENTS[] = {
@@ -26,7 +26,7 @@ static const ReportColumn CLIENTS[] = {
     {"peer", TEXT, REPORT_KEEP},     {"tls", TEXT, REPORT_KEEP},    {"worker", INT, REPORT_KEEP},
     {"requests", INT, REPORT_KEEP},  {"statements", INT, REPORT_KEEP},
     {"server_pid", INT, REPORT_KEEP}, {"pinned", TEXT, REPORT_KEEP}, {"prepared", INT, REPORT_KEEP},
-    {"connected_s", INT, REPORT_KEEP},
+    {"connected_s", INT, REPORT_KEEP}, {"application", TEXT, REPORT_KEEP},
 };
 static const ReportColumn SERVERS[] = {
     {"id", INT, REPORT_KEEP},      {"server", TEXT, REPORT_KEEP}, {"database", TEXT, REPORT_KEEP},
@@ -43,11 +43,23 @@ static const ReportColumn POOLS[] = {
     {"bytes_in", INT, REPORT_SUM},  {"bytes_out", INT, REPORT_SUM},
 };
 static const ReportColumn BATCHES[] = {
-    {"template", TEXT, REPORT_KEEP}, {"pool", TEXT, REPORT_KEEP},  {"tier", TEXT, REPORT_KEEP},
-    {"reason", TEXT, REPORT_KEEP},   {"statements", INT, REPORT_SUM}, {"alone", INT, REPORT_SUM},
-    {"batches", INT, REPORT_SUM},    {"keys", INT, REPORT_SUM},    {"size_max", INT, REPORT_MAX},
-    {"retried", INT, REPORT_SUM},    {"service_p50_us", INT, REPORT_MAX},
-    {"service_p95_us", INT, REPORT_MAX},
+    {"template", TEXT, REPORT_KEEP}, {"pool", TEXT, REPORT_KEEP},  {"profile", TEXT, REPORT_KEEP},
+    {"tier", TEXT, REPORT_KEEP},
+    {"reason", TEXT, REPORT_KEEP},   {"per_s", INT, REPORT_SUM},   {"statements", INT, REPORT_SUM},
+    {"alone", INT, REPORT_SUM},      {"batches", INT, REPORT_SUM}, {"keys", INT, REPORT_SUM},
+    {"saved", INT, REPORT_SUM},      {"deduped", INT, REPORT_SUM}, {"retried", INT, REPORT_SUM},
+    {"size_max", INT, REPORT_MAX},   {"sizes", TEXT, REPORT_OCTAVES},
+    {"wait_p50_us", INT, REPORT_P50}, {"wait_p99_us", INT, REPORT_P99},
+    {"service_p50_us", INT, REPORT_P50}, {"service_p95_us", INT, REPORT_P95},
+    {"service_p99_us", INT, REPORT_P99}, {"batch_max", INT, REPORT_MAX},
+    {"inflight_max", INT, REPORT_MAX}, {"proofs", INT, REPORT_SUM},
+};
+static const ReportColumn STATEMENTS[] = {
+    {"statement", TEXT, REPORT_KEEP}, {"database", TEXT, REPORT_KEEP}, {"kind", TEXT, REPORT_KEEP},
+    {"calls", INT, REPORT_SUM},       {"per_s", INT, REPORT_SUM},      {"errors", INT, REPORT_SUM},
+    {"batched", INT, REPORT_SUM},     {"not_batched", TEXT, REPORT_ANY},
+    {"p50_us", INT, REPORT_P50},      {"p95_us", INT, REPORT_P95},     {"p99_us", INT, REPORT_P99},
+    {"max_us", INT, REPORT_MAX},      {"total_us", INT, REPORT_SUM},
 };
 static const ReportColumn REASONS[] = {
     {"reason", TEXT, REPORT_KEEP},
@@ -72,6 +84,12 @@ static const ReportColumn TRANSACTIONS[] = {
     {"shards", TEXT, REPORT_KEEP}, {"state", TEXT, REPORT_KEEP},   {"age_ms", INT, REPORT_KEEP},
 };
 
+static const ReportColumn HOLDINGS[] = {
+    {"client", INT, REPORT_KEEP},   {"worker", INT, REPORT_KEEP},   {"server", TEXT, REPORT_KEEP},
+    {"server_pid", INT, REPORT_KEEP}, {"user", TEXT, REPORT_KEEP},  {"database", TEXT, REPORT_KEEP},
+    {"peer", TEXT, REPORT_KEEP},    {"statements", INT, REPORT_KEEP},
+};
+
 static const struct {
     const ReportColumn *columns;
     uint32_t count;
@@ -83,7 +101,9 @@ static const struct {
     [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
     [REPORT_N1] = {N1, ARRAY_LEN(N1)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
+    [REPORT_STATEMENTS] = {STATEMENTS, ARRAY_LEN(STATEMENTS)},
     [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
+    [REPORT_HOLDINGS] = {HOLDINGS, ARRAY_LEN(HOLDINGS)},
 };
 
 const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count)
@@ -118,11 +138,7 @@ bool report_add(Report *report, const char *const *cells)
     if (!row)
         return false;
     row->next = NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        row->cells[i] = cells[i] ? arena_text(&report->arena, slice_str(cells[i])) : NULL;
-        if (cells[i] && !row->cells[i])
-            return false;
-    }
+    memcpy(row->cells, cells, count * sizeof *cells);
     *report->tail = row;
     report->tail = &row->next;
     report->row_count++;
@@ -141,34 +157,68 @@ static bool same_row(const ReportColumn *columns, uint32_t count, const ReportRo
     return true;
 }
 
-static unsigned long long cell_number(const char *cell)
+static const char *merge_numbers(Report *report, ReportMerge merge, const char *a, const char *b)
 {
-    return strtoull(cell, NULL, 10);
+    unsigned long long x = strtoull(a, NULL, 10), y = strtoull(b, NULL, 10);
+    return arena_printf(&report->arena, "%llu", merge == REPORT_SUM ? x + y : MAX(x, y));
 }
 
-static unsigned long long merge_numbers(const ReportColumn *column, const ReportRow *into,
-                                        const ReportRow *from, uint32_t i)
+static const char *mean_of(Report *report, const char *sum, const char *count)
 {
-    unsigned long long a = cell_number(into->cells[i]), b = cell_number(from->cells[i]);
-    if (column->merge == REPORT_MEAN) /* of columns that are merged already */
-        return cell_number(into->cells[i - 1]) / MAX(cell_number(into->cells[i - 2]), 1);
-    return column->merge == REPORT_SUM ? a + b : MAX(a, b);
+    if (!sum || !count)
+        return NULL;
+    return arena_printf(&report->arena, "%llu",
+                        strtoull(sum, NULL, 10) / MAX(strtoull(count, NULL, 10), 1));
+}
+
+static const char *merge_spreads(Report *report, const char *a, const char *b)
+{
+    Spread spread = {0};
+    return spread_add_text(&spread, a) && spread_add_text(&spread, b)
+               ? spread_text(&spread, &report->arena)
+               : NULL;
 }
 
 static void merge_row(Report *report, const ReportColumn *columns, uint32_t count, ReportRow *into,
                       const ReportRow *from)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (columns[i].merge == REPORT_ANY && !into->cells[i])
-            into->cells[i] = from->cells[i];
-        if (columns[i].merge == REPORT_KEEP || columns[i].merge == REPORT_ANY || !into->cells[i] ||
-            !from->cells[i])
+        ReportMerge merge = columns[i].merge;
+        const char *a = into->cells[i], *b = from->cells[i], *both = NULL;
+        if (merge == REPORT_MEAN) /* of columns that are merged already */
+            both = mean_of(report, into->cells[i - 1], into->cells[i - 2]);
+        else if (merge == REPORT_KEEP || !b || (merge == REPORT_ANY && a))
             continue;
-        unsigned long long both = merge_numbers(&columns[i], into, from, i);
-        char *text = arena_printf(&report->arena, "%llu", both);
-        if (text)
-            into->cells[i] = text;
+        else if (!a)
+            both = b;
+        else if (merge == REPORT_SUM || merge == REPORT_MAX)
+            both = merge_numbers(report, merge, a, b);
+        else
+            both = merge_spreads(report, a, b);
+        if (both)
+            into->cells[i] = both;
     }
+}
+
+/* What an operator reads: the spread's text becomes a figure; nothing measured is NULL. */
+static const char *show_spread(Report *report, ReportMerge merge, const char *text)
+{
+    static const double QUANTILES[] = {[REPORT_P50] = 0.5, [REPORT_P95] = 0.95, [REPORT_P99] = 0.99};
+    Spread spread = {0};
+    if (!text || !spread_add_text(&spread, text) || spread_count(&spread) == 0)
+        return NULL;
+    if (merge == REPORT_OCTAVES)
+        return spread_octaves(&spread, &report->arena);
+    return arena_printf(&report->arena, "%llu",
+                        (unsigned long long)spread_quantile(&spread, QUANTILES[merge]));
+}
+
+static void show_spreads(Report *report, const ReportColumn *columns, uint32_t count)
+{
+    for (ReportRow *row = report->rows; row; row = row->next)
+        for (uint32_t i = 0; i < count; i++)
+            if (columns[i].merge >= REPORT_P50)
+                row->cells[i] = show_spread(report, columns[i].merge, row->cells[i]);
 }
 
 void report_merge(Report *report)
@@ -198,6 +248,7 @@ void report_merge(Report *report)
         report->tail = &row->next;
         report->row_count++;
     }
+    show_spreads(report, columns, count);
 }
 
 /* ---- a worker's rows -------------------------------------------------------------------------------- */
@@ -206,9 +257,11 @@ typedef struct Cells {
     Arena *arena;
     const char *at[CELLS_MAX];
     uint32_t count;
+    const Spread *spread; /* of the newest cell, when it is one's */
 } Cells;
 
-static void cell_text(Cells *cells, const char *text)
+/* `text` lives as long as the report. */
+static void cell_put(Cells *cells, const char *text)
 {
     assert(cells->count < CELLS_MAX);
     cells->at[cells->count++] = text;
@@ -216,12 +269,38 @@ static void cell_text(Cells *cells, const char *text)
 
 static void cell_slice(Cells *cells, Slice text)
 {
-    cell_text(cells, arena_text(cells->arena, text));
+    cell_put(cells, arena_text(cells->arena, text));
+}
+
+static void cell_text(Cells *cells, const char *text)
+{
+    if (text)
+        cell_slice(cells, slice_str(text));
+    else
+        cell_put(cells, NULL);
 }
 
 static void cell_int(Cells *cells, uint64_t value)
 {
-    cell_text(cells, arena_printf(cells->arena, "%llu", (unsigned long long)value));
+    char digits[20], *at = digits + sizeof digits;
+    do
+        *--at = (char)('0' + value % 10);
+    while (value /= 10);
+    cell_slice(cells, slice_of(at, (size_t)(digits + sizeof digits - at)));
+}
+
+static void cell_rate(Cells *cells, double per_s)
+{
+    cell_int(cells, (uint64_t)(per_s + 0.5));
+}
+
+static void cell_spread(Cells *cells, const Spread *spread)
+{
+    if (spread && spread == cells->spread) /* several figures of one spread */
+        cell_put(cells, cells->at[cells->count - 1]);
+    else
+        cell_put(cells, spread ? spread_text(spread, cells->arena) : NULL);
+    cells->spread = spread;
 }
 
 /* Long statements are cut: a screen at 3 a.m. is not wide. */
@@ -231,8 +310,8 @@ static void cell_template(Cells *cells, Slice text)
     size_t len = cut ? TEMPLATE_CELL_MAX : text.len;
     while (cut && len && (text.data[len] & 0xc0) == 0x80)
         len--; /* not in the middle of a character */
-    cell_text(cells, arena_printf(cells->arena, "%.*s%s", (int)len, (const char *)text.data,
-                                  cut ? "..." : ""));
+    cell_put(cells, arena_printf(cells->arena, "%.*s%s", (int)len, (const char *)text.data,
+                                 cut ? "..." : ""));
 }
 
 static const char *client_state(const Session *session)
@@ -256,7 +335,7 @@ static void report_clients(Worker *worker, Report *report)
         cell_int(&c, session->id);
         cell_text(&c, session->user);
         cell_text(&c, session->database);
-        cell_text(&c, client_state(session));
+        cell_put(&c, client_state(session));
         cell_text(&c, tx);
         cell_text(&c, session->peer);
         cell_text(&c, session->tls ? "yes" : "no");
@@ -270,6 +349,7 @@ static void report_clients(Worker *worker, Report *report)
         cell_text(&c, session->pinned ? "yes" : "no");
         cell_int(&c, session->statements.count);
         cell_int(&c, (worker->loop.now_us - session->connected_us) / 1000000);
+        cell_slice(&c, session_application(session));
         if (!report_add(report, c.at))
             return;
     }
@@ -337,18 +417,35 @@ static void report_batches(Worker *worker, Report *report)
     BatchTemplateInfo info;
     while (batcher_next_template(worker->batcher, &cursor, &info)) {
         Cells c = {.arena = &report->arena};
+        /* Tier C and W save round trips and commits, not statements. */
+        bool saves = info.tier == BATCH_TIER_KEYS || info.tier == BATCH_TIER_ORDINAL;
+        Spread cost = {0};
+        if (info.cost_us)
+            spread_add(&cost, info.cost_us);
+        const Spread *service = info.service_us ? info.service_us : info.cost_us ? &cost : NULL;
         cell_template(&c, info.text);
         cell_text(&c, info.pool);
-        cell_text(&c, TIERS[info.tier]);
-        cell_text(&c, batch_reason_text(info.reason)->code);
+        cell_text(&c, info.profile);
+        cell_put(&c, TIERS[info.tier]);
+        cell_put(&c, batch_reason_text(info.reason)->code);
+        cell_rate(&c, info.per_s);
         cell_int(&c, info.statements);
         cell_int(&c, info.alone);
         cell_int(&c, info.batches);
         cell_int(&c, info.keys);
-        cell_int(&c, info.size_max);
+        cell_int(&c, saves ? info.statements - MIN(info.batches, info.statements) : 0);
+        cell_int(&c, info.members - MIN(info.keys, info.members));
         cell_int(&c, info.retried);
-        cell_int(&c, info.service_p50_us);
-        cell_int(&c, info.service_p95_us);
+        cell_int(&c, info.size_max);
+        cell_spread(&c, info.size);
+        cell_spread(&c, info.wait_us);
+        cell_spread(&c, info.wait_us);
+        cell_spread(&c, service);
+        cell_spread(&c, service);
+        cell_spread(&c, service);
+        cell_int(&c, info.batch_max);
+        cell_int(&c, info.inflight_max);
+        cell_int(&c, info.proofs);
         if (!report_add(report, c.at))
             return;
     }
@@ -361,14 +458,37 @@ static void report_reasons(Worker *worker, Report *report)
         const BatchReasonText *text = batch_reason_text((BatchReason)reason);
         uint64_t count = counter_get(&stats->reasons[reason]);
         Cells c = {.arena = &report->arena};
-        cell_text(&c, text->code);
+        cell_put(&c, text->code);
         if (text->rule)
             cell_int(&c, (uint64_t)text->rule);
         else
             cell_text(&c, NULL);
         cell_int(&c, count);
-        cell_text(&c, text->help);
+        cell_put(&c, text->help);
         if (count && !report_add(report, c.at))
+            return;
+    }
+}
+
+static void report_statements(Worker *worker, Report *report)
+{
+    LIST_EACH (link, &worker->digests.lru) {
+        const Digest *digest = list_entry(link, Digest, lru);
+        Cells c = {.arena = &report->arena};
+        cell_template(&c, slice_str(digest->text));
+        cell_text(&c, digest->database);
+        cell_put(&c, digest->kind);
+        cell_int(&c, digest->calls);
+        cell_rate(&c, rate_get(&digest->rate, worker->loop.now_us));
+        cell_int(&c, digest->errors);
+        cell_int(&c, digest->batched);
+        cell_put(&c, digest->asked ? batch_reason_text(digest->reason)->code : NULL);
+        cell_spread(&c, &digest->spread_us);
+        cell_spread(&c, &digest->spread_us);
+        cell_spread(&c, &digest->spread_us);
+        cell_int(&c, digest->max_us);
+        cell_int(&c, digest->total_us);
+        if (!report_add(report, c.at))
             return;
     }
 }
@@ -409,9 +529,20 @@ static void report_n1(Worker *worker, Report *report)
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
-    cell_text(&c, name);
+    cell_put(&c, name);
     cell_int(&c, value);
     report_add(report, c.at);
+}
+
+/* The counter takes a session's bytes over when it ends. */
+static uint64_t bytes_out_of_living(const Worker *worker)
+{
+    uint64_t bytes = 0;
+    LIST_EACH (link, &worker->sessions)
+        bytes += list_entry(link, Session, link)->stream.bytes_out;
+    LIST_EACH (link, &worker->closing)
+        bytes += list_entry(link, Session, link)->stream.bytes_out;
+    return bytes;
 }
 
 static void report_stats(Worker *worker, Report *report)
@@ -434,6 +565,10 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "batches", counter_get(&b->batches));
     stat_row(report, "batched_statements", counter_get(&b->statements));
     stat_row(report, "batched_keys", counter_get(&b->keys));
+    stat_row(report, "statements_saved",
+             counter_get(&b->statements) - MIN(counter_get(&b->batches), counter_get(&b->statements)));
+    stat_row(report, "keys_deduped",
+             counter_get(&b->members) - MIN(counter_get(&b->keys), counter_get(&b->members)));
     stat_row(report, "batch_alone", counter_get(&b->alone));
     stat_row(report, "batch_retried", counter_get(&b->retried));
     stat_row(report, "pipelined_statements", counter_get(&b->piped));
@@ -449,7 +584,9 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "n1_patterns", worker->n1.pattern_count);
     stat_row(report, "n1_memory", worker->n1.memory);
     stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
-    stat_row(report, "client_bytes_out", counter_get(&s->bytes_out));
+    stat_row(report, "client_bytes_out", counter_get(&s->bytes_out) + bytes_out_of_living(worker));
+    stat_row(report, "statement_stats", worker->digests.count);
+    stat_row(report, "statement_stats_dropped", worker->digests.dropped);
     stat_row(report, "shapes_cached", worker->shapes.count);
     stat_row(report, "shape_hits", worker->shapes.hits);
     stat_row(report, "shape_misses", worker->shapes.misses);
@@ -474,11 +611,41 @@ static void report_transactions(Worker *worker, Report *report)
     }
 }
 
+static void report_holding(Backend *backend, void *ctx)
+{
+    ServerRows *rows = ctx;
+    Holder *holder = backend_owner(backend);
+    if (!holder || holder->kind != HOLDER_SESSION)
+        return;
+    Session *session = container_of(holder, Session, holder);
+    Cells c = {.arena = &rows->report->arena};
+    cell_int(&c, session->id);
+    cell_int(&c, rows->worker->options.index);
+    cell_text(&c, pool_server(backend_pool(backend))->name);
+    cell_int(&c, (uint64_t)backend_server_pid(backend));
+    cell_text(&c, session->user);
+    cell_text(&c, session->database);
+    cell_text(&c, session->peer);
+    cell_int(&c, session->statement_total);
+    report_add(rows->report, c.at);
+}
+
+static void report_holdings(Worker *worker, Report *report)
+{
+    ServerRows rows = {worker, report};
+    size_t cursor = 0;
+    Pool *pool;
+    while ((pool = pool_set_next(worker->pools, &cursor)))
+        pool_each_backend(pool, report_holding, &rows);
+}
+
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
     [REPORT_BATCH_REASONS] = report_reasons, [REPORT_N1] = report_n1, [REPORT_STATS] = report_stats,
+    [REPORT_STATEMENTS] = report_statements,
     [REPORT_TRANSACTIONS] = report_transactions,
+    [REPORT_HOLDINGS] = report_holdings,
 };
 
 static void report_on_delivery(Mail *mail, void *owner)

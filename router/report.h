@@ -18,17 +18,31 @@ typedef enum ReportKind {
     REPORT_BATCH_REASONS,
     REPORT_N1,
     REPORT_STATS,
+    REPORT_STATEMENTS,
     REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
+    REPORT_HOLDINGS,     /* server connections that work for a client now, and which client that is */
     REPORT_KIND_COUNT
 } ReportKind;
+
+/* How rows of several workers with equal REPORT_KEEP columns become one; rows are kept apart when no
+ * column of the kind is merged. In the last four a worker puts a Spread as text, and report_merge
+ * shows a figure of all of them: a quantile cannot be made of quantiles. */
+typedef enum ReportMerge {
+    REPORT_KEEP,
+    REPORT_SUM,
+    REPORT_MAX,
+    REPORT_ANY,  /* any worker's that is not NULL */
+    REPORT_MEAN, /* the column before it by the one before that */
+    REPORT_P50,
+    REPORT_P95,
+    REPORT_P99,
+    REPORT_OCTAVES
+} ReportMerge;
 
 typedef struct ReportColumn {
     const char *name;
     uint32_t type_oid; /* WIRE_OID_TEXT or WIRE_OID_INT8 */
-    /* How rows of several workers with equal text columns become one: rows are kept apart when no
-     * column of the kind says REPORT_SUM or REPORT_MAX. */
-    /* REPORT_ANY: the text of one of them. REPORT_MEAN: the column before it by the one before that. */
-    enum { REPORT_KEEP, REPORT_SUM, REPORT_MAX, REPORT_ANY, REPORT_MEAN } merge;
+    ReportMerge merge;
 } ReportColumn;
 
 typedef struct ReportRow {
@@ -51,9 +65,10 @@ typedef struct Report {
 const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count);
 Report *report_create(ReportKind kind) MUST_USE;
 void report_free(Report *report);
-/* Appends a row of printf'ed cells: one const char * per column, copied. */
+/* Appends a row: one const char * per column, which live as long as the report (its arena, or
+ * constants). */
 bool report_add(Report *report, const char *const *cells);
-/* Merges rows as the columns say (after the last worker). */
+/* Merges rows as the columns say; after the last worker, once for kinds with spreads. */
 void report_merge(Report *report);
 
 #endif

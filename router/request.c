@@ -43,7 +43,7 @@ Request *request_create(Session *session)
     list_init(&request->link);
     buf_init(&request->out, worker_config(session->worker)->server_message_max);
     request->sink.ops = &ENCODE_OPS;
-    request->arrived_us = session->worker->loop.now_us;
+    request->times.arrived_us = session->arrived_us;
     return request;
 }
 
@@ -192,6 +192,6 @@ void request_end(Request *request, char tx_status)
     counter_add(&worker->stats.statements, MAX(request->planned_count, 1));
     if (tx_status == TX_IDLE)
         counter_add(&worker->stats.transactions, 1);
-    histogram_add(&worker->stats.latency_us, clock_now_us() - request->arrived_us);
+    request->times.ended_us = clock_now_us();
     session_on_request_end(session);
 }

@@ -18,6 +18,7 @@
 #define SHOAL_ROUTER_REQUEST_H
 
 #include "router/call.h"
+#include "router/latency.h"
 #include "router/planner.h"
 #include "router/session.h"
 #include "wire/frontend.h"
@@ -38,7 +39,7 @@ struct Request {
     Session *session;
     int state; /* RequestState */
     Arena arena;
-    uint64_t arrived_us;
+    LatencyTimes times; /* stamps of its way: latency.h */
 
     /* The client's messages, copied here: they must outlive the read buffer, for retries. */
     TaskStep *steps;
@@ -70,6 +71,8 @@ struct Request {
     char error_state[6];
     bool pins; /* it leaves state on the server session */
     bool not_batched; /* the batcher has said no already */
+    uint8_t batch_reason; /* BatchReason of that no; 0: it was not asked */
+    bool in_transaction;  /* when it was dispatched, its session was in one */
     bool n1_watched, n1_parent; /* seen by n1_watch; its rows are remembered */
     uint8_t n1_track; /* of session->n1.loop, from 1; 0: it follows no loop */
     KeptPrepared *kept; /* request_prepare; references held */

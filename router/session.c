@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "router/cancel.h"
 #include "router/decode.h"
@@ -23,6 +24,7 @@
 #include "router/login.h"
 #include "router/request.h"
 #include "router/gather.h"
+#include "router/verdict.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -32,6 +34,8 @@ static void session_on_bytes(Stream *stream)
 {
     Session *session = stream->ctx;
     counter_add(&session->worker->stats.bytes_in, stream->bytes_in - session->bytes_seen);
+    if (stream->bytes_in != session->bytes_seen) /* else: what was left over is offered again */
+        session->arrived_us = stream->loop->arrival_us;
     session->bytes_seen = stream->bytes_in;
     if (session->state == SESSION_LOGIN)
         login_run(session);
@@ -85,7 +89,7 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     worker->next_session_id += worker->options.count; /* unique over all workers */
     session->state = SESSION_LOGIN;
     session->tx = TX_IDLE;
-    session->connected_us = session->idle_since_us = worker->loop.now_us;
+    session->connected_us = session->idle_since_us = session->arrived_us = worker->loop.now_us;
     snprintf(session->who, sizeof session->who, "client %llu", (unsigned long long)session->id);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     list_init(&session->link);
@@ -140,6 +144,8 @@ static void drop_ended(Session *session)
             break;
         list_remove(link);
         session->request_count--;
+        digests_on_leave(&session->worker->digests, request);
+        latency_on_leave(request);
         request_free(request);
         left = true;
     }
@@ -157,10 +163,16 @@ static Request *next_of(Session *session, Request *request)
 
 static void dispatch_queued(Session *session)
 {
+    uint64_t at_us = session->undispatched ? clock_now_us() : 0;
     while (session->state == SESSION_ACTIVE && session->undispatched) {
         Request *request = session->undispatched;
+        LatencyTimes *times = &request->times;
+        times->seen_us = times->seen_us ? times->seen_us : at_us;
+        times->turn_us = at_us;
+        request->in_transaction = session->tx != TX_IDLE;
         if (!dispatch_request(request))
             return;
+        at_us = times->planned_us = clock_now_us();
         session->undispatched = next_of(session, request);
     }
 }
@@ -191,6 +203,7 @@ void session_run(Session *session)
 
 void session_on_request_end(Session *session)
 {
+    verdict_drop(session);
     assert(session->running > 0);
     session->running--;
     if (session->running == 0)
@@ -228,7 +241,7 @@ void session_fatal(Session *session, const Error *err)
         return;
     if (!error_is(err, SQLSTATE_ADMIN_SHUTDOWN))
         log_error(session->who, err);
-    counter_add(&session->worker->stats.errors, 1);
+    worker_count_error(session->worker, err->sqlstate);
     backend_put_error(&session->stream.out, SEVERITY_FATAL, err);
     session_close_gently(session);
 }
@@ -278,7 +291,9 @@ void session_destroy(Session *session)
     }
     free(session->parts);
     cancel_unregister(worker, session);
+    latency_forget(&worker->latency, session);
     drop_statements(session);
+    verdict_drop(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);
@@ -357,6 +372,12 @@ static bool setting_find(const Session *session, const char *name, Slice *ret)
     if (entry)
         *ret = unquoted(entry->value);
     return entry != NULL;
+}
+
+Slice session_application(const Session *session)
+{
+    Slice value = {0};
+    return session->gucs && setting_find(session, "application_name", &value) ? value : (Slice){0};
 }
 
 Slice session_search_path(const Session *session, const Topology *topology)

@@ -88,6 +88,7 @@ typedef struct Session {
     Participant *parts;
     uint32_t part_count, part_room;
     struct Commit *commit; /* under way; borrowed */
+    struct Verdict *verdict; /* what its statement is to end with (verdict.h); owned; NULL mostly */
     bool implicit; /* tx is I, but a transaction of Shoal's own is open around a statement (scatter.h) */
     bool temporary; /* it made temporary objects, where it is pinned: their names hide those of tables */
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
@@ -116,6 +117,8 @@ typedef struct Session {
     uint64_t idle_since_us;
     uint64_t closing_since_us; /* CLOSING: a client that does not read is not waited for for ever */
     uint64_t connected_us;
+    uint64_t arrived_us; /* when the newest bytes of stream.in can have come at the earliest */
+    uint32_t leaving;    /* answers in the worker's latency log that are not written yet */
     uint64_t bytes_seen; /* of stream.bytes_in, already in the worker's statistics */
     uint64_t statement_total;
 } Session;
@@ -151,6 +154,8 @@ static inline GucVector *session_gucs(const Session *session)
 {
     return session->tx == 'I' ? session->gucs : session->gucs_tx;
 }
+/* As the client set it; empty when it did not. */
+Slice session_application(const Session *session);
 Slice session_search_path(const Session *session, const Topology *topology);
 /* standard_conforming_strings is on; the client encoding is safe for cutting literals out (H44). */
 bool session_standard_strings(const Session *session);

@@ -64,6 +64,7 @@ static void flush_streams(void *ctx)
 {
     Worker *worker = ctx;
     stream_flush_all(&worker->loop);
+    latency_on_flushed(&worker->latency, &worker->stats.latency);
     commit_on_flushed(worker);
     LIST_EACH_SAFE(link, &worker->closing) { /* those whose last words are out now */
         Session *session = list_entry(link, Session, link);
@@ -93,6 +94,7 @@ static void adopt_topology(void *ctx)
     worker->topology = topology;
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
+    digests_limit(&worker->digests, topology->config->statement_stats_max);
     worker->n1.patterns_max = worker_config(worker)->n1_patterns_max;
     greetings_forget(worker);
 }
@@ -170,6 +172,7 @@ static bool worker_build(Worker *worker)
     PoolEvents events = {.on_drained = on_drained, .on_held_message = on_held_message, .ctx = worker};
     prepared_set_init(&worker->prepared);
     guc_set_init(&worker->gucs);
+    digests_init(&worker->digests, config->statement_stats_max);
     shape_cache_init(&worker->shapes, config->shape_cache_max, config->shape_cache_bytes);
     worker->statements = (StatementContext){&worker->prepared, &worker->shapes};
     worker->pools = pool_set_create(&worker->loop, &worker->inbox, worker->options.canceller,
@@ -313,6 +316,8 @@ void worker_destroy(Worker *worker)
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);
     greetings_finish(worker);
+    latency_finish(&worker->latency);
+    digests_finish(&worker->digests);
     n1_book_finish(&worker->n1);
     batcher_destroy(worker->batcher);
     if (worker->pools)
@@ -335,6 +340,36 @@ Inbox *worker_inbox(Worker *worker)
 const WorkerStats *worker_stats(const Worker *worker)
 {
     return &worker->stats;
+}
+
+const BatcherStats *worker_batcher_stats(const Worker *worker)
+{
+    return batcher_stats(worker->batcher);
+}
+
+/* ---- errors by class ------------------------------------------------------------------------- */
+
+static int class_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 10 : -1;
+}
+
+void worker_count_error(Worker *worker, const char *sqlstate)
+{
+    int first = class_digit(sqlstate[0]), second = first < 0 ? -1 : class_digit(sqlstate[1]);
+    counter_add(&worker->stats.errors, 1);
+    if (second >= 0)
+        counter_add(&worker->stats.error_classes[first * 36 + second], 1);
+}
+
+void error_class_name(uint32_t index, char ret_name[static 3])
+{
+    static const char DIGITS[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    ret_name[0] = DIGITS[index / 36 % 36];
+    ret_name[1] = DIGITS[index % 36];
+    ret_name[2] = 0;
 }
 
 static void wake_on_delivery(Mail *mail, void *owner)

@@ -13,10 +13,13 @@
 #include "batcher/batcher.h"
 #include "meta/gid.h"
 #include "router/call.h"
+#include "router/latency.h"
 #include "router/report.h"
 #include "router/write_epoch.h"
 
 typedef struct Worker Worker;
+
+#define WORKER_ERROR_CLASSES (36 * 36) /* the first two characters of a SQLSTATE, 0-9 A-Z */
 
 typedef struct WorkerStats {
     Counter clients;        /* gauge */
@@ -28,7 +31,8 @@ typedef struct WorkerStats {
     Counter errors;         /* error answers, Shoal's and PostgreSQL's */
     Counter plans[8];       /* by PlanKind */
     Counter bytes_in, bytes_out;
-    Histogram latency_us;   /* from the arrival of a request's last byte to its last answer byte queued */
+    Counter error_classes[WORKER_ERROR_CLASSES]; /* the same by class of SQLSTATE: error_class_at */
+    LatencyStats latency;
 } WorkerStats;
 
 /* What every worker is made of; filled by the composition root (bin/shoald.c). */
@@ -54,8 +58,15 @@ void worker_stop(Worker *worker, uint32_t grace_ms);
 void worker_join(Worker *worker);
 void worker_destroy(Worker *worker);
 
+/* An error goes to a client. */
+void worker_count_error(Worker *worker, const char *sqlstate);
+/* "42" for the index of its counter. */
+void error_class_name(uint32_t index, char ret_name[static 3]);
+
 Inbox *worker_inbox(Worker *worker);
+/* Counters: to be read from any thread. */
 const WorkerStats *worker_stats(const Worker *worker);
+const BatcherStats *worker_batcher_stats(const Worker *worker);
 /* Starts a report's round (control thread). */
 void worker_report(Worker *const *workers, uint32_t count, Report *report);
 /* A mail handler: control wakes workers with it after publishing, so that idle ones adopt. */

@@ -11,6 +11,7 @@
 #include <openssl/ssl.h>
 
 #include "core/inbox.h"
+#include "router/digest.h"
 #include "router/n1_book.h"
 #include "router/request.h"
 #include "router/session.h"
@@ -57,6 +58,8 @@ struct Worker {
     bool stopping;
     uint64_t stop_at_us; /* sessions left by then are closed */
     WorkerStats stats;
+    LatencyLog latency;
+    DigestSet digests;
     char who[16];
 };
 

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""embed.py OUT.c FILE.sql... - writes each file as a C string named sql_<file without .sql>."""
+"""embed.py [--header H --prefix P] OUT.c FILE... - writes each file as a C string.
+
+sql/demo.sql is sql_demo and declared in sql/sql.h; another folder names its own header and prefix.
+"""
 import pathlib
 import sys
 
@@ -11,12 +14,18 @@ def c_text(text):
 
 
 def main():
-    out, files = sys.argv[1], sys.argv[2:]
-    parts = ['#include "sql/sql.h"\n']
+    arguments = sys.argv[1:]
+    header, prefix = 'sql/sql.h', 'sql_'
+    while arguments[0].startswith('--'):
+        option, value = arguments.pop(0), arguments.pop(0)
+        header, prefix = (value, prefix) if option == '--header' else (header, value)
+    out, files = arguments[0], arguments[1:]
+    parts = [f'#include "{header}"\n']
     for name in files:
         path = pathlib.Path(name)
         text = path.read_text(encoding="utf-8")
-        parts.append(f"const char sql_{path.stem}[] =\n{c_text(text)};\n")
+        symbol = prefix + path.name.removesuffix(".sql").replace(".", "_")
+        parts.append(f"const char {symbol}[] =\n{c_text(text)};\n")
     pathlib.Path(out).write_text("\n".join(parts), encoding="utf-8")
 
 

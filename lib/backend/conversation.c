@@ -11,6 +11,7 @@
  * that the server is broken: the connection is lost, nobody else notices.
  */
 #include "backend/backend_internal.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "wire/backend.h"
 #include "wire/frontend.h"
@@ -62,7 +63,7 @@ void conversation_begin(Backend *backend)
         steps_settings(backend, task->gucs);
     backend->sent_mark = backend->stream.bytes_out + buf_len(&backend->stream.out);
     task->sent = backend->errand == ERRAND_NONE;
-    task->sent_us = backend->pool->set->loop->now_us;
+    task->sent_us = clock_now_us(); /* not the turn's: what was collected in it has waited */
     steps_write(backend, task, task->steps, task->step_count);
     if (task->fed_count)
         steps_write(backend, task, task->fed, task->fed_count);

@@ -14,6 +14,8 @@
 
 #include "core/clock.h"
 
+#define POLL_MAX_US 50 /* a poll that took longer had nothing to tell at first: it slept */
+
 static void loop_on_turn_begin(struct ev_loop *ev, ev_check *watcher, int revents);
 static void loop_on_turn_over(struct ev_loop *ev, ev_prepare *watcher, int revents);
 static void loop_on_idle(struct ev_loop *ev, ev_idle *watcher, int revents);
@@ -21,7 +23,8 @@ static void loop_run_hooks(Loop *loop);
 
 bool loop_init(Loop *loop)
 {
-    *loop = (Loop){.now_us = clock_now_us()};
+    uint64_t now_us = clock_now_us();
+    *loop = (Loop){.now_us = now_us, .arrival_us = now_us, .asleep_us = now_us};
     list_init(&loop->dirty);
     loop->scratch = malloc(LOOP_SCRATCH_SIZE);
     loop->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
@@ -92,13 +95,18 @@ void loop_again(Loop *loop) { ev_idle_start(loop->ev, &loop->idle); }
 static void loop_on_turn_begin(struct ev_loop *ev, ev_check *watcher, int revents)
 {
     Loop *loop = watcher->data;
-    loop->now_us = clock_now_us();
+    uint64_t now_us = clock_now_us();
+    bool slept = now_us - loop->asleep_us > POLL_MAX_US;
+    loop->arrival_us = slept ? now_us : loop->now_us;
+    loop->now_us = now_us;
     ev_idle_stop(ev, &loop->idle);
 }
 
 static void loop_on_turn_over(struct ev_loop *ev, ev_prepare *watcher, int revents)
 {
-    loop_run_hooks(watcher->data);
+    Loop *loop = watcher->data;
+    loop_run_hooks(loop);
+    loop->asleep_us = clock_now_us();
 }
 
 /* Exists only to be armed; loop_on_turn_begin disarms it before it could run. */

@@ -34,6 +34,11 @@ struct Timer {
 struct Loop {
     struct ev_loop *ev; /* owned */
     uint64_t now_us; /* clock at the start of this turn's events; cheap to read */
+    /* Bytes read in this turn came at this moment at the earliest: when the loop slept, it is
+     * now_us, else the last time it looked before. So a busy loop does not hide from a latency
+     * what bytes have waited in the kernel. */
+    uint64_t arrival_us;
+    uint64_t asleep_us; /* when the last turn ended */
     ev_prepare prepare;
     ev_check check;
     ev_idle idle; /* armed by loop_again: keeps the loop from sleeping */

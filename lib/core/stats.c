@@ -6,6 +6,10 @@
  */
 #include "core/stats.h"
 
+#include <math.h>
+
+#define RATE_S 10.0 /* an event counts e times less after this time */
+
 static unsigned bucket_of(uint64_t value)
 {
     if (value < 16)
@@ -46,6 +50,22 @@ void histogram_merge(Histogram *into, const Histogram *from)
         atomic_store_explicit(&into->max, counter_get(&from->max), memory_order_relaxed);
 }
 
+void histogram_subtract(Histogram *h, const Histogram *earlier)
+{
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+        counter_sub(&h->buckets[i], counter_get(&earlier->buckets[i]));
+    counter_sub(&h->count, counter_get(&earlier->count));
+    counter_sub(&h->sum, counter_get(&earlier->sum));
+}
+
+uint64_t histogram_count_upto(const Histogram *h, uint64_t value)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1 && bucket_upper(i) <= value; i++)
+        count += counter_get(&h->buckets[i]);
+    return count;
+}
+
 uint64_t histogram_quantile(const Histogram *h, double q)
 {
     /* Summed here and not taken from `count`: the owner may be between the two stores. */
@@ -63,4 +83,18 @@ uint64_t histogram_quantile(const Histogram *h, double q)
             return MIN(bucket_upper(i), MAX(counter_get(&h->max), 1));
     }
     return counter_get(&h->max); /* the last bucket has no upper edge */
+}
+
+double rate_get(const Rate *rate, uint64_t now_us)
+{
+    if (now_us <= rate->at_us || rate->per_s == 0)
+        return rate->per_s;
+    return rate->per_s * exp(-(double)(now_us - rate->at_us) / (RATE_S * 1e6));
+}
+
+/* Each event is worth 1 / RATE_S when it happens: at a steady rate the sum of all is that rate. */
+void rate_add(Rate *rate, uint64_t n, uint64_t now_us)
+{
+    rate->per_s = rate_get(rate, now_us) + (double)n / RATE_S;
+    rate->at_us = MAX(now_us, rate->at_us);
 }

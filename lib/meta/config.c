@@ -13,6 +13,7 @@
  */
 #include "meta/config.h"
 
+#include <arpa/inet.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
@@ -170,6 +171,18 @@ static bool path_resolve(ConfigLoader *loader, const char **path)
     return *path || FAIL_MEMORY(loader);
 }
 
+/* Whom only programs of this machine can reach. A name may mean anything, but for localhost. */
+static bool address_is_loopback(const char *address)
+{
+    struct in_addr four;
+    struct in6_addr six;
+    if (inet_pton(AF_INET, address, &four) == 1)
+        return ntohl(four.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, address, &six) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&six);
+    return strcmp(address, "localhost") == 0;
+}
+
 static bool load_shoal(ConfigLoader *loader)
 {
     Config *c = loader->config;
@@ -189,6 +202,9 @@ static bool load_shoal(ConfigLoader *loader)
                     "tls_cert and tls_key go together");
     if (c->tls_required && !c->tls_cert)
         return FAIL(loader, config_line_of(loader, "tls_required"), "tls_required needs tls_cert and tls_key");
+    if (c->http_port && !c->http_password && !address_is_loopback(c->http_listen))
+        return FAIL(loader, config_line_of(loader, "http_listen"),
+                    "http_listen = %s can be reached from outside: set http_password too", c->http_listen);
     return path_resolve(loader, &c->store) && path_resolve(loader, &c->user_list) &&
            path_resolve(loader, &c->tls_cert) && path_resolve(loader, &c->tls_key);
 }
@@ -259,6 +275,8 @@ void config_free(Config *config)
         secret_wipe(config->users[i].password);
         secret_wipe(config->users[i].verifier);
     }
+    secret_wipe(config->control_password);
+    secret_wipe(config->http_password);
     for (uint32_t i = 0; i < config->database_count; i++)
         secret_wipe(config->databases[i].server_password);
     arena_finish(&config->arena);

@@ -132,6 +132,10 @@ typedef struct Config {
     uint64_t shape_cache_bytes;
     uint64_t gather_max_bytes;
     uint32_t pipeline_max;    /* requests of one client read ahead */
+    uint32_t statement_stats_max; /* statements whose figures are kept, per worker; 0: none */
+    const char *http_listen;  /* address of metrics and dashboard */
+    int http_port;            /* 0: off */
+    const char *http_password; /* NULL: nobody is asked */
     /* [batch] */
     bool batch;
     uint32_t batch_max;          /* members */

@@ -11,7 +11,7 @@ from tests.support.wire import (PgError, bind, column_names, errors_of, execute,
 pytestmark = pytest.mark.shoal_only
 
 SHOWS = ['HELP', 'VERSION', 'CONFIG', 'DATABASES', 'POOLS', 'CLIENTS', 'SERVERS', 'SHARDS', 'TABLES', 'BATCHES',
-         'BATCH_REASONS', 'STATS']
+         'BATCH_REASONS', 'STATS', 'STATEMENTS', 'LATENCY', 'LATENCY_BUCKETS', 'HISTORY', 'HEALTH', 'PROCESS']
 
 
 @pytest.fixture(scope='module')

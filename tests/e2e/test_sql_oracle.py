@@ -1,6 +1,6 @@
 """SELECTs over 2, 3 and 5 shards are answered as by one PostgreSQL with all the rows.
 
-Statements come from tests/support/oracle.py by seed and number; a failure names both, and SHOAL_SEED replays it.
+Statements come from tests/support/select_grammar.py by seed and number; a failure names both, and SHOAL_SEED replays it.
 Refusals (0A000) are counted by their reason.
 """
 import random
@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from tests.e2e.conftest import prepared_cluster
-from tests.support import host, oracle
+from tests.support import host
+from tests.support import select_grammar as oracle
 from tests.support.cluster import wait_until
 from tests.support.shoal import Shoal
 from tests.support.wire import bind, describe, errors_of, execute, parse, query, rows_of, sync, tags_of

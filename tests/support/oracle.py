@@ -1,348 +1,229 @@
-"""Random SELECTs over a schema whose tables stand in one PostgreSQL and spread over several shards.
+"""oracle.py - schemas, statements and answers by the thousand: what PostgreSQL says is asked once and kept.
 
-A Grammar makes one statement from a seed. To widen it add a method whose name begins with `form_` (a whole SELECT)
-to the class or to a subclass: all of them are drawn from. What it makes must have one right answer: rows are
-compared as a multiset, or in order where `ordered`; so LIMIT stands only behind an ORDER BY over all columns.
-Floats are quarters, whose sums are exact in any order.
+    plan = Schema(rng)                  tables of random key types, views, partitions, policies, NULLs
+    plan.create(direct)                 made and filled
+    questions = plan.questions(n)       SQL with keys in it, simple and extended, good and bad
+    answer_all(direct, questions)       each one's exact bytes, from PostgreSQL alone
+
+A fleet of clients then sends pipelines of them through Shoal and compares bytes with bytes, which costs
+next to nothing: so a million answers are a matter of minutes. All of it follows from one seed.
 """
-import random
+import threading
+import time
 
-KEYS = 30
+from .wire import Closed, PgError, bind, describe, error_fields, errors_of, execute, parse, query, rows_of, sync
 
-# table: columns with their kind (i n t d b f e), shard key or None (local), DDL
-TABLES = {
-    'users': ([('id', 'i'), ('name', 't'), ('age', 'i'), ('org', 'i'), ('score', 'n'), ('born', 'd'), ('active', 'b'),
-               ('ratio', 'f'), ('mood', 'e')], 'id',
-              'id bigint PRIMARY KEY, name text, age int, org smallint, score numeric(10,2), born date, active bool, '
-              'ratio float8, mood mood'),
-    'orders': ([('user_id', 'i'), ('id', 'i'), ('item', 't'), ('amount', 'n'), ('placed', 's')], 'user_id',
-               'user_id bigint, id int, item text, amount numeric, placed timestamp, PRIMARY KEY (user_id, id)'),
-    'items': ([('sku', 't'), ('title', 't'), ('price', 'n'), ('kind', 'i')], 'sku',
-              'sku text PRIMARY KEY, title text COLLATE "C", price numeric, kind int'),
-    'events': ([('id', 'i'), ('user_id', 'i'), ('kind', 'i'), ('at', 's'), ('note', 't')], 'id',
-               'id int PRIMARY KEY, user_id bigint, kind int, at timestamp, note text'),
-    'kinds': ([('kind', 'i'), ('label', 't')], None, 'kind int, label text'),
+
+def quoted(text):
+    return "'" + text.replace("'", "''") + "'"
+
+
+# How keys of a type are made in SQL from a number, and spelt by clients; what no value of it looks like.
+KINDS = {
+    'int': ('{g}', lambda k, r: r.choice([str(k)] * 6 + [quoted(f' {k} '), f'+{k}', quoted(str(k))]), ["'x'", '1.5', "'99999999999'"]),
+    'bigint': ('{g}::bigint * 3', lambda k, r: r.choice([str(k * 3)] * 6 + [quoted(str(k * 3))]), ["''", '9' * 20]),
+    'smallint': ('({g} % 30000)::smallint', lambda k, r: r.choice([str(k), quoted(str(k))]), ['40000', "'40000'"]),
+    'text': ("'k' || {g}", lambda k, r: quoted(f'k{k}'), []),
+    'varchar(20)': ("'V' || {g}", lambda k, r: quoted(f'V{k}'), []),
+    'char(8)': ("'c' || {g}", lambda k, r: quoted(f'c{k}' + ' ' * r.randrange(3)), []),
+    'uuid': ("lpad(to_hex({g}), 32, '0')::uuid",
+             lambda k, r: quoted(r.choice([str.lower, str.upper])(f'00000000-0000-0000-0000-{k:012x}')), ["'not one'"]),
+    'numeric': ('{g} / 4.0', lambda k, r: r.choice([quoted, str])(f'{k / 4:.{r.choice([2, 2, 3])}f}'), ["'x'"]),
+    'date': ("date '2000-01-01' + {g}",
+             lambda k, r: quoted(time.strftime('%Y-%m-%d', time.gmtime(946684800 + 86400 * k))), ["'2001-02-30'"]),
+    'timestamptz': ("timestamptz '2020-01-01 00:00:00+00' + {g} * interval '1 hour'",
+                    lambda k, r: quoted(time.strftime('%Y-%m-%d %H:%M:%S+00', time.gmtime(1577836800 + 3600 * k))), []),
+    'citext': ("'Ci' || {g}", lambda k, r: quoted(r.choice([str.lower, str.upper])(f'ci{k}')), []),
+    'colour': ("(ARRAY['red','green','blue'])[1 + {g} % 3]::colour", lambda k, r: r.choice(["'red'", "'green'"]), ["'pink'"]),
+    'int[]': ('ARRAY[{g}, NULL]', lambda k, r: quoted('{%d,NULL}' % k), ["'{1'"]),
+    'boolean': ('{g} % 2 = 0', lambda k, r: r.choice(["'t'", "'no'", "'1'"]), ["'maybe'"]),
+    'inet': ("('10.1.' || {g} / 250 || '.' || {g} % 250)::inet", lambda k, r: quoted(f'10.1.{k // 250}.{k % 250}'), ["'10.1.1'"]),
 }
-SCHEMA = ["CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')"] + \
-    [f'CREATE TABLE {name} ({ddl})' for name, (_, _, ddl) in TABLES.items()]
-WORDS = ['ada', 'Bob', 'böe', 'bo', 'B', 'zed', 'eve ', '', 'Ada', '_x', 'a-b', 'ab']
+FEW = ('colour', 'boolean')  # never unique
+VALUES = ['g::text', "CASE WHEN g % 5 = 0 THEN NULL ELSE 'v' || g END", 'g / 7.0::float8', "ARRAY[g::text, NULL, 'a,\"b']",
+          "jsonb_build_object('g', g, 'n', NULL)", "date '1999-12-31' + g", 'g % 3 = 0', "decode(lpad(to_hex(g), 8, '0'), 'hex')",
+          "repeat('fat ', g % 40)", "row(g, 'x')::text", 'g * 1.10']
+VALUE_TYPES = ['text', 'text', 'float8', 'text[]', 'jsonb', 'date', 'boolean', 'bytea', 'text', 'text', 'numeric(12,2)']
+ROWS = 400
 
 
-def rows(rng):
-    """INSERTs, each of one row."""
-    def some(value):
-        return 'NULL' if rng.random() < 0.1 else value
+class Table:
+    def __init__(self, number, rng):
+        self.name, self.rng = f'gen{number}', rng
+        self.keys = rng.sample(sorted(KINDS), rng.choice([1, 1, 1, 2]))
+        few = [key for key in self.keys if key in FEW]
+        self.unique = not few and rng.random() < 0.6
+        self.values = [rng.randrange(len(VALUES)) for _ in range(rng.randrange(1, 5))]
+        self.parted = self.unique and self.keys[0] in ('int', 'bigint', 'text', 'uuid') and rng.random() < 0.3
+        self.policy = not self.parted and rng.random() < 0.2
+        self.view = rng.random() < 0.4
 
-    def word():
-        return some("'" + rng.choice(WORDS) + "'")
+    def statements(self):
+        columns = [f'k{n} {kind}' for n, kind in enumerate(self.keys)]
+        columns += [f'v{n} {VALUE_TYPES[v]}' for n, v in enumerate(self.values)]
+        keys = ', '.join(f'k{n}' for n in range(len(self.keys)))
+        head = f'CREATE TABLE {self.name} ({", ".join(columns)}'
+        if self.unique:
+            head += f', PRIMARY KEY ({keys})'
+        yield head + ')' + (' PARTITION BY HASH (k0)' if self.parted else '')
+        for part in range(2 if self.parted else 0):
+            yield f'CREATE TABLE {self.name}_{part} PARTITION OF {self.name} FOR VALUES WITH (MODULUS 2, REMAINDER {part})'
+        # Without a unique key: two rows of each, in no order of their own.
+        source = f'generate_series(1, {ROWS}) g' + ('' if self.unique else ', generate_series(1, 2) again')
+        yield (f'INSERT INTO {self.name} SELECT ' + ', '.join(
+            [KINDS[kind][0].format(g='g') for kind in self.keys] + [VALUES[v] for v in self.values]) + f' FROM {source}')
+        if not self.unique:
+            yield f'CREATE INDEX ON {self.name} ({keys})'
+        if self.policy:
+            yield f'ALTER TABLE {self.name} ENABLE ROW LEVEL SECURITY'
+            yield f"CREATE POLICY p ON {self.name} USING (current_user <> 'other' OR v0 IS NOT NULL)"
+        if self.view:
+            yield f'CREATE VIEW {self.name}_view AS SELECT * FROM {self.name} WHERE v0 IS NOT NULL'
+        yield f'GRANT SELECT ON {self.name} TO other'
+        if self.view:
+            yield f'GRANT SELECT ON {self.name}_view TO other'
 
-    def moment():
-        return some(f"'2024-0{rng.randint(1, 9)}-1{rng.randint(0, 9)} 0{rng.randint(0, 9)}:00:00'")
-    for k in range(1, KEYS + 1):
-        yield (f"INSERT INTO users VALUES ({k}, {word()}, {some(k % 9)}, {some(k % 4)}, {some(f'{k % 7}.{k % 3}0')}, "
-               f"{some(chr(39) + f'20{k % 20 + 10}-01-0{k % 9 + 1}' + chr(39))}, {some(str(k % 2 == 0).lower())}, "
-               f"{some(k % 5 / 4)}, {some(rng.choice(['sad', 'ok', 'happy']).join([chr(39)] * 2))})")
-        for n in range(k % 4):
-            yield f"INSERT INTO orders VALUES ({k}, {n}, {some(chr(39) + f's{(k + n) % 8}' + chr(39))}, {some(f'{k * n}.{n}')}, {moment()})"
-        yield f"INSERT INTO events VALUES ({k}, {some(rng.randint(1, KEYS + 5))}, {some(k % 5)}, {moment()}, {word()})"
-    for k in range(8):
-        yield f"INSERT INTO items VALUES ('s{k}', {word()}, {some(f'{k}.25')}, {some(k % 5)})"
-    for k in range(5):
-        yield f"INSERT INTO kinds VALUES ({k}, {word()})"
+    def shape(self, rng):
+        """SQL with {0}, {1} for the keys, ordered where order could differ."""
+        values = [f'v{n}' for n in range(len(self.values))]
+        keys = [f'k{n}' for n in range(len(self.keys))]
+        name = f'{self.name}_view' if self.view and rng.random() < 0.4 else self.name
+        where = ' AND '.join(f'{key} = {{{n}}}' for n, key in enumerate(keys))
+        everything = ', '.join(f'{column}::text COLLATE "C"' for column in keys + values)
+        form = rng.randrange(6)
+        if form == 0:
+            return f'SELECT count(*), max(v0::text) FROM {name} WHERE {where}'
+        if form == 1:
+            return f'SELECT {", ".join(keys + values)} FROM {name} WHERE {where} ORDER BY {everything}'
+        if form == 2:
+            return f'SELECT {", ".join(rng.sample(values, 1) + keys)} FROM {name} WHERE {where} ORDER BY {everything} LIMIT 1'
+        if form == 3:
+            return f'SELECT * FROM {name} WHERE {where} AND v0 IS NOT NULL ORDER BY {everything}'
+        if form == 4:
+            return (f'SELECT a.v0, (SELECT count(*) FROM {self.name} b WHERE b.k0 = a.k0) FROM {name} a WHERE '
+                    + ' AND '.join(f'a.{key} = {{{n}}}' for n, key in enumerate(keys))
+                    + ' ORDER BY ' + everything.replace('k', 'a.k').replace('v', 'a.v'))
+        if self.unique and name == self.name:
+            return f'SELECT {", ".join(values)} FROM {name} WHERE {where}'
+        return f'SELECT DISTINCT v0::text FROM {name} WHERE {where} ORDER BY 1'
 
 
-class Item:
-    """A FROM item: alias, columns with kinds, and where its rows are."""
+class Question:
+    __slots__ = ('data', 'answer', 'sql')
 
-    def __init__(self, alias, columns, key=None):
-        self.alias, self.columns, self.key = alias, columns, key
-
-
-class Statement:
-    def __init__(self, sql, ordered=False, values=()):
-        self.sql, self.ordered, self.values = sql, ordered, list(values)
-
-    def __repr__(self):
-        return f'{self.sql}' + (f' -- {self.values}' if self.values else '')
+    def __init__(self, sql, data):
+        self.sql, self.data, self.answer = sql, data, None
 
 
-class Grammar:
-    def __init__(self, seed):
-        self.rng = random.Random(seed)
-        self.aliases = 0
+class Schema:
+    def __init__(self, rng, tables=10):
+        self.rng = rng
+        self.tables = [Table(n, rng) for n in range(tables)]
 
-    # -- small choices
+    def create(self, run):
+        run('CREATE EXTENSION IF NOT EXISTS citext')
+        run("CREATE TYPE colour AS ENUM ('red', 'green', 'blue')")
+        for table in self.tables:
+            for statement in table.statements():
+                run(statement)
+        run('ANALYZE')
 
-    def chance(self, p):
-        return self.rng.random() < p
+    def question(self, table, shape):
+        rng, spelt = self.rng, []
+        for kind in table.keys:
+            _, spell, bad = KINDS[kind]
+            k = rng.randrange(1, ROWS + 20)
+            spelt.append(rng.choice(bad) if bad and rng.random() < 0.02 else spell(k, rng))
+        if rng.random() < 0.6 or any(not text.startswith("'") for text in spelt):
+            sql = shape.format(*spelt)
+            return Question(sql, query(sql))
+        sql = shape.format(*[f'${n + 1}' for n in range(len(spelt))])
+        values = [text[1:-1].replace("''", "'") for text in spelt]
+        if rng.random() < 0.02:
+            values[0] = None
+        return Question(f'{sql} {values}', parse('', sql) + bind('', '', values, [], rng.choice([[], [], [1]])) +
+                        describe('P') + execute() + sync())
 
-    def pick(self, *options):
-        return self.rng.choice(options)
-
-    def alias(self):
-        self.aliases += 1
-        return f'x{self.aliases}'
-
-    def table(self, *names):
-        name = self.pick(*(names or TABLES))
-        columns, key, _ = TABLES[name]
-        item = Item(self.alias(), columns, key)
-        return f'{name} {item.alias}', item
-
-    def column(self, items, kinds=''):
-        found = [(f'{i.alias}.{n}', k) for i in items for n, k in i.columns if not kinds or k in kinds]
-        return self.pick(*found) if found else ('1', 'i')
-
-    def value(self, kind):
-        return {'i': lambda: str(self.rng.randint(0, 12)), 'n': lambda: f'{self.rng.randint(0, 20)}.{self.pick(0, 5)}',
-                't': lambda: "'" + self.pick(*WORDS, 's1', 's3') + "'", 'd': lambda: f"'201{self.rng.randint(0, 9)}-01-05'",
-                's': lambda: f"'2024-0{self.rng.randint(1, 9)}-15'", 'b': lambda: self.pick('true', 'false'),
-                'f': lambda: self.pick('0.25', '0.5', '1'), 'e': lambda: self.pick("'sad'", "'ok'", "'happy'")}[kind]()
-
-    def term(self, items, depth=1):
-        text, kind = self.column(items)
-        roll = self.rng.random()
-        if depth and roll < 0.12:
-            return self.subquery_term(items)
-        if roll < 0.2:
-            return f'{text} IS {self.pick("", "NOT ")}NULL'
-        if roll < 0.28:
-            return f'({self.term(items, 0)} OR {self.term(items, 0)})'
-        if roll < 0.34:
-            return f'{text} IN ({self.value(kind)}, {self.value(kind)}, {self.value(kind)})'
-        if roll < 0.38 and kind == 'i':
-            return f'{text} BETWEEN {self.rng.randint(0, 5)} AND {self.rng.randint(4, 20)}'
-        if roll < 0.42:
-            return f'NOT {self.term(items, 0)}' if kind != 'b' else f'NOT {text}'
-        if roll < 0.46 and kind == 't':
-            return f"{text} LIKE '{self.pick('a', 'b', 's')}%'"
-        return f'{text} {self.pick("=", "<", ">=", "<>", ">")} {self.value(kind)}'
-
-    def subquery_term(self, items):
-        inner, item = self.table()
-        text, kind = self.column(items, 'int')
-        other = self.column([item], kind)[0] if any(k == kind for _, k in item.columns) else None
-        key = [(i, i.key) for i in items if i.key]
-        if item.key and key and self.chance(0.5):
-            outer = self.pick(*key)
-            return (f'{self.pick("", "NOT ")}EXISTS (SELECT 1 FROM {inner} WHERE {item.alias}.{item.key} = '
-                    f'{outer[0].alias}.{outer[1]} AND {self.term([item], 0)})') \
-                if dict(item.columns)[item.key] == dict(outer[0].columns)[outer[1]] else 'true'
-        if other is None:
-            return f'(SELECT count(*) FROM {inner}) > {self.rng.randint(0, 20)}'
-        return self.pick(f'{text} IN (SELECT {other} FROM {inner} WHERE {self.term([item], 0)})',
-                         f'{text} NOT IN (SELECT {other} FROM {inner} WHERE {other} IS NOT NULL)',
-                         f'{text} > ALL (SELECT {other} FROM {inner} WHERE {self.term([item], 0)})',
-                         f'{text} >= (SELECT min({other}) FROM {inner})',
-                         f'{text} = ANY (SELECT {other} FROM {inner})')
-
-    def where(self, items):
-        terms = [self.term(items) for _ in range(self.pick(0, 0, 1, 1, 2))]
-        keyed = [i for i in items if i.key]
-        if keyed and self.chance(0.1):
-            item = self.pick(*keyed)
-            kind = dict(item.columns)[item.key]
-            terms.append(f'{item.alias}.{item.key} = {self.value(kind)}')
-        return ' WHERE ' + ' AND '.join(terms) if terms else ''
-
-    def from_clause(self):
-        """One table, tables joined on their keys, or joined otherwise."""
-        roll = self.rng.random()
-        if roll < 0.45:
-            text, item = self.table()
-            return text, [item]
-        left, a = self.table('users', 'users', 'events', 'orders')
-        if roll < 0.75:
-            right, b = self.table('orders', 'users', 'events')
-            how = self.pick('JOIN', 'JOIN', 'LEFT JOIN', 'RIGHT JOIN', 'FULL JOIN')
-            on = f'{a.alias}.{a.key} = {b.alias}.{b.key}'
-            if how != 'FULL JOIN' and self.chance(0.2):
-                on += f' AND {self.term([b], 0)}'
-            text, items = f'{left} {how} {right} ON {on}', [a, b]
-            if self.chance(0.15):
-                third, c = self.table('orders', 'events')
-                text, items = f'{text} JOIN {third} ON {c.alias}.{c.key} = {a.alias}.{a.key}', items + [c]
-            return text, items
-        right, b = self.table('items', 'kinds', 'events', 'users')
-        pairs = [(n, m) for n, k in a.columns for m, j in b.columns if k == j and k in 'it']
-        n, m = self.pick(*pairs) if pairs else (None, None)
-        if n is None:
-            return f'{left} CROSS JOIN {right}', [a, b]
-        return f'{left} {self.pick("JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")} {right} ON {a.alias}.{n} = {b.alias}.{m}', [a, b]
-
-    def expression(self, items):
-        text, kind = self.column(items)
-        roll = self.rng.random()
-        if roll < 0.1 and kind == 'i':
-            return f'{text} % 3', 'i'
-        if roll < 0.15:
-            return f'coalesce({text}, {self.value(kind)})', kind
-        if roll < 0.2 and kind == 't':
-            return f'upper({text})', 't'
-        if roll < 0.24:
-            return f'CASE WHEN {self.term(items, 0)} THEN {text} END', kind
-        if roll < 0.27 and kind in 'ds':
-            return f"date_trunc('month', {text})", 'z'
-        if roll < 0.3:
-            return f'{text} IS NULL', 'b'
-        return text, kind
-
-    def ordering(self, count):
-        """ORDER BY all columns: total, so that LIMIT has one answer."""
-        order = list(range(1, count + 1))
-        self.rng.shuffle(order)
-        text = ' ORDER BY ' + ', '.join(f'{n}{self.pick("", "", " DESC", " NULLS FIRST", " DESC NULLS LAST")}' for n in order)
-        if self.chance(0.5):
-            text += f' LIMIT {self.pick(0, 1, 3, 10, 50)}'
-        if self.chance(0.25):
-            text += f' OFFSET {self.pick(0, 1, 4, 30)}'
-        return text
-
-    # -- whole SELECTs
-
-    def form_rows(self):
-        text, items = self.from_clause()
-        out = [self.expression(items)[0] for _ in range(self.pick(1, 2, 3))]
-        distinct = 'DISTINCT ' if self.chance(0.2) else ''
-        sql = f'SELECT {distinct}{", ".join(out)} FROM {text}{self.where(items)}'
-        if self.chance(0.5):
-            return Statement(sql + self.ordering(len(out)), True)
-        return Statement(sql)
-
-    def form_star(self):
-        text, item = self.table()
-        sql = f'SELECT * FROM {text}{self.where([item])}'
-        return Statement(sql + self.ordering(len(item.columns)), True) if self.chance(0.5) else Statement(sql)
-
-    def form_hidden_order(self):
-        # ORDER BY what is not answered: users.id is unique, so the order is total.
-        text, item = self.table('users')
-        out = [self.expression([item])[0] for _ in range(2)]
-        other = self.column([item])[0]
-        sql = (f'SELECT {", ".join(out)} FROM {text}{self.where([item])} ORDER BY {other}'
-               f'{self.pick("", " DESC", " NULLS FIRST")}, {item.alias}.id{self.pick("", " DESC")}')
-        if self.chance(0.7):
-            sql += f' LIMIT {self.pick(1, 5, 12)} OFFSET {self.pick(0, 0, 2, 7)}'
-        return Statement(sql, True)
-
-    def aggregate(self, items):
-        text, kind = self.column(items)
-        number, _ = self.column(items, 'in')
-        extra = f' FILTER (WHERE {self.term(items, 0)})' if self.chance(0.15) else ''
-        call = self.pick('count(*)', f'count({text})', f'sum({number})', f'avg({number})',
-                         f'min({self.column(items, "intds")[0]})', f'max({self.column(items, "intds")[0]})',
-                         f'count(DISTINCT {text})', f'bool_or({number} > 3)', f'bool_and({number} < 9)',
-                         f'sum({self.column(items, "f")[0]})', f'avg({self.column(items, "f")[0]})',
-                         f'bit_or({self.column(items, "i")[0]})', f'stddev({number})', f'variance({number})')
-        return call + extra
-
-    def form_aggregate(self):
-        text, items = self.from_clause()
-        out = [self.aggregate(items) for _ in range(self.pick(1, 2, 3))]
-        having = self.pick('', '', '', f' HAVING count(*) > {self.rng.randint(0, 30)}')
-        return Statement(f'SELECT {", ".join(out)} FROM {text}{self.where(items)}{having}')
-
-    def form_group(self):
-        text, items = self.from_clause()
-        groups = [self.expression(items)[0] for _ in range(self.pick(1, 1, 2))]
-        if self.chance(0.25):
-            keyed = [i for i in items if i.key]
-            if keyed:
-                groups[0] = f'{keyed[0].alias}.{keyed[0].key}'
-        out = groups + [self.aggregate(items) for _ in range(self.pick(1, 2))]
-        if self.chance(0.2):
-            out.append(f'{self.aggregate(items)} IS NULL')
-        names = ', '.join(str(n + 1) for n in range(len(groups))) if self.chance(0.5) else ', '.join(groups)
-        how = f'GROUPING SETS (({groups[0]}), ())' if self.chance(0.06) else f'ROLLUP ({names})' if \
-            self.chance(0.04) and not names[0].isdigit() else names
-        sql = f'SELECT {", ".join(out)} FROM {text}{self.where(items)} GROUP BY {how}'
-        if self.chance(0.25):
-            sql += f' HAVING {self.pick("count(*) > 1", f"{self.aggregate(items)} IS NOT NULL")}'
-        if self.chance(0.4):
-            return Statement(sql + self.ordering(len(out)), True)
-        return Statement(sql)
-
-    def form_window(self):
-        text, item = self.table()
-        part = self.pick('', f'PARTITION BY {self.column([item])[0]} ',
-                         f'PARTITION BY {item.alias}.{item.key} ' if item.key else '')
-        order = ', '.join(f'{item.alias}.{n}' for n, _ in item.columns)
-        call = self.pick('row_number()', 'rank()', f'lag({self.column([item])[0]})', 'count(*)',
-                         f'sum({self.column([item], "in")[0]})')
-        return Statement(f'SELECT {self.expression([item])[0]}, {call} OVER ({part}ORDER BY {order}) FROM {text}{self.where([item])}')
-
-    def form_union(self):
-        kind = self.pick('i', 't', 'n')
-        parts = []
-        for _ in range(self.pick(2, 2, 3)):
-            text, items = self.from_clause()
-            found = [i for i in items if any(k == kind for _, k in i.columns)]
-            if not found:
-                text, item = self.table('users')
-                items = found = [item]
-            parts.append(f'SELECT {self.column(found, kind)[0]} FROM {text}{self.where(items)}')
-        sql = f' {self.pick("UNION", "UNION ALL", "INTERSECT", "EXCEPT")} '.join(parts)
-        return Statement(sql + self.ordering(1), True) if self.chance(0.4) else Statement(sql)
-
-    def form_derived(self):
-        text, items = self.from_clause()
-        group = self.expression(items)[0]
-        inner = f'SELECT {group} AS g, count(*) AS n FROM {text}{self.where(items)} GROUP BY 1'
-        if self.chance(0.5):
-            return Statement(f'SELECT * FROM ({inner}) s WHERE n > {self.pick(0, 1, 3)}')
-        return Statement(f'WITH s AS ({inner}) SELECT max(n), min(n), count(*) FROM s')
-
-    def form_lateral(self):
-        text, item = self.table('users', 'events')
-        inner, other = self.table('orders')
-        return Statement(f'SELECT {item.alias}.{item.key}, s.n FROM {text} {self.pick("CROSS", "LEFT")} JOIN LATERAL (SELECT '
-                         f'{self.pick("count(*)", f"max({other.alias}.amount)", f"sum({other.alias}.id)")} AS n FROM {inner} WHERE '
-                         f'{other.alias}.user_id = {item.alias}.{self.pick(item.key, "user_id" if item.key == "id" and item.columns[1][0] == "user_id" else "id")}) s '
-                         .replace('CROSS JOIN LATERAL', 'JOIN LATERAL') + f'ON true{self.where([item])}')
-
-    def form_scalar(self):
-        text, item = self.table('users')
-        inner, other = self.table('orders', 'events')
-        return Statement(f'SELECT {self.expression([item])[0]}, (SELECT {self.pick("count(*)", f"max({other.alias}.id)")} FROM {inner} '
-                         f'WHERE {other.alias}.user_id = {item.alias}.id) FROM {text}{self.where([item])}')
-
-    def form_recursive(self):
-        top = self.pick(3, 9, 20)
-        return Statement(f'WITH RECURSIVE r(id, depth) AS (SELECT id, 0 FROM users WHERE id = {self.rng.randint(1, 5)} UNION ALL '
-                         f'SELECT u.id, depth + 1 FROM users u JOIN r ON u.id = r.id + {self.pick(1, 2)} WHERE depth < {top}) '
-                         f'SELECT {self.pick("*", "count(*), max(id)", "depth")} FROM r')
-
-    def form_ordered_set(self):
-        text, item = self.table('users', 'orders')
-        return Statement(f'SELECT {self.pick("percentile_disc(0.5)", "mode()")} WITHIN GROUP (ORDER BY {self.column([item], "in")[0]}), '
-                         f"string_agg({item.alias}.{item.columns[1][0]}::text, ',' ORDER BY {item.alias}.{item.columns[1][0]}) "
-                         f'FROM {text}{self.where([item])}')
-
-    def form_error(self):
-        text, item = self.table()
-        return Statement(self.pick(f'SELECT nothing FROM {text}', f'SELECT 1 / 0 FROM {text}', f'SELECT sum(name) FROM users',
-                                   f'SELECT no_such(1) FROM {text}', f'SELECT count(*) FROM missing, {text}',
-                                   f"SELECT id FROM users WHERE age = 'x'", f'SELECT id, count(*) FROM users GROUP BY age',
-                                   f'SELECT * FROM {text} LIMIT -1', f'SELECT id FROM users ORDER BY 3',
-                                   f'SELECT {item.alias}.* FROM {text} WHERE sum(1) > 1'))
-
-    # -- the draw
-
-    def statement(self):
-        forms = sorted(name for name in dir(self) if name.startswith('form_'))
-        heavy = ['form_rows', 'form_group', 'form_aggregate', 'form_hidden_order']
-        made = getattr(self, self.pick(*forms, *heavy, *heavy))()
-        if self.chance(0.3):
-            self.parametrize(made)
+    def questions(self, shapes, each):
+        """A few shapes of random tables, many keys of each."""
+        made = []
+        for _ in range(shapes):
+            table = self.rng.choice(self.tables)
+            shape = table.shape(self.rng)
+            made += [self.question(table, shape) for _ in range(each)]
         return made
 
-    def parametrize(self, statement):
-        """Integers behind a comparison become parameters of the extended protocol."""
-        out, values = [], []
-        words = statement.sql.split(' ')
-        for at, word in enumerate(words):
-            if word.isdigit() and at and words[at - 1] in ('=', '<', '>=', '<>', '>', 'LIMIT', 'OFFSET') and self.chance(0.7):
-                values.append(word)
-                word = f'${len(values)}'
-            out.append(word)
-        statement.sql, statement.values = ' '.join(out), values
+
+def read_exactly(conn, size, patience_s=60):
+    """That many bytes as they come; fewer at the end of the connection."""
+    parts, have, end = [conn.buf], len(conn.buf), time.monotonic() + patience_s
+    conn.buf = b''
+    while have < size and time.monotonic() < end:
+        got = conn.receive_bytes(1)
+        if got == b'':
+            break
+        if got:
+            parts.append(got)
+            have += len(got)
+    return b''.join(parts)
+
+
+def answer_all(conn, questions):
+    """Each question's bytes, from PostgreSQL alone. Pipelined, so that it does not take long."""
+    for at in range(0, len(questions), 50):
+        some = questions[at:at + 50]
+        conn.send(b''.join(question.data for question in some))
+        for question in some:
+            seen = conn.until('Z')
+            question.answer = b''.join(msg.type.encode() + (len(msg.body) + 4).to_bytes(4, 'big') + msg.body for msg in seen)
+
+
+def first_difference(questions, got):
+    at = 0
+    for question in questions:
+        want = question.answer
+        have = got[at:at + len(want)]
+        if have != want:
+            same = next((n for n, (a, b) in enumerate(zip(want, have)) if a != b), min(len(want), len(have)))
+            show = slice(max(same - 100, 0), same + 300)
+            return (f'{question.sql}\n  at byte {same} of {len(want)}, {len(have)} are there\n'
+                    f'  PostgreSQL {want[show]!r}\n  Shoal      {have[show]!r}')
+        at += len(want)
+    return f'{len(got) - at} bytes behind the last answer: {got[at:at + 300]!r}'
+
+
+def play(conns, rng, questions, depth):
+    """Each client pipelines `depth` of them; returns how many answers were compared."""
+    plans = [[rng.choice(questions) for _ in range(depth)] for _ in conns]
+    for conn, plan in zip(conns, plans):
+        conn.send(b''.join(question.data for question in plan))
+    for conn, plan in zip(conns, plans):
+        want = b''.join(question.answer for question in plan)
+        got = read_exactly(conn, len(want))
+        assert got == want, first_difference(plan, got)
+    return depth * len(conns)
+
+
+class Chaos(threading.Thread):
+    """Somebody who disturbs the fleet until he is told to stop; what he found wrong is in `wrong`."""
+
+    def __init__(self, turn):
+        super().__init__(daemon=True)
+        self.turn, self.stopped, self.wrong, self.turns = turn, threading.Event(), [], 0
+
+    def run(self):
+        while not self.stopped.is_set():
+            try:
+                self.turn(self)
+                self.turns += 1
+            except (OSError, Closed) as err:
+                self.wrong.append(repr(err))
+            except (AssertionError, PgError) as err:
+                self.wrong.append(str(err))
+
+    def stop(self):
+        self.stopped.set()
+        self.join(60)
+
+
+__all__ = ['Schema', 'Chaos', 'answer_all', 'play', 'error_fields', 'errors_of', 'rows_of']

@@ -42,7 +42,8 @@ class Shoal:
         self.ini = self.folder / 'shards.ini'
         self.log = self.folder / 'shoald.log'
         self.settings = dict({'listen': '127.0.0.1', 'port': self.port, 'workers': 1,
-                              'store': self.folder / 'shoal.db', 'auth': 'trust', 'control_user': 'postgres'}, **(settings or {}))
+                              'store': self.folder / 'shoal.db', 'auth': 'trust', 'control_user': 'postgres',
+                              'http_port': 0}, **(settings or {}))
         self.batch = dict({'batch_proof_every': 1}, **(batch or {}))  # each batch is held against its originals
         self.process = None
         self.may_differ = False  # a test that provokes a proof's failure says so
@@ -70,10 +71,13 @@ class Shoal:
 
     # -- life --------------------------------------------------------------------------------
 
-    def start(self, wait=True):
+    def start(self, wait=True, failpoint=None):
+        """`failpoint`: what SHOAL_FAILPOINT is to say (lib/core/failpoint.h)."""
         if not self.ini.exists():
             self.write_ini()
         env = dict(os.environ)
+        if failpoint:
+            env['SHOAL_FAILPOINT'] = failpoint
         reports = self.folder / 'sanitizer'
         env['ASAN_OPTIONS'] = (f'log_path={reports}:detect_leaks=1:abort_on_error=0:exitcode=99:'
                                'detect_stack_use_after_return=1')
@@ -135,6 +139,11 @@ class Shoal:
         return '\n'.join(p.read_text(errors='replace')
                          for p in sorted(self.folder.glob('sanitizer.*')))
 
+    def wait_logged(self, text, timeout_s=15, start=0):
+        """Until the log has said it, from offset `start` on."""
+        wait_until(f'"{text}" in the log', lambda: text in self.log.read_text(errors='replace')[start:],
+                   timeout_s, 0.01)
+
     # -- talking to it -----------------------------------------------------------------------
 
     def connect(self, database=None, user='app', **kwargs):
@@ -157,6 +166,24 @@ class Shoal:
         names = column_names(heads[0].body) if heads else []
         return [dict(zip(names, [None if v is None else v.decode() for v in row]))
                 for row in rows_of(seen)]
+
+    def http(self, path, method='GET', headers=None, body=None, timeout_s=20):
+        """(status, headers by lower-case name, body) of one request; needs settings http_port."""
+        import http.client
+        conn = http.client.HTTPConnection('127.0.0.1', int(self.settings['http_port']), timeout=timeout_s)
+        try:
+            conn.request(method, path, body=body, headers=headers or {})
+            answer = conn.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            conn.close()
+
+    def api(self, show, **kwargs):
+        """Rows of /api/<show>.json."""
+        import json
+        status, _, body = self.http(f'/api/{show}.json', **kwargs)
+        assert status == 200, (status, body)
+        return json.loads(body)['rows']
 
     def rss_kib(self):
         for line in Path(f'/proc/{self.process.pid}/status').read_text().splitlines():

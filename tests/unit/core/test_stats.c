@@ -47,12 +47,42 @@ static void merged_histograms_are_the_sum(void **state)
     assert_in_range(histogram_quantile(&sum, 0.5), 499, 540);
 }
 
+/* Else: a minute ago and now are one figure, and a bad minute hides behind a good day. */
+static void what_happened_since_is_the_difference(void **state)
+{
+    static Histogram now, earlier;
+    for (uint64_t v = 0; v < 1000; v++)
+        histogram_add(&now, 10);
+    histogram_merge(&earlier, &now);
+    for (uint64_t v = 0; v < 100; v++)
+        histogram_add(&now, 1000);
+    histogram_subtract(&now, &earlier);
+    assert_int_equal(counter_get(&now.count), 100);
+    assert_in_range(histogram_quantile(&now, 0.01), 1000, 1063);
+    assert_int_equal(histogram_count_upto(&now, 1023), 100);
+    assert_int_equal(histogram_count_upto(&now, 511), 0);
+}
+
+/* Else: SHOW says so many a second, and it is not so. */
+static void a_rate_is_that_of_the_last_seconds(void **state)
+{
+    Rate rate = {0};
+    uint64_t us = 5000000;
+    for (int i = 0; i < 60 * 100; i++)
+        rate_add(&rate, 2, us += 10000);
+    assert_in_range((uint64_t)rate_get(&rate, us), 195, 205);
+    assert_in_range((uint64_t)rate_get(&rate, us + 10000000), 65, 80);
+    assert_int_equal((uint64_t)rate_get(&rate, us + 300000000), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantiles_are_at_most_six_percent_off),
         cmocka_unit_test(edges_have_a_bucket),
         cmocka_unit_test(merged_histograms_are_the_sum),
+        cmocka_unit_test(what_happened_since_is_the_difference),
+        cmocka_unit_test(a_rate_is_that_of_the_last_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,9 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(c->batch_inflight_max, 4);
     assert_int_equal(c->databases[0].pool_size, 20);
     assert_null(c->user_list);
+    assert_string_equal(c->http_listen, "127.0.0.1");
+    assert_int_equal(c->http_port, 6480);
+    assert_null(c->http_password);
     config_free(c);
 }
 
