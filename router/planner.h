@@ -3,7 +3,7 @@
  *
  *   DIRECT     one shard answers for the whole database
  *   WRITE      each of several shards runs it, in one transaction; counts are added up
- *   SCATTER    a SELECT over several shards, made one answer (spread.h)
+ *   SCATTER    a SELECT over several shards, made one answer (fanout.h)
  *   DDL        every shard of the database runs it, answered once
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
  *   PROBE      not in our grammar: PostgreSQL may tell its own error, but may not run it (H94)
@@ -55,7 +55,7 @@ typedef struct Plan {
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
-    const struct Spread *spread; /* SCATTER; in `keep` */
+    const struct Fanout *spread; /* SCATTER; in `keep` */
     Error error;      /* REJECT */
 } Plan;
 
