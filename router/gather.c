@@ -145,7 +145,7 @@ static void add_describe(Steps *steps, Prepared *prepared)
 static void add_bind(Steps *steps, Prepared *prepared, WireFormats results)
 {
     Gather *gather = steps->gather;
-    Slice bind = spread_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
+    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
                              results, &gather->request->arena);
     step_add(steps, (TaskStep){.op = TASK_BIND, .unnamed = true, .hidden = true, .prepared = prepared,
                                .frame = bind});
@@ -257,7 +257,7 @@ static void run_learn(Gather *gather)
                                    statement->param_oid_count));
     if (types_declared(gather)) {
         gather->phase = GATHER_CREATE;
-        gather->types = spread_types(statement, form, &gather->type_count, &gather->request->arena);
+        gather->types = fanout_types(statement, form, &gather->type_count, &gather->request->arena);
         steps.failed |= !gather->types;
         add_create(&steps);
     } else {
@@ -610,7 +610,7 @@ void gather_on_scatter_free(Gather *gather)
     gather_free(gather);
 }
 
-void gather_start(Request *request, const SpreadPlan *spread)
+void gather_start(Request *request, const Fanout *spread)
 {
     Session *session = request->session;
     const DatabaseConfig *database = session_database(session, session->worker->topology);
@@ -630,7 +630,7 @@ void gather_start(Request *request, const SpreadPlan *spread)
     gather->sink.ops = &SINK_OPS;
     gather->bytes_max = worker_config(session->worker)->gather_max_bytes;
     buf_init(&gather->error, 1 << 20);
-    if (!spread_limits(gather_statement(gather), &spread->form, &gather->offset, &gather->limit, &err)) {
+    if (!fanout_limits(gather_statement(gather), &spread->form, &gather->offset, &gather->limit, &err)) {
         dispatch_error(request, &err);
         return;
     }

@@ -31,7 +31,7 @@ typedef struct GatherLeg {
 struct Gather {
     Holder holder; /* first member */
     Request *request;
-    const SpreadPlan *spread;
+    const Fanout *spread;
     GatherPhase phase;
     uint32_t shard; /* the merge server's */
     Sink sink;
