@@ -41,9 +41,13 @@ const PlanStatement *gather_statement(const Gather *gather)
 /* Its connection goes back (what is open there is rolled back), and what is not in the arena. */
 static void gather_free(Gather *gather)
 {
-    if (gather->active)
+    if (gather->active) {
         task_abandon(&gather->task);
+        if (gather->running_on) /* it was held before: it stays so until it is let go */
+            backend_release(gather->running_on, true);
+    }
     gather->active = false;
+    gather->running_on = NULL;
     if (gather->backend)
         backend_release(gather->backend, false);
     gather->backend = NULL;
@@ -175,9 +179,9 @@ static void steps_run(Steps *steps)
     gather->task.holder = gather;
     gather->active = true;
     if (gather->backend) {
-        Backend *backend = gather->backend;
+        gather->running_on = gather->backend;
         gather->backend = NULL;
-        backend_run(backend, &gather->task);
+        backend_run(gather->running_on, &gather->task);
         return;
     }
     Pool *pool = dispatch_pool(session, gather->shard);
@@ -558,6 +562,7 @@ static void on_ready(Sink *sink, Task *task, char tx_status, bool last)
     if (!last)
         return;
     gather->active = false;
+    gather->running_on = NULL;
     if (tx_status != TX_IDLE) {
         task_hold(task);
         gather->backend = task->backend;
@@ -590,7 +595,7 @@ static void on_lost(Sink *sink, Task *task, const Error *err, bool maybe_execute
     (void)task;
     (void)maybe_executed;
     gather->active = false;
-    gather->backend = NULL;
+    gather->backend = gather->running_on = NULL;
     buf_reset(&gather->error);
     gather_fail(gather, err);
 }
