@@ -175,7 +175,7 @@ static bool plan_map_fits(const Topology *topology, const DistributePlan *plan, 
 {
     const DatabaseConfig *database = &topology->config->databases[plan->database];
     const ShardMap *map = topology->map;
-    for (uint32_t bucket = 0; plan->kind == TABLE_HASH && bucket < map->bucket_count; bucket++) {
+    for (uint32_t bucket = 0; map && plan->kind == TABLE_HASH && bucket < map->bucket_count; bucket++) {
         bool found = false;
         for (uint32_t i = 0; i < database->shard_count; i++)
             found |= database->shards[i] == map->shard_of[bucket];
