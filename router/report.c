@@ -555,6 +555,7 @@ static void report_n1(Worker *worker, Report *report)
     }
 }
 
+/* `name` must live as long as the report. */
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
@@ -577,10 +578,10 @@ static uint64_t bytes_out_of_living(const Worker *worker)
 static void report_read_rules(Worker *worker, Report *report)
 {
     const Reads *reads = worker->reads;
-    char name[64];
     for (int i = 0; i < READ_RULE_COUNT; i++) {
-        snprintf(name, sizeof name, "reads_%s", read_rule_text((ReadRule)i));
-        stat_row(report, name, counter_get(&reads->rules[i]));
+        const char *name = arena_printf(&report->arena, "reads_%s", read_rule_text((ReadRule)i));
+        if (name)
+            stat_row(report, name, counter_get(&reads->rules[i]));
     }
     stat_row(report, "reads_fallback", counter_get(&reads->fallbacks));
     stat_row(report, "reads_refused", counter_get(&reads->refused));
