@@ -213,12 +213,12 @@ static bool checks_start(DistributeJob *job, Error *err)
         check->home = i == 0;
         check->shard = arena_text(arena, slice_str(shard->name));
         check->server = arena_text(arena, slice_str(shard->primary->name));
-        PgQuery facts = {FACTS_SQL, job->values, 3};
+        PgQuery facts = {.sql = FACTS_SQL, .values = job->values, .value_count = 3};
         check->queries[CHECK_BEGIN] = (PgQuery){.sql = "BEGIN"};
         check->queries[CHECK_FACTS] = check->queries[CHECK_FACTS_AGAIN] = facts;
         check->queries[CHECK_LOCK] = (PgQuery){.sql = lock};
-        check->queries[CHECK_UNIQUE] = (PgQuery){UNIQUE_SQL, job->values, 3};
-        check->queries[CHECK_FOREIGN] = (PgQuery){FOREIGN_SQL, job->values, 3};
+        check->queries[CHECK_UNIQUE] = (PgQuery){.sql = UNIQUE_SQL, .values = job->values, .value_count = 3};
+        check->queries[CHECK_FOREIGN] = (PgQuery){.sql = FOREIGN_SQL, .values = job->values, .value_count = 3};
         check->queries[CHECK_ROWS] = (PgQuery){.sql = rows};
         pg_client_init(&check->client, &control->loop, &CLIENT_EVENTS, check);
         PgLogin login = client_login(config, database, shard->primary, job->job.call->user);

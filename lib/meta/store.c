@@ -62,6 +62,33 @@ static bool store_fill_buckets(Store *store, uint32_t bucket_count, const Config
     return ok && store_seal(store, &STORE_BUCKET, err) && store_seal(store, &STORE_TABLE, err);
 }
 
+/* Steps from one version to the next, by the version that they start from. */
+static bool store_upgrade(Store *store, int64_t from, Error *err)
+{
+    if (from < 2 && (!store_exec(store, sql_store_schema_2, err) ||
+                     !store_seal(store, &STORE_MOVE, err) || !store_seal(store, &STORE_MEMBER, err)))
+        return false;
+    return true;
+}
+
+/* A store of an older program becomes one of this program, in one transaction. */
+static bool store_migrate(Store *store, Error *err)
+{
+    int64_t version;
+    char identity[48];
+    if (!store_number(store, "PRAGMA user_version", &version, err))
+        return false;
+    if (version == STORE_VERSION)
+        return true;
+    snprintf(identity, sizeof identity, "PRAGMA user_version=%d", STORE_VERSION);
+    if (!store_begin(store, err))
+        return false;
+    if (store_upgrade(store, version, err) && store_exec(store, identity, err))
+        return store_commit(store, err);
+    store_rollback(store);
+    return false;
+}
+
 static bool store_fill(Store *store, uint32_t bucket_count, const Config *config, Error *err)
 {
     char identity[96];
@@ -70,7 +97,8 @@ static bool store_fill(Store *store, uint32_t bucket_count, const Config *config
     return store_exec(store, "PRAGMA synchronous=FULL", err) && store_begin(store, err) &&
            store_exec(store, sql_store_schema, err) && store_exec(store, identity, err) &&
            store_fill_facts(store, bucket_count, err) &&
-           store_fill_buckets(store, bucket_count, config, err) && store_commit(store, err);
+           store_fill_buckets(store, bucket_count, config, err) &&
+           store_upgrade(store, 1, err) && store_commit(store, err);
 }
 
 static bool sync_directory(const char *path)
@@ -196,7 +224,9 @@ static bool store_verify(Store *store, Error *err)
     store->bucket_count = (uint32_t)buckets;
     BucketWalk walk = {0};
     return store_walk_buckets(store, &walk, err) &&
-           store_rows_each(store, &STORE_TABLE, NULL, NULL, err);
+           store_rows_each(store, &STORE_TABLE, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_MOVE, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_MEMBER, NULL, NULL, err);
 }
 
 Store *store_open(const char *path, uint32_t bucket_count, const Config *config, Error *err)
@@ -213,7 +243,7 @@ Store *store_open(const char *path, uint32_t bucket_count, const Config *config,
     snprintf(store->path, sizeof store->path, "%s", path);
     if (store_find_or_create(store, bucket_count, config, err) &&
         store_file_open(store, SQLITE_OPEN_READWRITE, err) && store_file_claim(store, err) &&
-        store_verify(store, err))
+        store_migrate(store, err) && store_verify(store, err))
         return store;
     store_close(store);
     return NULL;
@@ -291,21 +321,6 @@ bool store_load_tables(Store *store, Arena *arena, StoreTable **ret_tables, uint
     return true;
 }
 
-/* Ends a transaction that changed `kind`: seal, count up, commit; or undo everything. */
-static bool store_finish_change(Store *store, bool ok, const StoreKind *kind, Error *err)
-{
-    uint64_t generation;
-    char text[24];
-    if (ok && store_seal(store, kind, err) &&
-        store_fact_number(store, "generation", &generation, err)) {
-        snprintf(text, sizeof text, "%" PRIu64, generation + 1);
-        if (store_fact_put(store, "generation", text, err))
-            return store_commit(store, err);
-    }
-    store_rollback(store);
-    return false;
-}
-
 static void table_columns(const StoreTable *table, Slice columns[static 5])
 {
     columns[0] = slice_str(table->database);
@@ -347,7 +362,7 @@ bool store_add_table(Store *store, const StoreTable *table, Error *err)
         return found == 1;
     if (!store_begin(store, err))
         return false;
-    return store_finish_change(store, store_row_put(store, &STORE_TABLE, columns, err), &STORE_TABLE, err);
+    return store_change_end(store, store_row_put(store, &STORE_TABLE, columns, err), &STORE_TABLE, NULL, err);
 }
 
 bool store_remove_table(Store *store, const StoreTable *table, Error *err)
@@ -362,7 +377,7 @@ bool store_remove_table(Store *store, const StoreTable *table, Error *err)
                   table->name);
         ok = false;
     }
-    return store_finish_change(store, ok, &STORE_TABLE, err);
+    return store_change_end(store, ok, &STORE_TABLE, NULL, err);
 }
 
 /* ---- events ---- */

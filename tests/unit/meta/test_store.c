@@ -176,8 +176,8 @@ static void files_that_are_no_store_are_refused(void **state)
 static void a_newer_store_is_refused(void **state)
 {
     const char *path = made_store();
-    tamper(path, "PRAGMA user_version=2");
-    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 2");
+    tamper(path, "PRAGMA user_version=3");
+    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 3");
 }
 
 /* Else: whatever changed a row behind our back decides where queries go. */
