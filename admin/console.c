@@ -52,6 +52,8 @@ static const Command COMMANDS[] = {
      "How often a statement was not batched, by reason.", REPORT_BATCH_REASONS, show_report},
     {"show stats", COMMAND_FOR_MONITORS, "", "Counters since the start.", REPORT_STATS,
      show_report},
+    {"show commits", COMMAND_FOR_MONITORS, "",
+     "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,

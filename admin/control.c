@@ -24,6 +24,7 @@ static void control_start(Control *control);
 static bool parts_load(Control *control, Config *config, Error *err);
 static void loaders_start(Control *control);
 static void loaders_finish(Control *control);
+static void epoch_begin(Control *control);
 static void control_on_collect(Timer *timer);
 static void control_on_ready_time(Timer *timer);
 static void control_on_catalog(CatalogLoader *loader, Catalog *catalog);
@@ -59,6 +60,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
+    epoch_begin(control);
     return control;
 }
 
@@ -77,6 +79,11 @@ const Config *control_config(const Control *control)
     return control->config;
 }
 
+const GidPrefix *control_gid(const Control *control)
+{
+    return &control->gid;
+}
+
 void control_set_workers(Control *control, Worker *const *workers, uint32_t count)
 {
     control->workers = workers;
@@ -87,6 +94,21 @@ void control_run(Control *control)
 {
     control_start(control);
     loop_run(&control->loop);
+}
+
+/* Before any transaction gets a name. A store that cannot be written does not keep single shards from
+ * working: only commits over several of them are refused (M1). */
+static void epoch_begin(Control *control)
+{
+    char router_id[STORE_ROUTER_ID_SIZE] = "0";
+    uint64_t epoch = 0;
+    Error err;
+    if (!store_next_epoch(control->store, router_id, &epoch, &err)) {
+        log_error("store", &err);
+        log_line(LOG_ERROR, "store", "transactions over several shards are refused until a restart");
+        epoch = 0;
+    }
+    gid_prefix_init(&control->gid, store_cluster_id(control->store), router_id, epoch);
 }
 
 static void control_start(Control *control)
@@ -444,6 +466,10 @@ void control_on_call(Mail *mail, void *owner)
         return;
     case CALL_CATALOG:
         control_call_catalog(control, call);
+        return;
+    case CALL_RESOLVE:
+        call->outcome = CALL_UNKNOWN;
+        control_answer(control, call);
         return;
     }
 }

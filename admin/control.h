@@ -46,6 +46,8 @@ void control_on_call(Mail *mail, void *owner);
 void control_set_workers(Control *control, Worker *const *workers, uint32_t count);
 Loop *control_loop(Control *control);
 const Config *control_config(const Control *control);
+/* For WorkerOptions.gid: constant after control_create. */
+const GidPrefix *control_gid(const Control *control);
 
 /* The loop; returns after control_end. */
 void control_run(Control *control);

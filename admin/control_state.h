@@ -42,6 +42,7 @@ struct Control {
     Config *config;
     uint32_t *config_refs;
     Store *store;
+    GidPrefix gid; /* of this start; epoch 0 when the store could not be written */
     ShardMap *map;
     Arena tables_arena; /* what the store says about tables: texts of `tables` */
     Table *tables;

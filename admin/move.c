@@ -14,8 +14,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "admin/control_state.h"
+#include "admin/move_clean.h"
 #include "admin/moves.h"
 #include "core/clock.h"
 
@@ -75,6 +77,8 @@ Move *move_create(Control *control, const StoreMove *row, Error *err)
     move->created_wall_us = row->created_wall_us;
     move->changed_wall_us = row->changed_wall_us;
     snprintf(move->reason, sizeof move->reason, "%s", row->reason);
+    /* A step that only withdraws follows on nothing that had copied. */
+    move->copied = *row->step && strncmp(row->step, "withdraw", 8) != 0 && move_step_copies(row->step);
     if (!move->source || !move->target || !move->buckets_text) {
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
     } else if (!move_state_read(row->state, &move->state)) {
@@ -357,6 +361,7 @@ void move_take(Move *move, const MoveStep *step)
     Error err;
     move->step = step;
     move->state = step->state;
+    move->copied |= step->state != MOVE_UNDOING && move_step_copies(step->name);
     move->step_since_us = clock_now_us();
     move->retries = 0;
     log_line(LOG_DEBUG, "move", "move %" PRIu64 ": %s", move->id, step->name);
@@ -468,8 +473,8 @@ static void drop_conversations(Move *move)
 void move_undo(Move *move)
 {
     drop_conversations(move);
-    move->state = MOVE_UNDOING;
-    move_take(move, move_step_undo());
+    move->reverse_made = false;
+    move_take(move, move->copied ? move_step_undo() : move_step_withdraw());
 }
 
 /* The state is final, or planned again. */
@@ -521,6 +526,8 @@ void move_start(Move *move)
     switch (move->state) {
     case MOVE_PLANNED:
         move->attempts++;
+        move->copied = move->reverse_made = false;
+        move->rows = move->bytes = move->rows_expected = move->bytes_expected = move->deleted = 0;
         move->fence_attempts = 0;
         move_take(move, move_step_first());
         return;
@@ -547,6 +554,14 @@ void move_start(Move *move)
 void move_ask_for(Move *move, MoveWish wish)
 {
     move->wish = wish;
+    if (wish == MOVE_WISH_CANCEL && move->state == MOVE_MOVING && move->step && !move->fenced) {
+        Error err;
+        error_set(&err, SQLSTATE_QUERY_CANCELED, "cancelled by an operator");
+        move->failed = false;
+        move_fail(move, &err);
+        move_trouble(move);
+        return;
+    }
     if (move->state == MOVE_PLANNED && wish == MOVE_WISH_CANCEL && !move->step) {
         snprintf(move->reason, sizeof move->reason, "cancelled by an operator");
         move_rest(move, MOVE_CANCELLED);

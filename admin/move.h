@@ -85,8 +85,13 @@ struct MoveLeg {
     bool objects_left;   /* clean-up: something is still in use */
     struct MoveDigest {
         char *text; /* one line per table and bucket, as the server gave it; malloc'ed */
+        size_t len;
     } digests[2];   /* source, target */
     char *facts[2];      /* schema fingerprints; malloc'ed */
+    const char **columns; /* [table_count]: those that are copied, as SQL; in the move's arena */
+    const char **sequences; /* triples schema, name, last value; in the move's arena */
+    uint32_t sequence_count;
+    bool guarded;
 };
 
 struct Move {
@@ -99,6 +104,7 @@ struct Move {
     const char *buckets_text;
     MoveState state;
     MoveWish wish;
+    bool copied; /* rows on the target may be ours */
     const MoveStep *step; /* taken now, or next; NULL when nothing is to be done */
     uint32_t attempts;    /* of moving */
     uint32_t fence_attempts;
@@ -117,6 +123,8 @@ struct Move {
     Timer timer;      /* the next step, or the next look */
     uint64_t step_since_us, fence_since_us, fence_us, begun_us;
     uint32_t retries; /* of this step */
+    bool reverse_made; /* publication and slot for the way back */
+    uint64_t deleted;  /* rows */
     bool fenced;      /* the published topology holds its buckets back */
     bool paused;      /* by an operator or by load; before the fence only */
     uint64_t rows, bytes, rows_expected, bytes_expected;

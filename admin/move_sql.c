@@ -147,6 +147,18 @@ const char *move_sql_create_subscription(const MoveLeg *leg, bool back, const Pg
                : NULL;
 }
 
+const char *move_sql_ensure_subscription(const MoveLeg *leg, bool back, const PgLogin *publisher)
+{
+    const char *create = move_sql_create_subscription(leg, back, publisher), *name = object_name(leg, back);
+    const char *literal = create ? sql_quote_literal(A(leg), slice_str(create)) : NULL;
+    return literal && name
+               ? arena_printf(A(leg),
+                              "DO $shoal$BEGIN IF NOT EXISTS (SELECT FROM pg_subscription WHERE subname = '%s' AND "
+                              "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())) THEN "
+                              "EXECUTE %s; END IF; END$shoal$", name, literal)
+               : NULL;
+}
+
 const char *move_sql_disable_subscription(const MoveLeg *leg, bool back)
 {
     const char *name = object_name(leg, back);
@@ -279,6 +291,63 @@ const char *move_sql_facts(const MoveLeg *leg)
         tables);
 }
 
+const char *move_sql_requirements(const MoveLeg *leg)
+{
+    const char *tables = table_array(leg);
+    const char *keys = "";
+    for (uint32_t i = 0; tables && keys && i < leg->table_count; i++) {
+        char *key = sql_quote_literal(A(leg), leg->tables[i].key);
+        keys = key ? arena_printf(A(leg), "%s%s%s", keys, i ? ", " : "", key) : NULL;
+    }
+    if (!tables || !keys)
+        return NULL;
+    return arena_printf(
+        A(leg),
+        "SELECT problem, remedy FROM ("
+        "SELECT 'wal_level is ' || current_setting('wal_level') AS problem,"
+        " 'Set wal_level = logical and restart the server.' AS remedy WHERE current_setting('wal_level') <> 'logical'"
+        " UNION ALL SELECT 'the server is a replica', 'Moves go from primary to primary.' WHERE pg_is_in_recovery()"
+        " UNION ALL SELECT format('role %%I is not a superuser', current_user),"
+        " 'Set control_user to a superuser: subscriptions need one.'"
+        " WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+        " UNION ALL SELECT 'no replication slot is free', 'Raise max_replication_slots and restart the server.'"
+        " WHERE (SELECT count(*) FROM pg_replication_slots) + 1 > current_setting('max_replication_slots')::int"
+        " UNION ALL SELECT 'no walsender is free', 'Raise max_wal_senders and restart the server.'"
+        " WHERE (SELECT count(*) FROM pg_stat_replication) + 2 > current_setting('max_wal_senders')::int"
+        " UNION ALL SELECT 'no logical replication worker is free', 'Raise max_logical_replication_workers and"
+        " max_worker_processes and restart the server.' WHERE (SELECT count(*) FROM pg_stat_subscription WHERE pid"
+        " IS NOT NULL) + 1 > current_setting('max_logical_replication_workers')::int"
+        " UNION ALL SELECT format('transaction %%L has been prepared since %%s', gid, prepared::timestamptz(0)),"
+        " 'COMMIT PREPARED or ROLLBACK PREPARED it: a replication slot cannot be made before.' FROM"
+        " pg_prepared_xacts WHERE prepared < now() - interval '1min'"
+        " UNION ALL SELECT format('table %%s is unlogged', c.oid::regclass), 'ALTER TABLE ... SET LOGGED.' FROM %s"
+        " JOIN pg_class c ON c.oid = t.rel WHERE c.relpersistence = 'u'"
+        " UNION ALL SELECT format('table %%s is not an ordinary table', c.oid::regclass), 'Only ordinary tables can"
+        " be moved.' FROM %s JOIN pg_class c ON c.oid = t.rel WHERE c.relkind <> 'r'"
+        " UNION ALL SELECT format('the replica identity of table %%s does not contain the key', c.oid::regclass),"
+        " 'Add a primary key with the key column, or ALTER TABLE ... REPLICA IDENTITY FULL.' FROM %s JOIN pg_class c"
+        " ON c.oid = t.rel WHERE c.relreplident <> 'f' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON"
+        " a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[]) WHERE i.indrelid = c.oid AND a.attname ="
+        " (ARRAY[%s])[t.n] AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END)"
+        ") x", tables, tables, tables, keys);
+}
+
+/* The share of the shard's buckets, of its bytes and rows: exact enough for a plan. */
+const char *move_sql_sizes(const MoveLeg *leg)
+{
+    const Move *move = leg->move;
+    const ShardMap *map = move->control->map;
+    uint32_t owned = 0;
+    for (uint32_t b = 0; b < map->bucket_count; b++)
+        owned += strcmp(move->control->config->shards[map->shard_of[b]].name, move->source) == 0;
+    const char *tables = table_array(leg);
+    return tables ? arena_printf(A(leg),
+                                 "SELECT (sum(pg_table_size(c.oid)) * %u / %u)::int8, (sum(greatest(c.reltuples, 0)) "
+                                 "* %u / %u)::int8 FROM %s JOIN pg_class c ON c.oid = t.rel", move->buckets.count,
+                                 MAX(owned, 1), move->buckets.count, MAX(owned, 1), tables)
+                  : NULL;
+}
+
 const char *move_sql_any_rows(const MoveLeg *leg)
 {
     const char *text = NULL;
@@ -358,6 +427,16 @@ const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t index, int which
                           : NULL;
 }
 
+const char *move_sql_guard_count(const MoveLeg *leg)
+{
+    const char *tables = table_array(leg);
+    return tables ? arena_printf(A(leg),
+                                 "SELECT count(*) FROM %s JOIN pg_trigger g ON g.tgrelid = t.rel AND g.tgname IN "
+                                 "('shoal_guard_%" PRIu64 "_w', 'shoal_guard_%" PRIu64 "_d')", tables, leg->move->id,
+                                 leg->move->id)
+                  : NULL;
+}
+
 /* ---- taking it away -------------------------------------------------------------------------- */
 
 const char *move_sql_drop_guards(const MoveLeg *leg)
@@ -366,9 +445,8 @@ const char *move_sql_drop_guards(const MoveLeg *leg)
 }
 
 /* Detached from its slot first: the other server may be gone, and the slot is dropped over there. */
-const char *move_sql_drop_subscriptions(const MoveLeg *leg)
+static const char *drop_subscriptions(const MoveLeg *leg, const char *pattern)
 {
-    const char *pattern = name_pattern(leg);
     return pattern ? arena_printf(A(leg),
                                   "DO $$DECLARE s text; BEGIN FOR s IN SELECT subname FROM pg_subscription WHERE "
                                   "subname ~ '%s' AND subdbid = (SELECT oid FROM pg_database WHERE datname = "
@@ -377,6 +455,28 @@ const char *move_sql_drop_subscriptions(const MoveLeg *leg)
                                   "EXECUTE format('ALTER SUBSCRIPTION %%I SET (slot_name = NONE)', s); "
                                   "EXECUTE format('DROP SUBSCRIPTION %%I', s); END LOOP; END$$", pattern)
                    : NULL;
+}
+
+const char *move_sql_drop_subscriptions(const MoveLeg *leg)
+{
+    return drop_subscriptions(leg, name_pattern(leg));
+}
+
+const char *move_sql_drop_subscription(const MoveLeg *leg, bool back)
+{
+    const char *name = object_name(leg, back);
+    return name ? drop_subscriptions(leg, arena_printf(A(leg), "^%s$", name)) : NULL;
+}
+
+const char *move_sql_drop_stream(const MoveLeg *leg, bool back)
+{
+    const char *name = object_name(leg, back), *slot = slot_name(leg, back);
+    return name && slot ? arena_printf(A(leg),
+                                       "DO $$BEGIN PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots "
+                                       "WHERE slot_name = '%s' AND active_pid IS NOT NULL; PERFORM "
+                                       "pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name "
+                                       "= '%s'; EXECUTE 'DROP PUBLICATION IF EXISTS %s'; END$$", slot, slot, name)
+                        : NULL;
 }
 
 const char *move_sql_stop_slots(const MoveLeg *leg)

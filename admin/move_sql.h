@@ -20,6 +20,8 @@ const char *move_sql_create_publication(const MoveLeg *leg, bool back);
 const char *move_sql_create_slot_command(const MoveLeg *leg); /* for the walsender: exports a snapshot */
 const char *move_sql_create_slot(const MoveLeg *leg, bool back);
 const char *move_sql_create_subscription(const MoveLeg *leg, bool back, const PgLogin *publisher);
+/* The same where there is none yet. */
+const char *move_sql_ensure_subscription(const MoveLeg *leg, bool back, const PgLogin *publisher);
 const char *move_sql_disable_subscription(const MoveLeg *leg, bool back);
 /* pid of the apply worker, or none; whether it was disabled by an error. */
 const char *move_sql_subscription_state(const MoveLeg *leg, bool back);
@@ -39,6 +41,10 @@ const char *move_sql_analyze(const MoveLeg *leg, uint32_t table);
 const char *move_sql_digest(const MoveLeg *leg, uint32_t table);
 /* One cell: everything about the tables that must be equal on both sides. */
 const char *move_sql_facts(const MoveLeg *leg);
+/* What a move cannot do without, as (problem, remedy): no row is good news. */
+const char *move_sql_requirements(const MoveLeg *leg);
+/* Bytes and rows of the buckets, estimated. */
+const char *move_sql_sizes(const MoveLeg *leg);
 /* Is there any row of the buckets? One row per table that has some. */
 const char *move_sql_any_rows(const MoveLeg *leg);
 /* Deletes up to `limit` rows of the buckets; the tag tells how many. */
@@ -52,10 +58,14 @@ const char *move_sql_raise_sequence(const MoveLeg *leg, const char *schema, cons
 const char *move_sql_guard_function(const MoveLeg *leg, const char *new_owner);
 /* `which`: 0 writes (INSERT, UPDATE), 1 DELETE. */
 const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t table, int which);
+const char *move_sql_guard_count(const MoveLeg *leg);
 
 /* ---- taking everything away that has the move's name; each is fine when nothing is there ---- */
 
 const char *move_sql_drop_guards(const MoveLeg *leg);
+const char *move_sql_drop_subscription(const MoveLeg *leg, bool back);
+/* Slot and publication of one direction; raises 55006 while the slot is in use. */
+const char *move_sql_drop_stream(const MoveLeg *leg, bool back);
 const char *move_sql_drop_subscriptions(const MoveLeg *leg);
 /* Ends their walsenders and drops slots nobody uses; rows: those that are still in use. */
 const char *move_sql_stop_slots(const MoveLeg *leg);

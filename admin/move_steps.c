@@ -504,6 +504,33 @@ static bool digest_add(struct MoveDigest *digest, const PGresult *rows, Error *e
     return true;
 }
 
+/* Ids that the source has given must not be given again by the target. */
+bool move_keep_sequences(MoveLeg *leg, const PGresult *rows, Error *err)
+{
+    Arena *arena = &leg->move->arena;
+    uint32_t count = (uint32_t)PQntuples(rows);
+    leg->sequence_count = 0;
+    leg->sequences = arena_array(arena, const char *, count * 3 + 1);
+    bool ok = leg->sequences != NULL;
+    for (uint32_t i = 0; ok && i < count * 3; i++) {
+        leg->sequences[i] = arena_text(arena, pg_slice(rows, (int)(i / 3), (int)(i % 3)));
+        ok = leg->sequences[i] != NULL;
+    }
+    if (!ok) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return false;
+    }
+    leg->sequence_count = count;
+    return true;
+}
+
+void move_raise_sequences(MoveLeg *leg, MoveSide side)
+{
+    for (uint32_t i = 0; i < leg->sequence_count; i++)
+        move_ask_add(leg, side, move_sql_raise_sequence(leg, leg->sequences[i * 3], leg->sequences[i * 3 + 1],
+                                                        leg->sequences[i * 3 + 2]));
+}
+
 static bool prove_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
 {
     if (index == 0)

@@ -25,6 +25,11 @@ const MoveStep *move_step_first(void);
 const MoveStep *move_step_catch_up(void);
 const MoveStep *move_step_switched(void);
 const MoveStep *move_step_rest(void);
+const MoveStep *move_step_return(void);
+/* A step from which on rows may lie on the target. */
+bool move_step_copies(const char *name);
+bool move_keep_sequences(MoveLeg *leg, const PGresult *rows, Error *err) MUST_USE;
+void move_raise_sequences(MoveLeg *leg, MoveSide side);
 const MoveStep *move_step_undo(void);
 const MoveStep *move_step_finish(void);
 

@@ -59,10 +59,6 @@ int main(int argc, char **argv)
     if (!options_read(argc, argv, &options))
         return EX_USAGE;
     switch (options.what) {
-    case OPTIONS_FAILPOINTS:
-        for (size_t i = 0; failpoint_name(i); i++)
-            printf("%s\n", failpoint_name(i));
-        return EX_OK;
     case OPTIONS_VERSION:
         printf("Shoal %s\n", SHOAL_VERSION);
         return EX_OK;
@@ -72,11 +68,17 @@ int main(int argc, char **argv)
     case OPTIONS_SETTINGS_MARKDOWN:
         config_write_markdown(stdout);
         return EX_OK;
+    case OPTIONS_FAILPOINTS:
+        failpoints_list(stdout);
+        return EX_OK;
     case OPTIONS_CHECK_CONFIG:
         return check_config(&options);
     case OPTIONS_RUN:
         break;
     }
+    const char *failpoints = getenv("SHOAL_FAILPOINT");
+    if (failpoints && *failpoints && !failpoints_arm(failpoints, &err))
+        return complain(&err);
     Config *config = config_load(options.config_path, &err);
     if (!config)
         return complain(&err);
@@ -205,7 +207,8 @@ static bool workers_create(Shoald *shoald, Error *err)
                                  .control = control_inbox(shoald->control),
                                  .on_call = control_on_call,
                                  .all = shoald->workers,
-                                 .tls = shoald->tls};
+                                 .tls = shoald->tls,
+                                 .gid = control_gid(shoald->control)};
         shoald->workers[i] = worker_create(&options, err);
         if (!shoald->workers[i])
             return false;

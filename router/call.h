@@ -1,6 +1,6 @@
 /*
- * call.h - what a session asks of the control thread: a console command, a shoal.*() function, or
- * "the catalog may have changed". Travels by mail, comes back by mail with the answer's bytes.
+ * call.h - what a session asks of the control thread: a console command, a shoal.*() function,
+ * "the catalog may have changed", or how a transaction ended. Travels by mail, comes back by mail with the answer's bytes.
  *
  *     session (worker) -- Call --> control -- same Call, answer filled --> session
  *
@@ -17,8 +17,14 @@
 typedef enum CallKind {
     CALL_CONSOLE,  /* a statement of the console database */
     CALL_FUNCTION, /* SELECT shoal.name(args) in a user database */
-    CALL_CATALOG   /* DDL went through: read the catalog again and publish before answering */
+    CALL_CATALOG,  /* DDL went through: read the catalog again and publish before answering */
+    CALL_RESOLVE   /* the decider's COMMIT was not answered: how does the transaction `gid` stand? */
 } CallKind;
+
+/* What CALL_RESOLVE found. It answers within `deadline_ms`; what is UNKNOWN then is brought to an end
+ * by recovery as soon as the decider can be asked. ABORTED: a tombstone stands at the decider, or the
+ * transaction it was to commit in is over without the row; it can never commit any more. */
+typedef enum CallOutcome { CALL_UNKNOWN, CALL_COMMITTED, CALL_ABORTED } CallOutcome;
 
 typedef struct Call {
     Mail mail;
@@ -31,6 +37,9 @@ typedef struct Call {
     const char *database; /* client's, NUL-terminated */
     const char *user;
     bool admin, monitor;  /* the user's rights on the console */
+    Slice gid;            /* RESOLVE: in the arena */
+    uint32_t deadline_ms; /* RESOLVE */
+    CallOutcome outcome;  /* RESOLVE: the answer */
     uint64_t session_id;
     /* The answer: RowDescription, DataRows, CommandComplete or ErrorResponse; no ReadyForQuery. */
     Buf answer;

@@ -59,6 +59,11 @@ static const ReportColumn STATS[] = {
     {"value", INT, REPORT_SUM},
 };
 
+static const ReportColumn TRANSACTIONS[] = {
+    {"gid", TEXT, REPORT_KEEP},    {"client", INT, REPORT_KEEP},   {"database", TEXT, REPORT_KEEP},
+    {"shards", TEXT, REPORT_KEEP}, {"state", TEXT, REPORT_KEEP},   {"age_ms", INT, REPORT_KEEP},
+};
+
 static const struct {
     const ReportColumn *columns;
     uint32_t count;
@@ -69,6 +74,7 @@ static const struct {
     [REPORT_BATCHES] = {BATCHES, ARRAY_LEN(BATCHES)},
     [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
+    [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
 };
 
 const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count)
@@ -380,10 +386,19 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "shape_misses", worker->shapes.misses);
 }
 
+/* One row from the moment its gid is made until it is known that no shard holds it prepared, or that
+ * nobody here will bring it to an end: recovery leaves these alone (H60). */
+static void report_transactions(Worker *worker, Report *report)
+{
+    (void)worker;
+    (void)report;
+}
+
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
     [REPORT_BATCH_REASONS] = report_reasons, [REPORT_STATS] = report_stats,
+    [REPORT_TRANSACTIONS] = report_transactions,
 };
 
 static void report_on_delivery(Mail *mail, void *owner)

@@ -17,6 +17,7 @@ typedef enum ReportKind {
     REPORT_BATCHES,
     REPORT_BATCH_REASONS,
     REPORT_STATS,
+    REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
     REPORT_KIND_COUNT
 } ReportKind;
 

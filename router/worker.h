@@ -11,6 +11,7 @@
 
 #include "backend/pool.h"
 #include "batcher/batcher.h"
+#include "meta/gid.h"
 #include "router/call.h"
 #include "router/report.h"
 
@@ -39,6 +40,7 @@ typedef struct WorkerOptions {
     void (*on_call)(Mail *mail, void *owner);
     Worker **all; /* the workers by index, for cancel requests and reports */
     void *tls;    /* SSL_CTX * or NULL */
+    const GidPrefix *gid; /* of this start; for gid_make, with numbers that no other worker makes */
 } WorkerOptions;
 
 Worker *worker_create(const WorkerOptions *options, Error *err) MUST_USE;

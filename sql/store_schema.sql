@@ -4,7 +4,7 @@
 -- bits. The facts seal_bucket and seal_distributed_table hold count and hash over all rows of
 -- those tables, so that a lost row is noticed, too.
 
--- cluster_id, bucket_count, map_version, generation, seal_*
+-- cluster_id, bucket_count, map_version, generation, seal_*; router_id and router_epoch from the first start on
 CREATE TABLE fact (
     name  TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL,

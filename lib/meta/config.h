@@ -100,6 +100,10 @@ typedef struct Config {
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
     uint32_t pipeline_max;    /* requests of one client read ahead */
+    uint32_t move_parallel;
+    uint64_t move_bytes_per_s, move_lag_max; /* bytes */
+    uint32_t move_slot_timeout_ms, move_fence_timeout_ms, move_fence_attempts, move_rollback_window_ms;
+    uint32_t fence_wait_max; /* requests per worker */
     /* [batch] */
     bool batch;
     uint32_t batch_max;          /* members */

@@ -26,16 +26,25 @@
 
 /* ---- making a new one ---- */
 
-static bool store_fill_facts(Store *store, uint32_t bucket_count, Error *err)
+/* `digits` random hex digits and a NUL. */
+static bool random_id(const Store *store, char *ret_id, size_t digits, Error *err)
 {
     uint8_t random[STORE_CLUSTER_ID_LEN / 2];
-    char id[STORE_CLUSTER_ID_LEN + 1], buckets[16];
-    if (RAND_bytes(random, sizeof random) != 1) {
+    assert(digits / 2 <= sizeof random);
+    if (RAND_bytes(random, (int)(digits / 2)) != 1) {
         error_set(err, SQLSTATE_INTERNAL, "store %.200s: no random numbers", store->path);
         return false;
     }
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(id + 2 * i, 3, "%02x", random[i]);
+    for (size_t i = 0; i < digits / 2; i++)
+        snprintf(ret_id + 2 * i, 3, "%02x", random[i]);
+    return true;
+}
+
+static bool store_fill_facts(Store *store, uint32_t bucket_count, Error *err)
+{
+    char id[STORE_CLUSTER_ID_LEN + 1], buckets[16];
+    if (!random_id(store, id, STORE_CLUSTER_ID_LEN, err))
+        return false;
     snprintf(buckets, sizeof buckets, "%u", bucket_count);
     return store_fact_put(store, "cluster_id", id, err) &&
            store_fact_put(store, "bucket_count", buckets, err) &&
@@ -260,6 +269,41 @@ void store_close(Store *store)
 const char *store_cluster_id(const Store *store)
 {
     return store->cluster_id;
+}
+
+/* Stores made before transactions had names lack both facts: they are made here. */
+static bool store_write_epoch(Store *store, char *router_id, uint64_t *epoch, Error *err)
+{
+    char text[24];
+    if (!store_fact_find(store, "router_id", router_id, STORE_ROUTER_ID_SIZE, err) ||
+        !store_fact_find(store, "router_epoch", text, sizeof text, err))
+        return false;
+    if (!router_id[0] && (!random_id(store, router_id, STORE_ROUTER_ID_SIZE - 1, err) ||
+                          !store_fact_put(store, "router_id", router_id, err)))
+        return false;
+    if (text[0] && !store_fact_number(store, "router_epoch", epoch, err))
+        return false;
+    ++*epoch;
+    snprintf(text, sizeof text, "%" PRIu64, *epoch);
+    return store_fact_put(store, "router_epoch", text, err);
+}
+
+bool store_next_epoch(Store *store, char ret_router_id[static STORE_ROUTER_ID_SIZE],
+                      uint64_t *ret_epoch, Error *err)
+{
+    char router_id[STORE_ROUTER_ID_SIZE];
+    uint64_t epoch = 0;
+    if (!store_begin(store, err))
+        return false;
+    if (!store_write_epoch(store, router_id, &epoch, err)) {
+        store_rollback(store);
+        return false;
+    }
+    if (!store_commit(store, err))
+        return false;
+    memcpy(ret_router_id, router_id, sizeof router_id);
+    *ret_epoch = epoch;
+    return true;
 }
 
 /* ---- the map ---- */

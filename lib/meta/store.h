@@ -41,4 +41,11 @@ bool store_load_events(Store *store, Arena *arena, uint32_t limit, StoreEvent **
 /* Random identity of this cluster's metadata, made with the store. */
 const char *store_cluster_id(const Store *store);
 
+#define STORE_ROUTER_ID_SIZE 9
+
+/* Counts this start of the router: the epoch of its transactions' names, durable when it returns. The
+ * router's own random identity is made with the first one. */
+bool store_next_epoch(Store *store, char ret_router_id[static STORE_ROUTER_ID_SIZE],
+                      uint64_t *ret_epoch, Error *err) MUST_USE;
+
 #endif

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/failpoint.h"
+
 #define HINT_CORRUPT                                                                               \
     "Restore the file from a backup. Do not just delete it: a new store spreads the buckets anew, "  \
     "which is right only when the shards hold no distributed rows."
@@ -118,6 +120,10 @@ bool store_begin(Store *store, Error *err)
  * was there). So nothing more is written by this process; the next start reads what is true. */
 bool store_commit(Store *store, Error *err)
 {
+    if (FAILPOINT_FAILS("store_commit", err)) {
+        store_rollback(store);
+        return false;
+    }
     if (sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
         return true;
     store_fail(store, err, "committing");

@@ -151,6 +151,12 @@ bool store_fact_put(Store *store, const char *name, const char *value, Error *er
 
 bool store_fact_get(Store *store, const char *name, char *ret_value, size_t size, Error *err)
 {
+    return store_fact_find(store, name, ret_value, size, err) &&
+           (ret_value[0] || store_corrupt(store, err, "the fact \"%s\" is missing", name));
+}
+
+bool store_fact_find(Store *store, const char *name, char *ret_value, size_t size, Error *err)
+{
     Slice param = slice_str(name);
     sqlite3_stmt *stmt =
         store_prepare(store, "SELECT name, value, sum FROM fact WHERE name = ?1", &param, 1, err);
@@ -159,14 +165,12 @@ bool store_fact_get(Store *store, const char *name, char *ret_value, size_t size
     uint64_t hash = 0;
     int rc = sqlite3_step(stmt);
     bool ok;
-    if (rc == SQLITE_DONE)
-        ok = store_corrupt(store, err, "the fact \"%s\" is missing", name);
-    else if (rc != SQLITE_ROW)
-        ok = store_fail(store, err, "reading");
+    if (rc != SQLITE_ROW)
+        ok = rc == SQLITE_DONE || store_fail(store, err, "reading");
     else
         ok = row_visit(store, &STORE_FACT, stmt, NULL, NULL, &hash, err);
     if (ok)
-        snprintf(ret_value, size, "%.*s", SLICE_FMT(column_text(stmt, 1)));
+        snprintf(ret_value, size, "%.*s", SLICE_FMT(rc == SQLITE_ROW ? column_text(stmt, 1) : SLICE("")));
     sqlite3_finalize(stmt);
     return ok;
 }

@@ -35,6 +35,8 @@ bool store_change_end(Store *store, bool ok, const StoreKind *kind, const StoreK
 bool store_fact_put(Store *store, const char *name, const char *value, Error *err) MUST_USE;
 /* XX001 when it is missing or wrong; `value` gets its NUL-terminated text. */
 bool store_fact_get(Store *store, const char *name, char *ret_value, size_t size, Error *err) MUST_USE;
+/* True also when there is no such fact: then `value` is empty. */
+bool store_fact_find(Store *store, const char *name, char *ret_value, size_t size, Error *err) MUST_USE;
 bool store_fact_number(Store *store, const char *name, uint64_t *ret_number, Error *err) MUST_USE;
 
 #endif

@@ -156,6 +156,23 @@ void topology_release_config(Config *config, uint32_t *config_refs)
     free(config_refs);
 }
 
+bool topology_set_two_phase(Topology *topology, const char *const *why, Error *err)
+{
+    size_t count = (size_t)topology->config->database_count * topology->config->shard_count;
+    const char **copy = arena_array(&topology->arena, const char *, MAX(count, 1));
+    bool ok = copy != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (why[i])
+            copy[i] = arena_text(&topology->arena, slice_str(why[i]));
+        ok = copy[i] || !why[i];
+    }
+    if (ok)
+        topology->two_phase_why = copy;
+    else
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
+    return ok;
+}
+
 const Table *topology_table(const Topology *topology, uint32_t database, Slice schema, Slice name)
 {
     TableKey key = {database, schema, name};

@@ -49,6 +49,9 @@ typedef struct Topology {
     uint32_t table_count;
     Map table_index;
     Catalog **catalogs;  /* by database index; never NULL, maybe not loaded */
+    /* [database * shard_count + shard]: NULL when the shard's primary can take part in a commit over
+     * several shards for this database, else why not, in an operator's words. */
+    const char **two_phase_why;
     Arena arena;
 } Topology;
 
@@ -64,6 +67,17 @@ Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, 
 void topology_destroy(PublishedValue *value);
 /* Gives back one reference on a Config: the loader's own, or a topology's. */
 void topology_release_config(Config *config, uint32_t *config_refs);
+
+/* What the control thread has found out about each shard; copied. To be called before it is published.
+ * Without it no shard is ready. */
+bool topology_set_two_phase(Topology *topology, const char *const *why, Error *err) MUST_USE;
+/* NULL: ready for two-phase commit. Else the reason, for a DETAIL. */
+static inline const char *topology_two_phase_why(const Topology *topology, uint32_t database, uint32_t shard)
+{
+    return topology->two_phase_why
+               ? topology->two_phase_why[database * topology->config->shard_count + shard]
+               : "Shoal has not looked at this shard yet.";
+}
 
 const Table *topology_table(const Topology *topology, uint32_t database, Slice schema, Slice name);
 /* True when the database has any distributed table. */

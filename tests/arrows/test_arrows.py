@@ -58,3 +58,11 @@ def test_every_folder_has_a_readme():
     # The stranger at 3 a.m. finds no door.
     assert [str(place.relative_to(ROOT)) for place in PLACE.values()
             if any(place.glob('*.c')) and not (place / 'README.md').exists()] == []
+
+
+def test_failpoints_are_registered():
+    # A failpoint with a misspelt name never fails, and the test that arms it proves nothing.
+    table = set(re.findall(r'\{"([a-z_]+)", "', (ROOT / 'lib' / 'core' / 'failpoint.c').read_text()))
+    used = {name for place in PLACE.values() for path in place.rglob('*.c')
+            for name in re.findall(r'FAILPOINT(?:_FAILS)?\("([^"]+)"', path.read_text())}
+    assert table and used <= table, used - table

@@ -80,6 +80,25 @@ static void a_new_store_keeps_its_map_and_identity(void **state)
     store_close(store);
 }
 
+/* Else: names of transactions are used twice, and recovery decides one by the other's row. */
+static void each_start_has_an_epoch_of_its_own(void **state)
+{
+    Error err = {0};
+    char first[STORE_ROUTER_ID_SIZE], again[STORE_ROUTER_ID_SIZE];
+    uint64_t epoch = 0;
+    const char *path = made_store();
+    for (uint64_t start = 1; start <= 3; start++) {
+        Store *store = open_store(path);
+        assert_true(store_next_epoch(store, start == 1 ? first : again, &epoch, &err));
+        assert_int_equal(epoch, start);
+        store_close(store);
+    }
+    assert_int_equal(strlen(first), 8);
+    assert_string_equal(first, again);
+    tamper(path, "UPDATE fact SET value = '1' WHERE name = 'router_epoch'");
+    refused(path, "XX001", "checksum");
+}
+
 /* Else: sections in another order, or a shard less, silently send rows elsewhere. */
 static void the_map_follows_names_not_positions(void **state)
 {
@@ -310,6 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_store_keeps_its_map_and_identity),
+        cmocka_unit_test(each_start_has_an_epoch_of_its_own),
         cmocka_unit_test(the_map_follows_names_not_positions),
         cmocka_unit_test(tables_survive_and_do_not_change_their_key),
         cmocka_unit_test(events_are_kept_newest_first),
