@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/moves.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
@@ -45,6 +46,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
     control->options = *options;
     control->started_wall_us = clock_wall_us();
     list_init(&control->jobs);
+    list_init(&control->moves.list);
     inbox_open(&control->inbox, &control->loop, control);
     arena_init(&control->tables_arena, 4096);
     timer_init(&control->adoption_timer, &control->loop, jobs_on_adoption_time, control);
@@ -114,6 +116,7 @@ static void epoch_begin(Control *control)
 static void control_start(Control *control)
 {
     loaders_start(control);
+    moves_init(control);
     if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
         log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
@@ -281,6 +284,15 @@ bool control_load_tables(Control *control, Error *err)
     return true;
 }
 
+/* What the moves of this moment ask of the data path. */
+static bool topology_add_moves(Control *control, Topology *topology, Error *err)
+{
+    topology->moving = moves_any(control);
+    if (moves_fence(control, topology))
+        return true;
+    return out_of_memory(err);
+}
+
 bool control_publish(Control *control, Error *err)
 {
     Topology *topology =
@@ -288,6 +300,10 @@ bool control_publish(Control *control, Error *err)
                         control->table_count, control->catalogs, err);
     if (!topology)
         return false;
+    if (!topology_add_moves(control, topology, err)) {
+        topology_destroy(&topology->published);
+        return false;
+    }
     control->topology = topology;
     published_set(control->options.topologies, &topology->published);
     for (uint32_t i = 0; i < control->worker_count && !control->stop_told; i++)
@@ -508,6 +524,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
+        moves_finish(control);
         loaders_finish(control);
     }
     control_stop_if_due(control);
@@ -537,6 +554,7 @@ void control_destroy(Control *control)
     Error err;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
     jobs_end_all(control, &err);
+    moves_finish(control);
     probes_finish(&control->probes);
     loaders_finish(control);
     parts_free(parts_of(control));

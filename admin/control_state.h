@@ -10,6 +10,7 @@
 
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
+#include "admin/moves.h"
 #include "admin/probes.h"
 #include "meta/store.h"
 
@@ -58,6 +59,7 @@ struct Control {
     Timer collect_timer;
     Timer ready_timer; /* on_ready at the latest */
     bool ready;
+    Moves moves;
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 
     uint32_t reports; /* Reports on their way through the workers */

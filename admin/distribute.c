@@ -114,6 +114,11 @@ bool distribute_run(Control *control, Call *call, const Function *function, Erro
         error_set(err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist", call->database);
         return false;
     }
+    if (moves_any(control)) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "buckets are being moved");
+        error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
+        return false;
+    }
     if (control->distribute) {
         error_set(err, SQLSTATE_OBJECT_IN_USE, "another table is being distributed");
         error_hint(err, "Try again when it is done.");

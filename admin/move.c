@@ -115,6 +115,7 @@ void move_free(Move *move)
         return;
     list_remove(&move->link);
     timer_stop(&move->timer);
+    drain_stop(&move->drain);
     legs_free(move);
     arena_finish(&move->scratch);
     arena_finish(&move->arena);
@@ -426,8 +427,8 @@ static void forward_trouble(Move *move)
         move_again(move, RETRY_MS);
         return;
     }
-    snprintf(move->reason, sizeof move->reason, "%s%s%s", move->err.message, move->err.detail[0] ? ": " : "",
-             move->err.detail);
+    snprintf(move->reason, sizeof move->reason, "%.200s%s%.190s", move->err.message,
+             move->err.detail[0] ? ": " : "", move->err.detail);
     char text[600];
     snprintf(text, sizeof text, "move %" PRIu64 " is undone (%s): %s", move->id, move->step->name, move->reason);
     control_event(move->control, LOG_WARNING, "move", text);
@@ -447,7 +448,7 @@ static void move_trouble(Move *move)
         return;
     case MOVE_RETURNING:
         move_unfence(move);
-        snprintf(move->reason, sizeof move->reason, "rollback gave up: %s", move->err.message);
+        snprintf(move->reason, sizeof move->reason, "rollback gave up: %.300s", move->err.message);
         move->wish = MOVE_WISH_NONE;
         move->backwards = false;
         move_take(move, move_step_rest());

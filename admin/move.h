@@ -24,6 +24,7 @@
 #ifndef SHOAL_ADMIN_MOVE_H
 #define SHOAL_ADMIN_MOVE_H
 
+#include "admin/drain.h"
 #include "admin/move_copy.h"
 #include "admin/pg_client.h"
 #include "meta/store_moves.h"
@@ -125,8 +126,11 @@ struct Move {
     uint32_t retries; /* of this step */
     bool reverse_made; /* publication and slot for the way back */
     uint64_t deleted;  /* rows */
+    bool fence_told;
+    uint64_t fence_version; /* of the first topology with the fence */
     bool fenced;      /* the published topology holds its buckets back */
     bool paused;      /* by an operator or by load; before the fence only */
+    Drain drain;
     uint64_t rows, bytes, rows_expected, bytes_expected;
     uint64_t switched_at_us;
 };

@@ -39,28 +39,43 @@ static bool fails_at(Move *move, const char *name)
     return true;
 }
 
+static uint32_t from_shard(const Move *move)
+{
+    const char *name = move->backwards ? move->target : move->source;
+    const Config *config = move->control->config;
+    for (uint32_t i = 0; i < config->shard_count; i++) {
+        if (strcmp(config->shards[i].name, name) == 0)
+            return i;
+    }
+    return FENCE_ANY_SHARD;
+}
+
 void move_fence_begin(Move *move)
 {
     Error err;
     if (move->fenced)
         return; /* looking again */
     move->fenced = true;
+    move->fence_told = false;
     move->fence_since_us = clock_now_us();
+    move->fence_version = move->control->topology->published.version + 1;
     if (!control_publish(move->control, &err)) {
         move->fenced = false;
         move_fail(move, &err);
         return;
     }
-    move->fence_version = move->control->topology->published.version;
-    fence_watch_start(&move->fence, move->control, move->fence_version, &move->buckets);
+    drain_start(&move->drain, move->control, from_shard(move));
 }
 
 void move_fence_end(Move *move)
 {
     Error err;
-    if (move->fence.asked == 0 && fails_at(move, "fence_source_sent"))
-        return;
-    if (fence_watch_done(&move->fence)) {
+    if (!move->fence_told) {
+        move->fence_told = true;
+        if (fails_at(move, "fence_source_sent"))
+            return;
+    }
+    if (move->drain.done) {
         if (!fails_at(move, "fence_acked"))
             move_next(move);
         return;
@@ -70,7 +85,7 @@ void move_fence_end(Move *move)
         end_with(move, &err);
         return;
     }
-    fence_watch_look(&move->fence);
+    drain_look(&move->drain);
     move_again(move, LOOK_MS);
 }
 
@@ -84,7 +99,7 @@ void move_unfence(Move *move)
         return;
     move->fenced = false;
     move->fence_us = clock_now_us() - move->fence_since_us;
-    fence_watch_stop(&move->fence);
+    drain_stop(&move->drain);
     if (!control_publish(move->control, &err))
         log_error("move", &err); /* the next publication lets it go */
 }
@@ -148,7 +163,7 @@ void move_decide_end(Move *move)
         move_stop_the_world(move, &err);
     (void)FAILPOINT("routers_notified_one_of_two");
     move->fence_us = clock_now_us() - move->fence_since_us;
-    fence_watch_stop(&move->fence);
+    drain_stop(&move->drain);
     (void)FAILPOINT("unfence");
     char text[300];
     snprintf(text, sizeof text, "move %" PRIu64 ": buckets %.80s live on %s now; they were held back for %" PRIu64

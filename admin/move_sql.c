@@ -378,11 +378,12 @@ const char *move_sql_sequences(const MoveLeg *leg)
 {
     const char *tables = table_array(leg);
     return tables ? arena_printf(A(leg),
-                                 "SELECT DISTINCT n.nspname, s.relname, pg_sequence_last_value(s.oid) FROM %s JOIN"
+                                 "SELECT DISTINCT n.nspname, s.relname, v.last FROM %s JOIN"
                                  " pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.rel AND "
                                  "d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') JOIN pg_class s "
                                  "ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = "
-                                 "s.relnamespace WHERE pg_sequence_last_value(s.oid) IS NOT NULL", tables)
+                                 "s.relnamespace CROSS JOIN LATERAL (SELECT CASE s.relkind WHEN 'S' THEN "
+                                 "pg_sequence_last_value(s.oid) END AS last) v WHERE v.last IS NOT NULL", tables)
                   : NULL;
 }
 

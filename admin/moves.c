@@ -228,20 +228,27 @@ bool moves_any(const Control *control)
     return false;
 }
 
-uint8_t *moves_fenced(const Control *control, Arena *arena, bool *ret_ok)
+bool moves_fence(const Control *control, Topology *topology)
 {
     uint8_t *fenced = NULL;
-    uint32_t count = control->map->bucket_count;
-    *ret_ok = true;
+    uint64_t *since = NULL;
     LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
         const Move *move = MOVE_OF(link);
         if (!move->fenced)
             continue;
-        if (!fenced)
-            fenced = arena_zalloc(arena, count);
-        *ret_ok = fenced != NULL;
-        for (uint32_t b = 0; fenced && b < count; b++)
+        if (!fenced) {
+            fenced = arena_zalloc(&topology->arena, topology->map->bucket_count);
+            since = arena_array(&topology->arena, uint64_t, topology->config->shard_count);
+        }
+        if (!fenced || !since)
+            return false;
+        for (uint32_t b = 0; b < topology->map->bucket_count; b++) {
             fenced[b] |= move->buckets.has[b];
+            if (move->buckets.has[b])
+                since[topology->map->shard_of[b]] = move->fence_version;
+        }
     }
-    return fenced;
+    topology->fenced = fenced;
+    topology->fence_since = since;
+    return true;
 }

@@ -32,8 +32,8 @@ Move *moves_find(Control *control, uint64_t id);
 bool moves_any(const Control *control);
 bool moves_has_bucket(const Control *control, uint32_t bucket);
 
-/* For control_publish: a byte per bucket that is held back, or NULL; in `arena`. */
-uint8_t *moves_fenced(const Control *control, Arena *arena, bool *ret_ok);
+/* For control_publish: fills in what is held back, in the topology's arena. False: out of memory. */
+bool moves_fence(const Control *control, Topology *topology) MUST_USE;
 
 /* For move.c. */
 void moves_on_rest(Control *control, Move *move);

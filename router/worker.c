@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "router/broadcast.h"
 #include "router/cancel.h"
+#include "router/fence.h"
 #include "router/greeting.h"
 #include "router/worker_state.h"
 
@@ -92,6 +93,7 @@ static void adopt_topology(void *ctx)
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
     greetings_forget(worker);
+    fence_on_adopt(worker);
 }
 
 /* ---- timeouts ------------------------------------------------------------------------------------- */

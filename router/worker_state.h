@@ -31,6 +31,7 @@ struct Worker {
 
     List sessions, closing, dead; /* Session.link, by state */
     List woken;          /* Session.wake_link: run them at the end of the turn */
+    uint32_t parked_count; /* sessions that wait for a fence to go */
     List adrift;         /* Broadcast.adrift_link: they commit, and their clients have gone */
     Map cancel_keys;     /* cancel_pid -> Session */
     uint32_t next_cancel_pid;
