@@ -165,6 +165,15 @@ const char *move_sql_disable_subscription(const MoveLeg *leg, bool back)
     return name ? arena_printf(A(leg), "ALTER SUBSCRIPTION %s DISABLE", name) : NULL;
 }
 
+/* The worker would look at its subscription within a second; within the fence that is long. */
+const char *move_sql_stop_worker(const MoveLeg *leg, bool back)
+{
+    const char *name = object_name(leg, back);
+    return name ? arena_printf(A(leg), "SELECT pg_terminate_backend(t.pid) FROM pg_stat_subscription t WHERE "
+                                       "t.subname = '%s' AND t.pid IS NOT NULL", name)
+                : NULL;
+}
+
 const char *move_sql_subscription_state(const MoveLeg *leg, bool back)
 {
     const char *name = object_name(leg, back);

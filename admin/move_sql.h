@@ -23,7 +23,8 @@ const char *move_sql_create_subscription(const MoveLeg *leg, bool back, const Pg
 /* The same where there is none yet. */
 const char *move_sql_ensure_subscription(const MoveLeg *leg, bool back, const PgLogin *publisher);
 const char *move_sql_disable_subscription(const MoveLeg *leg, bool back);
-/* pid of the apply worker, or none; whether it was disabled by an error. */
+const char *move_sql_stop_worker(const MoveLeg *leg, bool back);
+/* Is it enabled, is its worker running; no row when it is not there. */
 const char *move_sql_subscription_state(const MoveLeg *leg, bool back);
 /* confirmed_flush_lsn - current insert lsn in bytes; whether the slot is there. */
 const char *move_sql_lag(const MoveLeg *leg, bool back);

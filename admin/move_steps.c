@@ -568,6 +568,7 @@ static void stop_begin(Move *move)
     MoveSide to = to_side(move);
     LEGS_EACH(leg, move) {
         move_ask_add(leg, to, move_sql_disable_subscription(leg, move->backwards));
+        move_ask_add(leg, to, move_sql_stop_worker(leg, move->backwards));
         move_raise_sequences(leg, to);
         if (move->backwards) /* the owner again: its guard goes before the decision, or its clients hit it */
             move_ask_add(leg, to, move_sql_drop_guards(leg));
