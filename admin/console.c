@@ -27,6 +27,7 @@ typedef bool CommandFn(Control *control, Call *call, const Command *command,
 static CommandFn show_help, show_version, show_config, show_databases, show_shards, show_tables,
     show_map, show_events, show_report, run_reload, run_shutdown;
 
+
 static const Command COMMANDS[] = {
     {"show help", COMMAND_FOR_MONITORS, "", "This list.", 0, show_help},
     {"show version", COMMAND_FOR_MONITORS, "", "Program, PostgreSQL protocol, start, cluster.", 0,

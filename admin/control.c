@@ -119,6 +119,8 @@ static void control_start(Control *control)
     moves_init(control);
     if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
         log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    if (!recovery_init(&control->recovery, control))
+        log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
     timer_start_ms(&control->ready_timer, control->config->database_count ? READY_MS : 0);
 }
@@ -293,6 +295,19 @@ static bool topology_add_moves(Control *control, Topology *topology, Error *err)
     return out_of_memory(err);
 }
 
+/* What recovery has found out about the shards; a RELOAD changes neither shards nor databases. */
+static bool control_add_two_phase(Control *control, Topology *topology, Error *err)
+{
+    Arena arena;
+    if (!control->recovery.control)
+        return true;
+    arena_init(&arena, 1024);
+    const char *const *why = recovery_two_phase_why(&control->recovery, &arena);
+    bool ok = why ? topology_set_two_phase(topology, why, err) : out_of_memory(err);
+    arena_finish(&arena);
+    return ok;
+}
+
 bool control_publish(Control *control, Error *err)
 {
     Topology *topology =
@@ -300,7 +315,7 @@ bool control_publish(Control *control, Error *err)
                         control->table_count, control->catalogs, err);
     if (!topology)
         return false;
-    if (!topology_add_moves(control, topology, err)) {
+    if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err)) {
         topology_destroy(&topology->published);
         return false;
     }
@@ -415,11 +430,17 @@ static bool loaders_tried(const Control *control)
     return true;
 }
 
+void control_try_ready(Control *control)
+{
+    if (!control->ready && !control->stopping && loaders_tried(control) &&
+        (control->recovery.first_done || !control->recovery.control))
+        timer_start_ms(&control->ready_timer, 0);
+}
+
 static void control_on_round(CatalogLoader *loader, uint64_t round, const Error *err)
 {
     Control *control = loader->ctx;
-    if (!control->ready && loaders_tried(control))
-        timer_start_ms(&control->ready_timer, 0);
+    control_try_ready(control);
     jobs_on_round(control, loader->database, round, err);
 }
 
@@ -521,6 +542,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         control_event(control, LOG_INFO, "shutdown", "shutting down");
         timer_stop(&control->ready_timer);
         probes_finish(&control->probes);
+        recovery_finish(&control->recovery);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
@@ -556,6 +578,7 @@ void control_destroy(Control *control)
     jobs_end_all(control, &err);
     moves_finish(control);
     probes_finish(&control->probes);
+    recovery_finish(&control->recovery);
     loaders_finish(control);
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);

@@ -12,6 +12,7 @@
 #include "admin/control.h"
 #include "admin/moves.h"
 #include "admin/probes.h"
+#include "admin/recovery.h"
 #include "meta/store.h"
 
 typedef struct Job Job;
@@ -28,6 +29,9 @@ struct Job {
     void (*on_adopted)(Job *job);
     uint64_t version, waiting_since_us;
     bool slow_told;
+    /* Waits for the end of round `looked` of the recovery; NULL: does not. */
+    void (*on_looked)(Job *job);
+    uint64_t looked;
     /* Gives back what the Job holds besides itself, then itself. */
     void (*on_free)(Job *job);
 };
@@ -53,6 +57,7 @@ struct Control {
     uint32_t loader_count;    /* config->database_count while they run, else 0 */
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
+    Recovery recovery;
 
     List jobs;
     Timer adoption_timer; /* runs while some Job waits for adoption */
@@ -70,6 +75,8 @@ struct Control {
     Mail *parked; /* Calls that came when workers were stopping already; freed at the end */
 };
 
+/* on_ready, when all that is asked at the start was answered, well or not. */
+void control_try_ready(Control *control);
 /* Sends the Call back. */
 void control_answer(Control *control, Call *call);
 /* Makes a Topology of the parts in force, publishes it and wakes the workers. */
@@ -85,6 +92,8 @@ void control_stop_if_due(Control *control);
 /* Takes the call over. */
 void job_start(Job *job, Control *control, Call *call, void (*on_free)(Job *job));
 void job_wait_round(Job *job, uint32_t database, void (*on_round)(Job *job, const Error *err));
+/* For a look at all prepared transactions that begins after this moment. */
+void job_wait_look(Job *job, void (*on_looked)(Job *job));
 /* For the topology that is the newest now. */
 void job_wait_adoption(Job *job, void (*on_adopted)(Job *job));
 /* Answers the call (with the error, or what was put into it) and frees the Job. */
@@ -92,6 +101,7 @@ void job_end(Job *job, const Error *err);
 
 /* For control.c: what Jobs wait for has happened. */
 void jobs_on_round(Control *control, uint32_t database, uint64_t round, const Error *err);
+void jobs_on_recovery(Control *control, uint64_t round);
 void jobs_on_adoption_time(Timer *timer);
 void jobs_end_all(Control *control, const Error *err);
 

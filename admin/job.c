@@ -57,6 +57,24 @@ void jobs_on_round(Control *control, uint32_t database, uint64_t round, const Er
     }
 }
 
+void job_wait_look(Job *job, void (*on_looked)(Job *job))
+{
+    job->on_looked = on_looked;
+    job->looked = recovery_kick(&job->control->recovery);
+}
+
+void jobs_on_recovery(Control *control, uint64_t round)
+{
+    LIST_EACH_SAFE (link, &control->jobs) {
+        Job *job = list_entry(link, Job, link);
+        void (*on_looked)(Job *) = job->on_looked;
+        if (!on_looked || job->looked > round)
+            continue;
+        job->on_looked = NULL;
+        on_looked(job);
+    }
+}
+
 void job_wait_adoption(Job *job, void (*on_adopted)(Job *job))
 {
     Control *control = job->control;

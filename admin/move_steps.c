@@ -189,7 +189,7 @@ static void slot_begin(Move *move)
         move_ask_add(leg, SIDE_SNAPSHOT, "SET statement_timeout = 0");
         move_ask_add(leg, SIDE_SNAPSHOT, move_sql_create_slot_command(leg));
         for (uint32_t i = 0; i < leg->asks[SIDE_SNAPSHOT].count; i++)
-            leg->asks[SIDE_SNAPSHOT].queries[i].simple = true;
+            leg->asks[SIDE_SNAPSHOT].queries[i].value_count = PG_QUERY_SIMPLE;
         move_ask_run(leg, SIDE_SNAPSHOT, move->control->config->move_slot_timeout_ms);
         move_ask_add(leg, SIDE_SOURCE, move_sql_columns(leg));
         move_ask_run(leg, SIDE_SOURCE, ASK_MS);

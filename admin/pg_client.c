@@ -174,7 +174,7 @@ static void client_send(PgClient *client)
         return;
     }
     const PgQuery *query = &client->queries[client->next];
-    int sent = query->simple ? PQsendQuery(client->conn, query->sql)
+    int sent = query->value_count == PG_QUERY_SIMPLE ? PQsendQuery(client->conn, query->sql)
                              : PQsendQueryParams(client->conn, query->sql, query->value_count, NULL,
                                                  query->values, NULL, NULL, 0 /* text */);
     if (!sent) {

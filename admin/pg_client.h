@@ -36,9 +36,9 @@ typedef struct PgLogin {
 typedef struct PgQuery {
     const char *sql;
     const char *const *values; /* [value_count]; a NULL is SQL NULL */
-    int value_count;
-    bool simple; /* by the simple protocol: replication commands */
+    int value_count; /* PG_QUERY_SIMPLE: by the simple protocol, as replication commands must be */
 } PgQuery;
+#define PG_QUERY_SIMPLE (-1)
 
 typedef struct PgClientEvents {
     /* The answer of query `index`, which did not fail; cleared after the call. False and `err` end

@@ -1,27 +1,26 @@
 /*
- * dispatch.c - from a resolved request to a task, a batch, a broadcast, a call or an answer.
+ * dispatch.c - from a resolved request to a task, a batch, legs on several shards, a call or an answer.
  *
  *   console database ────────────────────────────────────────────> local_console
- *   transaction lost on its server: only COMMIT and ROLLBACK ────> local_tag / 25P02
- *   BEGIN, SAVEPOINT on a sharded database: which shard? later ──> local_tag   (lazy)
+ *   sharded database: BEGIN, SAVEPOINT, COMMIT ... ──────────────> transaction_control
  *   plan: DIRECT ── single lookup ──> batcher_add
- *                └─ otherwise ──────> backend_run (held) or pool_submit
- *         BROADCAST, LOCAL, PROBE, REJECT
+ *                └─ otherwise ──────> backend_run (participant) or pool_submit
+ *         WRITE, DDL ───────────────> scatter
+ *         LOCAL, PROBE, REJECT
  */
 #include "router/dispatch.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "router/broadcast.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/fence.h"
 #include "router/local.h"
 #include "router/resolve.h"
+#include "router/scatter.h"
+#include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
-
-#define DEFERRED_MAX 8192 /* bytes of SQL kept while a transaction has no shard yet */
 
 /* The only statement, when it is executed: a portal that is only described changes nothing. */
 static const Shape *only_shape(const Request *request)
@@ -37,6 +36,9 @@ static bool is_sharded(const Session *session)
 static void start(Request *request)
 {
     Session *session = request->session;
+    request->planned_version = session->worker->topology->published.version;
+    if (session->tx == TX_IDLE)
+        session->tx_version = request->planned_version; /* of the one that it may begin */
     request->state = REQUEST_RUNNING;
     session->running++;
     session->running_alone = !request->batched;
@@ -65,13 +67,14 @@ static bool add_failure(Request *request)
 void dispatch_error(Request *request, const Error *err)
 {
     Session *session = request->session;
-    bool fails_transaction = session->tx == TX_BLOCK && !session->lazy;
-    if (!fails_transaction) {
-        if (session->tx == TX_BLOCK) { /* lazy: no server knows of it */
+    Participant *part = session->tx == TX_BLOCK && session->part_count ? &session->parts[0] : NULL;
+    for (uint32_t i = 0; part && i < session->part_count; i++)
+        if (session->parts[i].tx != TX_IDLE)
+            part = &session->parts[i];
+    if (!part || transaction_size(session) != 1) {
+        /* No server knows of it, or several do: the transaction has failed here (transaction.c). */
+        if (session->tx == TX_BLOCK)
             session->tx = TX_FAILED;
-            session->tx_lost = true;
-            session->lazy = false;
-        }
         local_error(request, err, session->tx);
         return;
     }
@@ -85,101 +88,15 @@ void dispatch_error(Request *request, const Error *err)
     *copy = *err;
     request->local_error = copy;
     request->task_active = true;
-    request->shard = session->held_shard;
+    request->shard = part->shard;
     request->on_held = true;
     task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
-    backend_run(session->held, &request->task);
+    backend_run(part->backend, &request->task);
 }
 
-/* ---- transactions without a server ----------------------------------------------------------------- */
-
-static void defer(Session *session, Slice sql)
-{
-    size_t len = session->deferred.len + sql.len + 2;
-    char *text = malloc(len + 1);
-    if (!text)
-        return;
-    size_t at = 0;
-    if (session->deferred.len) {
-        memcpy(text, session->deferred.data, session->deferred.len);
-        at = session->deferred.len;
-        text[at++] = ';';
-    }
-    memcpy(text + at, sql.data, sql.len);
-    free((void *)(uintptr_t)session->deferred.data);
-    session->deferred = slice_of(text, at + sql.len);
-}
-
-/* The statement without what stands behind it, fit to be followed by another one. */
-static Slice without_semicolon(Slice sql)
-{
-    while (sql.len && (sql.data[sql.len - 1] == ';' || sql.data[sql.len - 1] <= ' '))
-        sql.len--;
-    return sql;
-}
-
-static const char *tag_of(ShapeKind kind)
-{
-    switch (kind) {
-    case SHAPE_BEGIN:
-        return "BEGIN";
-    case SHAPE_COMMIT:
-        return "COMMIT";
-    case SHAPE_SAVEPOINT:
-        return "SAVEPOINT";
-    case SHAPE_RELEASE:
-        return "RELEASE";
-    case SHAPE_SET_LOCAL:
-        return "SET";
-    default:
-        return "ROLLBACK";
-    }
-}
-
-/* On a sharded database nobody knows yet which shard a transaction will work on. True: answered. */
-static bool run_lazy(Request *request, const Shape *shape)
-{
-    Session *session = request->session;
-    Slice sql = without_semicolon(request->planned[0].text);
-    bool comment = memmem(sql.data, sql.len, "--", 2) != NULL;
-    if (session->tx == TX_IDLE && shape->kind == SHAPE_BEGIN && !session->held && !comment) {
-        session->gucs_tx = guc_retain(session->gucs);
-        session->lazy = true;
-        defer(session, sql);
-        session->tx = TX_BLOCK;
-        local_tag(request, "BEGIN", TX_BLOCK);
-        return true;
-    }
-    if (!session->lazy)
-        return false;
-    switch (shape->kind) {
-    case SHAPE_SAVEPOINT:
-    case SHAPE_RELEASE:
-    case SHAPE_ROLLBACK_TO:
-    case SHAPE_SET_LOCAL:
-        if (comment || session->deferred.len + sql.len > DEFERRED_MAX)
-            return false;
-        defer(session, sql);
-        session->lazy_set |= shape->kind == SHAPE_SET_LOCAL;
-        session->path_local |=
-            shape->kind == SHAPE_SET_LOCAL && slice_is(shape->setting, "search_path");
-        local_tag(request, tag_of(shape->kind), TX_BLOCK);
-        return true;
-    case SHAPE_COMMIT:
-    case SHAPE_ROLLBACK:
-        if (shape->traits & SHAPE_HAS_CHAIN)
-            return false;
-        effect_transaction_over(session, shape->kind == SHAPE_COMMIT);
-        local_tag(request, tag_of(shape->kind), TX_IDLE);
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* The connection of the transaction has died: as in any failed transaction, only its end is heard. */
+/* The only connection of the transaction has died: as in any failed one, only its end is heard. */
 static void run_lost(Request *request, const Shape *shape)
 {
     Session *session = request->session;
@@ -197,7 +114,7 @@ static void run_lost(Request *request, const Shape *shape)
 
 /* ---- the ways ---------------------------------------------------------------------------------------- */
 
-static Pool *pool_of(Session *session, uint32_t shard)
+Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
     return pool_get(session->worker->pools, config->shards[shard].primary,
@@ -205,57 +122,45 @@ static Pool *pool_of(Session *session, uint32_t shard)
                     config_user(config, slice_str(session->user)), slice_str(session->user));
 }
 
-/* What must be said on the server before the request: the deferred start of the transaction. */
-static bool prepend_deferred(Request *request)
+/* The shard joins the transaction in the same write as the request. */
+static bool prepend_opening(Request *request)
 {
-    Session *session = request->session;
     TaskStep *steps = arena_array(&request->arena, TaskStep, request->step_count + 1);
-    Buf frame;
-    buf_init(&frame, session->deferred.len + 64);
-    frontend_put_query(&frame, session->deferred);
-    Slice copy = frame.failed ? (Slice){0} : arena_dup(&request->arena, buf_bytes(&frame));
-    buf_finish(&frame);
-    if (!steps || !copy.len)
+    Slice opening = transaction_opening(request->session, &request->arena);
+    if (!steps || !opening.len)
         return false;
-    request->deferred = true;
-    steps[0] = (TaskStep){.op = TASK_QUERY, .hidden = true, .frame = copy};
+    request->opening = true;
+    steps[0] = (TaskStep){.op = TASK_QUERY, .hidden = true, .frame = opening};
     memcpy(steps + 1, request->steps, request->step_count * sizeof *steps);
     request->steps = steps;
     request->step_count++;
     request->step_room = request->step_count;
     request->prepared_count++;
-    free((void *)(uintptr_t)session->deferred.data);
-    session->deferred = (Slice){0};
-    session->lazy = session->lazy_set = false;
     return true;
 }
 
 static void run_direct(Request *request, uint32_t shard)
 {
     Session *session = request->session;
+    Participant *part = transaction_part(session, shard);
+    bool joins = session->spread && (!part || part->tx == TX_IDLE);
+    Pool *pool = part ? NULL : dispatch_pool(session, shard);
     Error err;
-    if (session->lazy && !prepend_deferred(request)) {
-        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        local_error(request, &err, session->tx);
-        return;
-    }
-    bool on_held = session->held && (session->tx != TX_IDLE || session->held_shard == shard);
-    Pool *pool = on_held ? NULL : pool_of(session, shard);
-    if (!on_held && !pool) {
+    if ((joins && !prepend_opening(request)) || (!part && !pool)) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         local_error(request, &err, session->tx);
         return;
     }
     request->shard = shard;
-    request->on_held = on_held;
+    request->on_held = part != NULL;
     request->task_active = true;
     request->steps_fed = request->step_count;
     task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.open = !request->complete;
-    if (on_held)
-        backend_run(session->held, &request->task);
+    if (part)
+        backend_run(part->backend, &request->task);
     else
         pool_submit(pool, &request->task);
 }
@@ -278,10 +183,11 @@ static bool run_aside(Request *request)
         local_answer(request, (Slice){0}, session->tx);
         return true;
     }
-    if (session->lazy_set) /* they may decide what the names mean: the server must have them first */
-        return false;
+    for (uint32_t i = 0; i < session->script.count; i++)
+        if (session->script.entries[i].kind == SCRIPT_SET)
+            return false; /* it may decide what the names mean: the server must have it first */
     uint32_t shard = session_database(session, session->worker->topology)->shards[0];
-    Pool *pool = pool_of(session, shard);
+    Pool *pool = dispatch_pool(session, shard);
     if (!pool)
         return false;
     request->shard = shard;
@@ -302,7 +208,7 @@ static void run_probe(Request *request, uint32_t shard)
     TaskStep *steps = arena_array(&request->arena, TaskStep, 2);
     Prepared *prepared = prepared_intern(&session->worker->prepared, statement->text, NULL, 0);
     Error *err = arena_new(&request->arena, Error);
-    if (!steps || !prepared || !err || (session->held && session->tx != TX_IDLE) || session->lazy) {
+    if (!steps || !prepared || !err || session->tx != TX_IDLE) {
         Error refused;
         prepared_release(&session->worker->prepared, prepared);
         error_set(&refused, SQLSTATE_SYNTAX_ERROR, "statement cannot be routed");
@@ -330,7 +236,7 @@ static void run_probe(Request *request, uint32_t shard)
 static bool one_lookup(const Request *request)
 {
     const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->held || request->flushed || request->pins ||
+    if (session->tx != TX_IDLE || session->part_count || request->flushed || request->pins ||
         request->planned_count != 1 || request->local_error)
         return false;
     if (!request->extended)
@@ -352,7 +258,7 @@ static bool run_batched(Request *request, uint32_t shard)
     Session *session = request->session;
     Worker *worker = session->worker;
     const PlanStatement *statement = &request->planned[0];
-    Pool *pool = pool_of(session, shard);
+    Pool *pool = dispatch_pool(session, shard);
     if (!pool)
         return false;
     BatchCandidate candidate = {
@@ -430,37 +336,41 @@ static Plan make_plan(Request *request)
     return plan_merge(&input, plans, request->planned_count);
 }
 
-/* A transaction has one shard for now; what every shard would answer alike goes along with it. */
-static bool fits_transaction(const Request *request, Plan *plan)
+static void refuse(Plan *plan, const char *message, const char *here, const char *there, const char *hint)
+{
+    plan->kind = PLAN_REJECT;
+    error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED, "%s", message);
+    error_detail(&plan->error, "It has begun on shard %s, this statement needs shard %s.", here, there);
+    error_hint(&plan->error, "%s", hint);
+}
+
+/* In which connections of the session it can run: what every shard would answer alike goes where one is,
+ * and a shard can join only if Shoal knows all that the transaction has said so far. */
+static void fit_session(const Request *request, Plan *plan)
 {
     const Session *session = request->session;
-    if (plan->kind != PLAN_DIRECT || !session->held)
-        return true;
-    if (plan->any_shard) {
-        plan->shard = session->held_shard;
-        return true;
-    }
-    if (plan->shard == session->held_shard)
-        return true;
     const Config *config = worker_config(session->worker);
-    if (session->tx == TX_IDLE && request->pins) {
-        plan->kind = PLAN_REJECT;
-        error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                  "a session cannot leave state on two shards");
-        error_detail(&plan->error, "It has some on shard %s, this statement leaves some on shard %s.",
-                     config->shards[session->held_shard].name, config->shards[plan->shard].name);
-        error_hint(&plan->error, "DISCARD ALL first, or use another session.");
-        return false;
+    const Participant *at = NULL;
+    for (uint32_t i = 0; i < session->part_count; i++)
+        if (!at || session->parts[i].tx != TX_IDLE)
+            at = &session->parts[i];
+    if (!at || plan->kind == PLAN_REJECT || plan->kind == PLAN_LOCAL || plan->kind == PLAN_PROBE)
+        return;
+    if (plan->kind == PLAN_DIRECT && plan->any_shard) {
+        plan->shard = at->shard;
+        return;
     }
-    if (session->tx == TX_IDLE)
-        return true;
-    plan->kind = PLAN_REJECT;
-    error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED,
-              "a transaction over more than one shard is not supported yet");
-    error_detail(&plan->error, "It works on shard %s, this statement needs shard %s.",
-                 config->shards[session->held_shard].name, config->shards[plan->shard].name);
-    error_hint(&plan->error, "Commit first, or keep the transaction to rows of one shard key.");
-    return false;
+    bool other = plan->kind != PLAN_DIRECT || !transaction_part(session, plan->shard);
+    const char *there = plan->kind == PLAN_DIRECT ? config->shards[plan->shard].name : "and others";
+    const char *here = config->shards[at->shard].name;
+    if (!other)
+        return;
+    if (request->pins && session->pinned)
+        refuse(plan, "a session cannot leave state on two shards", here, there,
+               "DISCARD ALL first, or use another session.");
+    else if (session->tx != TX_IDLE && (!session->spread || session->sealed))
+        refuse(plan, "this transaction cannot be joined by another shard", here, there,
+               "Send BEGIN, SAVEPOINT and SET each as a statement of its own, not in one Query with others.");
 }
 
 static bool has_function_step(const Request *request)
@@ -487,6 +397,20 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
            map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
 }
 
+/* A statement that writes on several shards. */
+static void run_write(Request *request, const Plan *plan)
+{
+    if (request->max_rows > 0) {
+        Error err;
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "a statement on several shards cannot be fetched in parts");
+        error_hint(&err, "Execute it without a row limit (fetch size).");
+        dispatch_error(request, &err);
+        return;
+    }
+    scatter_write(request, plan->shards, plan->shard_count);
+}
+
 static void run_plan(Request *request, Plan *plan)
 {
     Session *session = request->session;
@@ -496,11 +420,14 @@ static void run_plan(Request *request, Plan *plan)
     case PLAN_DIRECT:
         run_direct(request, plan->shard);
         break;
-    case PLAN_BROADCAST:
+    case PLAN_DDL:
         if (request->planned[0].executed)
-            broadcast_start(request, request->planned[0].text, plan->alone);
+            scatter_ddl(request, plan->alone);
         else /* only described: any shard can do that */
             run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+        break;
+    case PLAN_WRITE:
+        run_write(request, plan);
         break;
     case PLAN_LOCAL:
         if (!request->planned[0].executed) {
@@ -532,7 +459,7 @@ static void run_refused(Request *request)
     Session *session = request->session;
     Error err = *request->local_error;
     bool nothing_before = request->step_count == 0;
-    if (nothing_before || session->console || session->lazy || session->tx_lost) {
+    if (nothing_before || session->console || (session->spread && transaction_size(session) != 1)) {
         request->step_count = 0;
         request->local_error = NULL;
         TaskStep *step = arena_new(&request->arena, TaskStep);
@@ -574,10 +501,6 @@ static void run_alone(Request *request)
         local_console(request);
         return;
     }
-    if (session->tx_lost) {
-        run_lost(request, shape);
-        return;
-    }
     if (is_sharded(session) && has_function_step(request)) {
         Error err;
         error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
@@ -595,9 +518,13 @@ static void run_alone(Request *request)
         dispatch_error(request, &err);
         return;
     }
-    if (shape && is_sharded(session) && run_lazy(request, shape))
+    if (is_sharded(session) && transaction_control(request, shape))
         return;
-    if (session->lazy && run_aside(request))
+    if (session->tx_lost) {
+        run_lost(request, shape);
+        return;
+    }
+    if (transaction_is_lazy(session) && run_aside(request))
         return;
     if (shape && deallocates_ours(session, shape)) {
         effect_statement_gone(session, shape->statement);
@@ -605,8 +532,7 @@ static void run_alone(Request *request)
         return;
     }
     Plan plan = make_plan(request);
-    if (session->held || session->tx != TX_IDLE)
-        fits_transaction(request, &plan);
+    fit_session(request, &plan);
     run_plan(request, &plan);
 }
 
@@ -636,6 +562,23 @@ static void pass_over(Request *request)
     request_end(request, session->tx);
 }
 
+/* Rows that it needs are changing their shard: it is planned again by the next topology. */
+static bool must_wait(Request *request)
+{
+    Session *session = request->session;
+    if (session->console || session->tx_lost || request->local_error || request->planned_count == 0)
+        return false;
+    Plan plan = make_plan(request);
+    return fence_holds(session, &plan);
+}
+
+static bool end_with(Request *request, const Error *err)
+{
+    start(request);
+    dispatch_error(request, err);
+    return true;
+}
+
 bool dispatch_request(Request *request)
 {
     Session *session = request->session;
@@ -652,6 +595,18 @@ bool dispatch_request(Request *request)
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         session_fatal(session, &err);
         return false;
+    }
+    Error err;
+    if (session->park_cancelled && !session->running) {
+        session->park_cancelled = false;
+        error_set(&err, SQLSTATE_QUERY_CANCELED, "canceling statement due to user request");
+        return end_with(request, &err);
+    }
+    if (session->worker->topology->fenced && must_wait(request)) {
+        if (fence_park(session) || session->running)
+            return false;
+        fence_full_error(session->worker, &err);
+        return end_with(request, &err);
     }
     if (!request->not_batched && try_batch(request))
         return true;
@@ -670,6 +625,11 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
     if (request->planned_count == planned)
         return;
     Plan plan = make_plan(request);
+    if (plan.fenced && !fence_passed(request)) {
+        plan.kind = PLAN_REJECT; /* what runs already cannot wait, and cannot go on elsewhere */
+        error_set(&plan.error, "40001", "rows of this key are being moved to another shard");
+        error_hint(&plan.error, "Try again, or send Sync between statements.");
+    }
     if (plan.kind == PLAN_DIRECT && (plan.any_shard || plan.shard == request->shard))
         return;
     if (plan.kind != PLAN_REJECT) {

@@ -13,6 +13,8 @@ bool dispatch_request(Request *request) MUST_USE;
 /* Answers a RUNNING request with an error of Shoal's own; in a transaction block the server's transaction
  * fails too, as it would have by PostgreSQL's error. */
 void dispatch_error(Request *request, const Error *err);
+/* The pool of the session's database and user on a shard's primary. NULL when memory is out. */
+Pool *dispatch_pool(Session *session, uint32_t shard);
 /* More steps came for an open request (Flush or Sync behind it). */
 void dispatch_more(Request *request);
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "router/planner.h"
+#include "router/transaction.h"
 #include "router/worker_state.h"
 
 static GucSet *guc_set(Session *session)
@@ -105,17 +106,27 @@ static void transaction_ends(Session *session, bool committed)
     session->tx_set_undone = session->path_local = false;
 }
 
+/* What follows a COMMIT in a block: the next block, or (in a Query of several) who knows. */
+static void chain(Session *session, const Shape *shape, Slice text)
+{
+    for (uint32_t i = 0; i < session->part_count; i++)
+        session->parts[i].writes = false;
+    session->sealed |= !(shape->traits & SHAPE_HAS_CHAIN) || text.len == 0;
+    script_chain(&session->script);
+}
+
 /* One statement that succeeded. `failed`: the transaction had failed before it. */
-static void shape_apply(Request *request, const Shape *shape, bool *failed)
+static void shape_apply(Request *request, const Shape *shape, Slice text, bool *failed)
 {
     Session *session = request->session;
     GucVector **slot = &session->gucs_tx;
     session->temporary |= shape->traits & SHAPE_HAS_TEMP;
     session->path_unknown |= shape->kind != SHAPE_MULTI && plan_sets_path_unseen(shape);
+    transaction_follow(session, shape, text);
     switch (shape->kind) {
     case SHAPE_MULTI:
         for (uint32_t i = 0; i < shape->part_count; i++)
-            shape_apply(request, shape->parts[i], failed);
+            shape_apply(request, shape->parts[i], (Slice){0}, failed);
         break;
     case SHAPE_SET:
         if (shape->setting_value.len) {
@@ -153,15 +164,17 @@ static void shape_apply(Request *request, const Shape *shape, bool *failed)
     case SHAPE_ROLLBACK_TO:
         *failed = false;
         if (session->gucs_tx != session->gucs)
-            session->tx_set_undone = session->path_local = true;
+            session->tx_set_undone = session->path_local = session->sealed = true;
         break;
     case SHAPE_COMMIT:
     case SHAPE_PREPARE_TRANSACTION:
         transaction_ends(session, !*failed);
+        chain(session, shape, text);
         *failed = false;
         break;
     case SHAPE_ROLLBACK:
         transaction_ends(session, false);
+        chain(session, shape, text);
         *failed = false;
         break;
     case SHAPE_UNPARSED:
@@ -235,9 +248,8 @@ void effect_transaction_over(Session *session, bool committed)
 {
     transaction_ends(session, committed);
     vector_replace(session, &session->gucs_tx, NULL);
-    session->lazy = session->lazy_set = session->tx_lost = false;
-    free((void *)(uintptr_t)session->deferred.data);
-    session->deferred = (Slice){0};
+    session->spread = session->sealed = session->tx_lost = false;
+    script_clear(&session->script);
     session->tx = TX_IDLE;
 }
 
@@ -252,7 +264,7 @@ static void transaction_step(Request *request, char tx_status)
     else
         for (uint32_t i = 0; i < request->planned_count; i++)
             if (request->planned[i].executed)
-                shape_apply(request, request->planned[i].shape, &failed);
+                shape_apply(request, request->planned[i].shape, request->planned[i].text, &failed);
     if (tx_status == TX_IDLE)
         effect_transaction_over(session, !request->error_seen && !failed);
     else
@@ -262,34 +274,54 @@ static void transaction_step(Request *request, char tx_status)
 
 /* What the server has now, as far as we know. After a RESET it lacks the startup settings: their values
  * are unknown, so that the next task sets or resets them whatever it needs. */
-static void tell_backend(Session *session, Backend *backend, char tx_status)
+static void tell_backend(Session *session, Backend *backend)
 {
     GucVector *known = guc_retain(session_gucs(session));
     for (uint32_t i = 0; session->tx_reset && i < session->gucs_base->count; i++)
         vector_set(session, &known, session->gucs_base->entries[i].name, SLICE("?"));
     backend_set_gucs(backend, known);
     guc_release(guc_set(session), known);
-    if (tx_status == TX_IDLE)
-        session->tx_reset = false;
+}
+
+static bool request_writes(const Request *request)
+{
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        if (transaction_writes(request->session, request->planned[i].shape))
+            return true;
+    return request->planned_count == 0 && request->steps_fed; /* a portal of before is executed */
 }
 
 void effect_apply(Request *request, Backend *backend, char tx_status)
 {
     Session *session = request->session;
-    bool other = session->held && session->held != backend; /* pinned elsewhere, this ran aside */
+    Participant *part = transaction_part(session, request->shard);
+    bool had_state = part && part->state, was_pinned = session->pinned;
     if (!backend)
         return; /* a batch's member: a lookup outside of a transaction, which changes nothing */
+    GucVector *came_with = guc_retain(request->task.gucs); /* what a ROLLBACK leaves there */
     transaction_step(request, tx_status);
-    if (request->pins)
-        session->pinned = true;
-    tell_backend(session, backend, tx_status);
-    if (other)
-        return;
-    if (tx_status != TX_IDLE || session->pinned) {
-        task_hold(&request->task);
-        session->held = backend;
-        session->held_shard = request->shard;
+    session->pinned |= request->pins;
+    bool state = session->pinned && (had_state || request->pins || !was_pinned);
+    tell_backend(session, backend);
+    if (tx_status == TX_IDLE)
+        session->tx_reset = false;
+    if (tx_status == TX_IDLE && !state) {
+        transaction_leave(session, request->shard);
     } else {
-        session->held = NULL;
+        task_hold(&request->task);
+        part = transaction_join(session, backend, request->shard, tx_status, came_with);
+        if (part) {
+            part->state = state;
+            part->writes |= tx_status != TX_IDLE && request_writes(request);
+        }
     }
+    guc_release(guc_set(session), came_with);
+}
+
+void effect_everywhere(Request *request, char tx_status)
+{
+    Session *session = request->session;
+    transaction_step(request, tx_status);
+    for (uint32_t i = 0; i < session->part_count; i++)
+        tell_backend(session, session->parts[i].backend);
 }

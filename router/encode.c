@@ -10,6 +10,7 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
+#include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -33,7 +34,7 @@ static bool note_error(Request *request, const Frame *frame)
     }
     /* After an error in the hidden start of the transaction the server refuses the statement itself
      * too; one error is what the client has asked for. */
-    if (request->deferred && request->error_seen)
+    if (request->opening && request->error_seen)
         return false;
     request->error_seen = true;
     request->skipping = true;
@@ -85,7 +86,7 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
 }
 
 /* A Parse that was refused, or skipped after an error, leaves no statement behind (H16). */
-static void drop_unconfirmed(Request *request)
+void encode_drop_unconfirmed(Request *request)
 {
     Session *session = request->session;
     for (uint32_t i = request->confirmed_count; i < request->created_count; i++) {
@@ -115,11 +116,8 @@ void encode_error(Request *request, const Error *err)
 static void end_aside(Request *request)
 {
     Session *session = request->session;
-    if (request->error_seen) {
+    if (request->error_seen)
         session->tx = TX_FAILED;
-        session->tx_lost = true;
-        session->lazy = false;
-    }
     request_end(request, session->tx);
 }
 
@@ -140,7 +138,7 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     if (request->local_error && !request->error_seen)
         encode_error(request, request->local_error);
     if (request->error_seen)
-        drop_unconfirmed(request);
+        encode_drop_unconfirmed(request);
     if (request->aside) {
         end_aside(request);
         return;
@@ -195,21 +193,22 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
     Request *request = request_of(sink);
     Session *session = request->session;
     Error told = lost_error(request, err, maybe_executed);
-    bool on_held = request->on_held;
+    Participant *part = request->on_held ? transaction_part(session, request->shard) : NULL;
     (void)task;
 
     request->task_active = false;
     session->copy = SESSION_COPY_NONE;
     session->input_blocked = false;
-    if (on_held && session->held && backend_state(session->held) != BACKEND_DEAD) {
+    if (part && backend_state(part->backend) != BACKEND_DEAD) {
         dispatch_error(request, &told); /* refused before it was sent (cancelled): nothing is lost */
         return;
     }
     encode_error(request, &told);
-    drop_unconfirmed(request);
-    if (on_held)
-        session->held = NULL;
-    if (session->pinned && on_held) {
+    encode_drop_unconfirmed(request);
+    bool state = part && part->state;
+    if (part)
+        transaction_leave(session, request->shard);
+    if (state) {
         session_fatal(session, &told); /* what it had on that server is gone with it */
         return;
     }
@@ -217,8 +216,7 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
         /* Rolled back by the server, but the client has not said so yet: what it sends next must
          * not run outside its transaction. */
         session->tx = TX_FAILED;
-        session->tx_lost = true;
-        session->lazy = false;
+        session->tx_lost |= part != NULL;
         request_end(request, TX_FAILED);
         return;
     }

@@ -19,6 +19,8 @@ extern const SinkOps ENCODE_OPS;
  * when Shoal itself has refused a statement. The server's own words about it are not shown. */
 #define ENCODE_FAIL_NAME "shoal fails it"
 
+/* Statements whose Parse was refused, or skipped after an error, are forgotten (H16). */
+void encode_drop_unconfirmed(Request *request);
 /* An error of Shoal's own, as the answer to what the request asked. */
 void encode_error(Request *request, const Error *err);
 

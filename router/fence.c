@@ -8,6 +8,7 @@
  */
 #include "router/fence.h"
 
+#include "router/commit.h"
 #include "router/worker_state.h"
 
 /* ---- who waits ------------------------------------------------------------------------------- */
@@ -15,9 +16,19 @@
 /* Its transaction has been on a shard that loses buckets since before: it goes on there. */
 static bool is_inside(const Session *session)
 {
-    const Topology *topology = session->worker->topology;
-    return session->tx != TX_IDLE && session->held && topology->fence_since &&
-           session->tx_version < topology->fence_since[session->held_shard];
+    const uint64_t *since = session->worker->topology->fence_since;
+    for (uint32_t i = 0; since && session->tx != TX_IDLE && i < session->part_count; i++) {
+        const Participant *part = &session->parts[i];
+        if (part->tx != TX_IDLE && session->tx_version < since[part->shard])
+            return true;
+    }
+    return false;
+}
+
+bool fence_passed(const Request *request)
+{
+    const uint64_t *since = request->session->worker->topology->fence_since;
+    return since && request->planned_version < since[request->shard];
 }
 
 bool fence_holds(const Session *session, const Plan *plan)
@@ -35,6 +46,12 @@ bool fence_park(Session *session)
     session->parked = true;
     worker->parked_count++;
     return true;
+}
+
+void fence_unpark(Session *session)
+{
+    session->worker->parked_count -= session->parked;
+    session->parked = false;
 }
 
 void fence_full_error(const Worker *worker, Error *err)
@@ -60,19 +77,50 @@ void fence_on_adopt(Worker *worker)
 
 /* ---- who is still on the way ----------------------------------------------------------------- */
 
-static uint32_t session_blockers(const Session *session, const FenceAsk *ask)
+static bool transaction_blocks(const Session *session, const FenceAsk *ask)
 {
-    bool any = ask->shard == FENCE_ANY_SHARD;
-    if (session->tx != TX_IDLE && session->held && session->tx_version < ask->version &&
-        (any || session->held_shard == ask->shard))
-        return 1;
-    LIST_EACH (link, (List *)(uintptr_t)&session->requests) {
-        const Request *request = list_entry(link, Request, link);
-        if (request->state == REQUEST_RUNNING && request->planned_version < ask->version &&
-            (any || request->broadcast || request->shard == ask->shard))
-            return 1;
+    if (session->tx == TX_IDLE || session->tx_version >= ask->version)
+        return false;
+    if (session->commit) /* its connections are the commit's now */
+        return true;
+    for (uint32_t i = 0; i < session->part_count; i++) {
+        const Participant *part = &session->parts[i];
+        if (part->tx != TX_IDLE && (ask->shard == FENCE_ANY_SHARD || part->shard == ask->shard))
+            return true;
     }
-    return 0;
+    return false;
+}
+
+static bool request_blocks(const Request *request, const FenceAsk *ask)
+{
+    if (request->state != REQUEST_RUNNING || request->planned_version >= ask->version)
+        return false;
+    return ask->shard == FENCE_ANY_SHARD || request->scatter || request->session->commit ||
+           request->shard == ask->shard;
+}
+
+static bool session_blocks(const Session *session, const FenceAsk *ask)
+{
+    if (transaction_blocks(session, ask))
+        return true;
+    LIST_EACH (link, (List *)(uintptr_t)&session->requests) {
+        if (request_blocks(list_entry(link, Request, link), ask))
+            return true;
+    }
+    return false;
+}
+
+/* Commits whose clients have gone: nobody knows what they were planned by. */
+static uint32_t orphaned_commits(Worker *worker)
+{
+    uint32_t count = 0;
+    for (Commit *commit = commit_next(worker, NULL); commit; commit = commit_next(worker, commit)) {
+        bool owned = false;
+        LIST_EACH (link, &worker->sessions)
+            owned |= list_entry(link, Session, link)->commit == commit;
+        count += !owned;
+    }
+    return count;
 }
 
 static void ask_on_delivery(Mail *mail, void *owner)
@@ -80,9 +128,8 @@ static void ask_on_delivery(Mail *mail, void *owner)
     Worker *worker = owner;
     FenceAsk *ask = container_of(mail, FenceAsk, mail);
     LIST_EACH (link, &worker->sessions)
-        ask->blockers += session_blockers(list_entry(link, Session, link), ask);
-    LIST_EACH (link, &worker->adrift)
-        ask->blockers++; /* commits whose clients have gone */
+        ask->blockers += session_blocks(list_entry(link, Session, link), ask);
+    ask->blockers += orphaned_commits(worker);
     fence_ask(ask);
 }
 

@@ -34,11 +34,14 @@ typedef struct FenceAsk {
 /* Control thread: sends it round. */
 void fence_ask(FenceAsk *ask);
 
+/* A series that is under way was planned before the fence: what follows in it runs there, too. */
+bool fence_passed(const Request *request);
 /* The request must wait: it needs a fenced bucket and has not been on its shard since before. */
 bool fence_holds(const Session *session, const Plan *plan);
 /* Takes note that the session waits; it is run again when a topology is adopted. False: too many wait
  * (53000-class error for the client). */
 bool fence_park(Session *session) MUST_USE;
+void fence_unpark(Session *session);
 /* A topology was adopted: those that wait are run again at the end of the turn. */
 void fence_on_adopt(Worker *worker);
 /* What ends the request when no more may wait. */

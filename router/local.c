@@ -14,7 +14,7 @@
 
 typedef struct Answer {
     Slice description; /* whole T frame; empty: NoData */
-    Slice rest;        /* D* C */
+    Slice rest;        /* D* C, perhaps without its beginning */
     bool failed;       /* rest is E */
 } Answer;
 
@@ -40,7 +40,14 @@ static void put_description(Buf *out, const Answer *answer)
         backend_put_no_data(out);
 }
 
-/* One step's share; false when the rest of the steps is skipped (an error was said). */
+/* A step that is answered by the words of the statement itself: rows and the tag. */
+static bool step_executes(const TaskStep *step)
+{
+    return step->op == TASK_EXECUTE || step->op == TASK_QUERY || step->op == TASK_FUNCTION;
+}
+
+/* The share of a step that comes before the rows, or of one that has none; false when there must be an
+ * error instead. */
 static bool deal_step(Request *request, const TaskStep *step, const Answer *answer, Buf *out)
 {
     switch (step->op) {
@@ -59,46 +66,67 @@ static bool deal_step(Request *request, const TaskStep *step, const Answer *answ
     case TASK_DESCRIBE_STATEMENT:
     case TASK_DESCRIBE_PORTAL:
         if (answer->failed)
-            break;
-        if (step->op == TASK_DESCRIBE_STATEMENT)
+            return false;
+        if (step->op == TASK_DESCRIBE_STATEMENT && request->parameter_description.len)
+            buf_append(out, request->parameter_description);
+        else if (step->op == TASK_DESCRIBE_STATEMENT)
             backend_put_parameter_description(out, NULL, 0);
         put_description(out, answer);
         return true;
-    case TASK_EXECUTE:
-        if (answer->failed)
-            break;
-        buf_append(out, answer->rest);
-        return true;
-    case TASK_FUNCTION: /* is never answered here, only refused */
-        break;
     case TASK_QUERY:
         buf_append(out, answer->description);
-        buf_append(out, answer->rest);
-        return !answer->failed;
+        return true;
     default:
         return true;
     }
-    buf_append(out, answer->rest); /* the error */
+}
+
+static void put_rest(Request *request, const Answer *answer)
+{
+    if (request->error_seen)
+        return;
+    buf_append(request_out(request), answer->rest);
+    if (!answer->failed)
+        return;
+    request->error_seen = true;
+    request->dealt = request->step_count; /* what comes behind an error is passed over */
+    counter_add(&request->session->worker->stats.errors, 1);
+}
+
+/* Deals out to the steps from request->dealt on, up to and with the first that executes: whose rows
+ * come next. False when there is none. */
+static bool deal_to_rows(Request *request, const Answer *answer)
+{
+    while (request->dealt < request->step_count) {
+        const TaskStep *step = &request->steps[request->dealt++];
+        if (!deal_step(request, step, answer, request_out(request)))
+            put_rest(request, answer);
+        else if (step_executes(step))
+            return true;
+    }
     return false;
 }
 
-static void deal(Request *request, Slice frames)
+void local_open(Request *request, Slice description)
+{
+    Answer answer = {.description = description};
+    deal_to_rows(request, &answer);
+}
+
+void local_close(Request *request, Slice frames)
 {
     Answer answer = answer_split(frames);
-    Buf *out = request_out(request);
-    bool going = true;
-    for (uint32_t i = 0; going && i < request->step_count; i++)
-        going = deal_step(request, &request->steps[i], &answer, out);
-    if (answer.failed) {
-        request->error_seen = true;
-        counter_add(&request->session->worker->stats.errors, 1);
+    bool at_rows = request->dealt && step_executes(&request->steps[request->dealt - 1]);
+    while (at_rows || deal_to_rows(request, &answer)) {
+        put_rest(request, &answer);
+        at_rows = false;
     }
     request_touch(request);
 }
 
 void local_answer(Request *request, Slice frames, char tx_status)
 {
-    deal(request, frames);
+    local_close(request, frames);
     request_end(request, tx_status);
 }
 
@@ -245,7 +273,7 @@ Call *local_catalog_call(Request *request)
 
 void local_answer_catalog(Request *request, Slice frames, bool changed)
 {
-    deal(request, frames);
+    local_close(request, frames);
     if (!changed || !local_read_catalog(request))
         request_end(request, TX_IDLE);
 }

@@ -9,6 +9,12 @@
 
 #include "router/request.h"
 
+/* An answer that comes piece by piece. Open says what stands before the rows (`description`: a whole T
+ * frame, or empty), rows go to request_out, close says the rest (`D* C`, or an E) and what stands behind.
+ * Close without open says all of it. The request goes on until it is ended. */
+void local_open(Request *request, Slice description);
+void local_close(Request *request, Slice frames);
+
 /* Each ends the request, whose state is RUNNING and which has no task. */
 void local_answer(Request *request, Slice frames, char tx_status);
 void local_tag(Request *request, const char *tag, char tx_status);

@@ -53,6 +53,7 @@ typedef struct Planner {
     Ref refs[TABLES_MAX];
     uint32_t distributed_count, local_count;
     ParamMemo *memo;
+    bool *fenced; /* a bucket that it needs is moving at this moment */
     Plan plan;
 } Planner;
 
@@ -372,7 +373,9 @@ static bool value_shard(const Planner *p, const ShapeValue *value, const Table *
     if (known != KEY_KNOWN)
         return known == KEY_NO_ROW;
     const ShardMap *map = p->in->topology->map;
-    *ret = map->shard_of[shard_map_bucket(map, hash_key(table->key_type, key))];
+    uint32_t bucket = shard_map_bucket(map, hash_key(table->key_type, key));
+    *ret = map->shard_of[bucket];
+    *p->fenced |= p->in->topology->fenced && p->in->topology->fenced[bucket];
     return true;
 }
 
@@ -412,20 +415,25 @@ static void fix_by_values(Planner *p)
     }
 }
 
-/* `a.key = b.key` hands b's shard on to a, when both hash alike. */
+/* The join is on the keys of both, and equal keys hash alike. */
+static bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
+{
+    const Ref *to = &p->refs[a], *from = &p->refs[b];
+    return to->kind == REF_DISTRIBUTED && from->kind == REF_DISTRIBUTED &&
+           slice_equal(join->column, to->table->key) &&
+           slice_equal(join->other_column, from->table->key) &&
+           types_agree(from->table->key_oid, to->table->key_oid);
+}
+
+/* `a.key = b.key` hands b's shard on to a. */
 static bool fix_by_join(Planner *p, const ShapeJoin *join)
 {
     int a = column_owner(p, join->table, join->level, join->from, join->to, join->column);
     int b = column_owner(p, join->other, join->other_level, join->from, join->to, join->other_column);
-    if (a < 0 || b < 0)
+    if (a < 0 || b < 0 || !keys_meet(p, join, a, b))
         return false;
     Ref *to = &p->refs[a], *from = &p->refs[b];
-    if (to->kind != REF_DISTRIBUTED || from->kind != REF_DISTRIBUTED || to->shard != SHARD_NONE ||
-        from->shard == SHARD_NONE)
-        return false;
-    if (!slice_equal(join->column, to->table->key) ||
-        !slice_equal(join->other_column, from->table->key) ||
-        !types_agree(from->table->key_oid, to->table->key_oid))
+    if (to->shard != SHARD_NONE || from->shard == SHARD_NONE)
         return false;
     to->shard = from->shard;
     return true;
@@ -667,6 +675,43 @@ static bool hides_tables(Planner *p)
     return false;
 }
 
+/* Every distributed reference is joined to the target on its key, so that each shard can do its part by
+ * itself: the rows that belong together are there. */
+static bool all_joined(const Planner *p, int target)
+{
+    bool joined[TABLES_MAX] = {false}, again = true;
+    joined[target] = true;
+    while (again) {
+        again = false;
+        for (uint32_t i = 0; i < p->shape->join_count; i++) {
+            const ShapeJoin *join = &p->shape->joins[i];
+            int a = column_owner(p, join->table, join->level, join->from, join->to, join->column);
+            int b = column_owner(p, join->other, join->other_level, join->from, join->to, join->other_column);
+            if (a < 0 || b < 0 || joined[a] || !joined[b] || !keys_meet(p, join, a, b))
+                continue;
+            joined[a] = again = true;
+        }
+    }
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->refs[i].kind != REF_SYSTEM && !joined[i])
+            return false;
+    return true;
+}
+
+/* UPDATE and DELETE that no key restricts to one shard: each shard changes its own rows. */
+static bool plan_write(Planner *p, Plan *ret)
+{
+    int target = insert_target(p);
+    bool dml = p->shape->kind == SHAPE_UPDATE || p->shape->kind == SHAPE_DELETE;
+    if (!dml || target < 0 || p->refs[target].kind != REF_DISTRIBUTED ||
+        p->refs[target].shard != SHARD_NONE || p->shape->traits & SHAPE_HAS_MODIFYING_CTE ||
+        p->in->temporary || !all_joined(p, target))
+        return false;
+    *ret = (Plan){.kind = PLAN_WRITE, .shards = p->database->shards,
+                  .shard_count = p->database->shard_count};
+    return true;
+}
+
 static Plan plan_rows(Planner *p)
 {
     if (moves_rows(p) || hides_tables(p))
@@ -686,7 +731,8 @@ static Plan plan_rows(Planner *p)
         return plan;
     }
     fix_by_joins(p);
-    return agree(p);
+    Plan write;
+    return plan_write(p, &write) ? write : agree(p);
 }
 
 static Plan plan_unparsed(const Planner *p)
@@ -749,11 +795,9 @@ static Plan plan_sharded(Planner *p)
                           "a distributed table keeps its name, its schema and its key",
                           "Shoal finds its rows by them; inheritance is not followed.",
                           "shoal.undistribute_table() first, or make a new table.");
-        if (p->in->in_transaction)
-            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                          "DDL inside a transaction block is not supported on a sharded database yet",
-                          "It has to run on every shard.", "Run it outside the transaction block.");
-        return (Plan){.kind = PLAN_BROADCAST, .alone = p->shape->kind != SHAPE_DDL};
+        if (p->in->in_transaction && p->shape->kind == SHAPE_DDL_ALONE)
+            return direct(home_shard(p), true); /* PostgreSQL says 25001 */
+        return (Plan){.kind = PLAN_DDL, .alone = p->shape->kind != SHAPE_DDL && !p->in->in_transaction};
     case SHAPE_PREPARE_TRANSACTION:
     case SHAPE_COMMIT_PREPARED:
     case SHAPE_CALL:
@@ -791,12 +835,23 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
     return plan_merge(input, plans, shape->part_count);
 }
 
+/* Of one shard: when a bucket it needs is fenced; of many shards: when any is. */
+static Plan with_fence(const PlanInput *input, Plan plan, bool fenced)
+{
+    bool many = plan.kind != PLAN_DIRECT && plan.kind != PLAN_LOCAL && plan.kind != PLAN_PROBE &&
+                plan.kind != PLAN_REJECT;
+    plan.fenced = fenced || (many && input->topology->fenced);
+    return plan;
+}
+
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
 {
     const Shape *shape = statement->shape;
     ParamMemo memo = {0};
+    bool fenced = false;
     Planner planner = {
         .memo = &memo,
+        .fenced = &fenced,
         .in = input,
         .statement = statement,
         .shape = shape,
@@ -811,13 +866,17 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
         return plan_parts(input, statement);
     if (!resolve_all(&planner))
         return planner.plan;
-    return plan_sharded(&planner);
+    Plan plan = plan_sharded(&planner);
+    return with_fence(input, plan, fenced);
 }
 
 Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
 {
     const Config *config = input->topology->config;
     Plan merged = direct(config->databases[input->database].shards[0], true);
+    bool fenced = false;
+    for (uint32_t i = 0; i < count; i++)
+        fenced |= plans[i].fenced;
     for (uint32_t i = 0; i < count; i++) {
         const Plan *plan = &plans[i];
         if (plan->kind != PLAN_DIRECT)
@@ -836,5 +895,6 @@ Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
         }
         merged = *plan;
     }
+    merged.fenced = fenced;
     return merged;
 }

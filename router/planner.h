@@ -2,7 +2,8 @@
  * planner.h - where a statement goes. Pure: decides from Shape, values and Topology alone.
  *
  *   DIRECT     one shard answers for the whole database
- *   BROADCAST  every shard of the database runs it (DDL), answered once
+ *   WRITE      each of several shards runs it, in one transaction; counts are added up
+ *   DDL        every shard of the database runs it, answered once
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
  *   PROBE      not in our grammar: PostgreSQL may tell its own error, but may not run it (H94)
  *   REJECT     cannot be answered rightly: error, with DETAIL and HINT
@@ -18,7 +19,7 @@
 #include "query/shape.h"
 #include "wire/frontend.h"
 
-typedef enum PlanKind { PLAN_DIRECT, PLAN_BROADCAST, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
+typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
 
 /* A statement with its values: bound, and perhaps executed. */
 typedef struct PlanStatement {
@@ -48,7 +49,9 @@ typedef struct Plan {
     uint32_t shard;   /* DIRECT: index in config->shards */
     bool any_shard;   /* DIRECT: names no table of the user: every shard would answer alike */
     bool fenced;      /* it needs a bucket that is moving at this moment: it waits (fence.h) */
-    bool alone;       /* BROADCAST: may not run inside a transaction block */
+    bool alone;       /* DDL: cannot run inside a transaction block */
+    const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
+    uint32_t shard_count;
     Error error;      /* REJECT */
 } Plan;
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "router/commit.h"
 #include "router/request.h"
 #include "router/worker_state.h"
 #include "wire/value.h"
@@ -239,8 +240,8 @@ static void report_clients(Worker *worker, Report *report)
         cell_int(&c, worker->options.index);
         cell_int(&c, session->request_count);
         cell_int(&c, session->statement_total);
-        if (session->held)
-            cell_int(&c, (uint64_t)backend_server_pid(session->held));
+        if (session->part_count)
+            cell_int(&c, (uint64_t)backend_server_pid(session->parts[0].backend));
         else
             cell_text(&c, NULL);
         cell_text(&c, session->pinned ? "yes" : "no");
@@ -359,7 +360,7 @@ static void stat_row(Report *report, const char *name, uint64_t value)
 
 static void report_stats(Worker *worker, Report *report)
 {
-    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_broadcast",
+    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_ddl",
                                                        "plans_local", "plans_probe", "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);
@@ -390,8 +391,19 @@ static void report_stats(Worker *worker, Report *report)
  * nobody here will bring it to an end: recovery leaves these alone (H60). */
 static void report_transactions(Worker *worker, Report *report)
 {
-    (void)worker;
-    (void)report;
+    for (Commit *commit = NULL; (commit = commit_next(worker, commit));) {
+        Cells c = {.arena = &report->arena};
+        if (!commit_gid(commit)[0])
+            continue;
+        cell_text(&c, arena_text(&report->arena, slice_str(commit_gid(commit))));
+        cell_int(&c, commit_session_id(commit));
+        cell_text(&c, arena_text(&report->arena, slice_str(commit_database(commit))));
+        cell_text(&c, commit_shards(commit, &report->arena));
+        cell_text(&c, commit_phase(commit));
+        cell_int(&c, commit_age_ms(commit));
+        if (!report_add(report, c.at))
+            return;
+    }
 }
 
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
-#include "router/broadcast.h"
+#include "router/commit.h"
 #include "router/encode.h"
+#include "router/scatter.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -49,12 +50,14 @@ void request_free(Request *request)
     if (!request)
         return;
     Worker *worker = request->session->worker;
-    assert(!request->task_active && !request->call && !request->broadcast);
+    assert(!request->task_active && !request->call && !request->scatter);
     for (uint32_t i = 0; i < request->statement_count; i++)
         statement_release(&worker->statements, request->statements[i]);
     for (uint32_t i = 0; i < request->shape_count; i++)
         shape_release(&worker->shapes, request->shapes[i]);
     prepared_release(&worker->prepared, request->probe);
+    for (KeptPrepared *kept = request->kept; kept; kept = kept->next)
+        prepared_release(&worker->prepared, kept->prepared);
     buf_finish(&request->out);
     list_remove(&request->link);
     if (worker->free_request_count >= FREE_REQUESTS_MAX) {
@@ -92,9 +95,24 @@ void request_abandon(Request *request)
         request->call->session = NULL; /* freed when it comes back */
         request->call = NULL;
     }
-    if (request->broadcast)
-        broadcast_abandon(request->broadcast);
-    request->broadcast = NULL;
+    if (request->scatter)
+        scatter_abandon(request->scatter);
+    else if (request->state == REQUEST_RUNNING && request->session->commit) {
+        commit_detach(request->session->commit);
+        request->session->commit = NULL;
+    }
+}
+
+Prepared *request_prepare(Request *request, Slice text, const uint32_t *oids, uint32_t oid_count)
+{
+    PreparedSet *set = &request->session->worker->prepared;
+    KeptPrepared *kept = arena_new(&request->arena, KeptPrepared);
+    Prepared *prepared = kept ? prepared_intern(set, text, oids, oid_count) : NULL;
+    if (!prepared)
+        return NULL;
+    *kept = (KeptPrepared){request->kept, prepared};
+    request->kept = kept;
+    return prepared;
 }
 
 static bool grow_steps(Request *request)

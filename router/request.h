@@ -8,7 +8,7 @@
  *   state      where                       meaning                        leaves to
  *   BUILDING   session.building            the decoder adds steps         QUEUED
  *   QUEUED     session.requests            waits for its turn             RUNNING, ENDED
- *   RUNNING    session.requests            a task, a call or a broadcast  ENDED
+ *   RUNNING    session.requests            a task, a call, several legs    ENDED
  *   ENDED      session.requests until it   answered; `out` may hold what  (freed)
  *              is the first                must wait for those before it
  *
@@ -24,7 +24,12 @@
 
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
-typedef struct Broadcast Broadcast;
+typedef struct Scatter Scatter;
+
+typedef struct KeptPrepared {
+    struct KeptPrepared *next;
+    Prepared *prepared;
+} KeptPrepared;
 
 struct Request {
     List link; /* session.requests, or worker's free list */
@@ -63,20 +68,23 @@ struct Request {
     char error_state[6];
     bool pins; /* it leaves state on the server session */
     bool not_batched; /* the batcher has said no already */
+    KeptPrepared *kept; /* request_prepare; references held */
     Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
 
     Task task;
     Sink sink;
     bool task_active; /* the task is with the batcher, a pool or a backend */
-    bool on_held; /* it runs on session->held */
-    bool deferred; /* its first step is the deferred start of the transaction, hidden */
+    bool on_held; /* it runs on a connection that the session held before */
+    bool opening; /* its first step takes the shard into the transaction, hidden */
     bool aside;    /* it only prepares, outside of the transaction that has no server yet */
     bool batched;
     uint32_t shard;
     uint64_t planned_version; /* of the topology it was planned by; 0: not yet */
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
-    Broadcast *broadcast;
+    Scatter *scatter; /* it runs on several shards; owned */
+    uint32_t dealt;   /* steps answered by local_open and local_close */
+    Slice parameter_description; /* of a Describe among its steps; whole t frame */
 
     Buf out; /* answers while requests before this one are not answered; empty otherwise */
 };
@@ -89,6 +97,9 @@ void request_abandon(Request *request);
 
 /* Adds a step; the frame is copied into the arena. False when memory is out. */
 bool request_add(Request *request, TaskOp op, const Frame *frame) MUST_USE;
+
+/* A text to be prepared on servers for this request; it lives as long as the request. NULL when memory is out. */
+Prepared *request_prepare(Request *request, Slice text, const uint32_t *oids, uint32_t oid_count) MUST_USE;
 
 /* Where its answer bytes go now: the client's stream, or `out` while others are before it. */
 Buf *request_out(Request *request);

@@ -16,13 +16,15 @@
 #include <unistd.h>
 
 #include "core/log.h"
-#include "router/broadcast.h"
 #include "router/cancel.h"
 #include "router/decode.h"
 #include "router/dispatch.h"
+#include "router/fence.h"
 #include "router/effect.h"
 #include "router/login.h"
 #include "router/request.h"
+#include "router/scatter.h"
+#include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -48,6 +50,8 @@ static void session_on_drained(Stream *stream)
         Request *request = list_entry(link, Request, link);
         if (request->task_active && request->task.backend)
             backend_resume(request->task.backend);
+        if (request->scatter)
+            scatter_drained(request->scatter);
     }
 }
 
@@ -259,19 +263,24 @@ static void abandon_requests(Session *session)
 
 void session_destroy(Session *session)
 {
+    fence_unpark(session);
     Worker *worker = session->worker;
     assert(session->state == SESSION_DEAD);
     login_finish(session);
     bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
-    if (session->held)
-        backend_release(session->held, unknown);
+    while (session->part_count) {
+        Participant part = session->parts[0];
+        transaction_leave(session, part.shard);
+        backend_release(part.backend, unknown);
+    }
+    free(session->parts);
     cancel_unregister(worker, session);
     drop_statements(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);
-    free((void *)(uintptr_t)session->deferred.data);
+    script_clear(&session->script);
     counter_add(&worker->stats.bytes_out, session->stream.bytes_out);
     stream_close(&session->stream);
     list_remove(&session->wake_link);
@@ -289,8 +298,14 @@ void session_cancel(Session *session)
     if (session->state != SESSION_ACTIVE || !link)
         return;
     Request *request = list_entry(link, Request, link);
-    if (request->broadcast)
-        broadcast_cancel(request->broadcast);
+    if (session->parked && request->state == REQUEST_QUEUED) {
+        fence_unpark(session);
+        session->park_cancelled = true; /* answered when it is dispatched: 57014 */
+        worker_wake_session(session->worker, session);
+        return;
+    }
+    if (request->scatter)
+        scatter_cancel(request->scatter);
     if (!request->task_active)
         return;
     if (request->batched)
@@ -301,18 +316,24 @@ void session_cancel(Session *session)
 
 void session_on_held_lost(Session *session, Backend *backend)
 {
-    if (session->held != backend)
+    Participant *part = NULL;
+    for (uint32_t i = 0; i < session->part_count && !part; i++)
+        if (session->parts[i].backend == backend)
+            part = &session->parts[i];
+    if (!part)
         return;
-    session->held = NULL;
-    if (session->pinned) {
+    bool state = part->state, open = part->tx != TX_IDLE;
+    transaction_leave(session, part->shard);
+    if (state) {
         Error err;
         error_set(&err, SQLSTATE_CONNECTION_FAILURE, "connection to the server was lost");
         error_detail(&err, "The session had state on that server connection.");
         error_hint(&err, "Connect again.");
         session_fatal(session, &err);
-    } else if (session->tx != TX_IDLE) {
-        session->tx = TX_FAILED;
+    } else if (open) {
         session->tx_lost = true;
+        if (session->tx != TX_IDLE)
+            session->tx = TX_FAILED;
     }
 }
 

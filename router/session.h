@@ -10,12 +10,12 @@
  * The transaction, as the client knows it:
  *
  *   I          none
- *   T, lazy    BEGIN was answered by Shoal; no server connection yet (sharded databases: the first
- *              statement with a key decides which shard). `deferred` holds what must be said there
- *              first: BEGIN, SAVEPOINTs
- *   T          `held` is the server connection
- *   E          failed; on `held`, or without one when the connection died (`tx_lost`): only COMMIT
- *              or ROLLBACK leave it
+ *   T          open on the participants, one server connection per shard that it has touched. `spread`
+ *              (sharded databases): Shoal has answered BEGIN, and each shard joins when a statement
+ *              needs it; `script` is what it is told first. Not `spread`: one shard, whose server
+ *              has answered BEGIN itself
+ *   E          failed, on some participant or here. `tx_lost`: a participant has died, so that only
+ *              COMMIT or ROLLBACK leave it, not ROLLBACK TO
  *
  * Owner: one worker. Small on purpose: ten thousand idle sessions are ten thousand of these.
  */
@@ -24,6 +24,7 @@
 
 #include "backend/pool.h"
 #include "core/stream.h"
+#include "router/script.h"
 #include "router/statement.h"
 
 typedef struct Worker Worker;
@@ -42,8 +43,18 @@ typedef enum SessionCopy {
 
 /* Who may hold a server connection (task->holder): the first member says which it is. */
 typedef struct Holder {
-    enum { HOLDER_SESSION, HOLDER_BROADCAST } kind;
+    enum { HOLDER_SESSION, HOLDER_COMMIT } kind;
 } Holder;
+
+/* A server connection that is a session's for now. */
+typedef struct Participant {
+    Backend *backend;
+    uint32_t shard;
+    char tx;             /* I: no transaction there, it is held for its session state */
+    bool state;          /* session state was left on it: it stays when the transaction is over */
+    bool writes;         /* something was written there, or rows were locked: it must commit with the others */
+    GucVector *settings; /* what a ROLLBACK leaves on that connection; a reference */
+} Participant;
 
 typedef struct Session {
     Holder holder;  /* first member */
@@ -64,21 +75,26 @@ typedef struct Session {
     uint32_t cancel_pid, cancel_key;
 
     char tx;           /* I, T or E: what the last ReadyForQuery said */
+    bool park_cancelled; /* ... and its client does not want it any more */
     bool parked;       /* its next request waits for a topology without fence (fence.h) */
     uint64_t tx_version; /* of the topology in which the transaction began */
-    bool tx_lost;      /* E without a server connection */
+    bool tx_lost;      /* E, and a server connection of it has died */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
     bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */
     bool tx_reset; /* a RESET ran: the server lacks what the startup message had set */
-    bool lazy;         /* T, but no server knows yet */
-    bool lazy_set;     /* `deferred` has settings in it */
-    Slice deferred;    /* owned: SQL to say first on the shard that the transaction goes to */
-    Backend *held;     /* of an open transaction, or because session state is on it */
-    uint32_t held_shard;
-    bool temporary; /* it made temporary objects, on `held`: their names hide those of tables */
+    bool spread;       /* T or E: shards join as they are needed */
+    Script script;     /* of a spread transaction */
+    bool sealed;       /* the script is not the whole truth: no more shards may join */
+    /* Server connections that are this session's: of the open transaction, and the one that session
+     * state was left on (`pinned`), which stays when the transaction is over. transaction.h */
+    Participant *parts;
+    uint32_t part_count, part_room;
+    struct Commit *commit; /* under way; borrowed */
+    bool implicit; /* tx is I, but a transaction of Shoal's own is open around a statement (scatter.h) */
+    bool temporary; /* it made temporary objects, where it is pinned: their names hide those of tables */
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
     bool path_local;   /* SET LOCAL, or ROLLBACK TO after SET: until the transaction ends */
-    bool pinned; /* session state was left on `held`: it stays until the session ends (or DISCARD ALL) */
+    bool pinned; /* session state was left on a server: it is held until the session ends (or DISCARD ALL) */
 
     GucVector *gucs;      /* in force outside the transaction */
     GucVector *gucs_tx;   /* while tx != I: what a COMMIT makes `gucs` */

@@ -15,7 +15,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
-#include "router/broadcast.h"
+#include "router/commit.h"
 #include "router/cancel.h"
 #include "router/fence.h"
 #include "router/greeting.h"
@@ -64,6 +64,7 @@ static void flush_streams(void *ctx)
 {
     Worker *worker = ctx;
     stream_flush_all(&worker->loop);
+    commit_on_flushed(worker);
     LIST_EACH_SAFE(link, &worker->closing) { /* those whose last words are out now */
         Session *session = list_entry(link, Session, link);
         if (buf_len(&session->stream.out) == 0)
@@ -77,8 +78,8 @@ static void reap(void *ctx)
     List *link;
     while ((link = list_first(&worker->dead)))
         session_destroy(list_entry(link, Session, link));
-    bool adrift = !list_empty(&worker->adrift) && clock_now_us() < worker->stop_at_us;
-    if (worker->stopping && worker->session_count == 0 && !adrift)
+    bool commits = !list_empty(&worker->commits) && clock_now_us() < worker->stop_at_us;
+    if (worker->stopping && worker->session_count == 0 && !commits)
         loop_stop(&worker->loop);
 }
 
@@ -125,6 +126,7 @@ static void worker_on_sweep(Timer *timer)
         else if (session->state == SESSION_ACTIVE)
             idle_in_transaction(session, limit_us, now_us);
     }
+    commit_sweep(worker);
     timer_start_ms(&worker->sweep, SWEEP_MS);
 }
 
@@ -143,9 +145,9 @@ static void on_drained(void *holder, Backend *backend)
 static void on_held_message(void *holder, Backend *backend, const Frame *frame)
 {
     Session *session = holder;
-    if (session->holder.kind == HOLDER_BROADCAST) {
+    if (session->holder.kind == HOLDER_COMMIT) {
         if (!frame)
-            broadcast_on_held_lost(holder, backend);
+            commit_on_held_lost(holder, backend);
     } else if (!frame) {
         session_on_held_lost(session, backend);
     } else if (session->state == SESSION_ACTIVE) {
@@ -198,12 +200,13 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     worker->options = *options;
     worker->listen_fd = -1;
     worker->next_session_id = options->index + 1;
+    worker->next_commit = options->index + 1;
     snprintf(worker->who, sizeof worker->who, "worker %u", options->index);
     list_init(&worker->sessions);
     list_init(&worker->closing);
     list_init(&worker->dead);
     list_init(&worker->woken);
-    list_init(&worker->adrift);
+    list_init(&worker->commits);
     list_init(&worker->free_requests);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
@@ -297,7 +300,7 @@ void worker_destroy(Worker *worker)
     while ((link = list_first(&worker->sessions)) || (link = list_first(&worker->closing)))
         session_kill(list_entry(link, Session, link));
     reap(worker);
-    broadcast_drop_adrift(worker);
+    commit_drop_all(worker);
     listener_close(worker);
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);

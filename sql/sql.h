@@ -6,6 +6,7 @@
 #ifndef SHOAL_SQL_SQL_H
 #define SHOAL_SQL_SQL_H
 
+extern const char sql_shard_schema[];
 extern const char sql_store_schema[];   /* version 1 */
 extern const char sql_store_schema_2[]; /* 1 -> 2 */
 

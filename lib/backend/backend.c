@@ -377,6 +377,17 @@ void backend_release(Backend *backend, bool session_state_left)
     backend_settle(backend);
 }
 
+void backend_give(Backend *backend, void *holder)
+{
+    assert(backend->holder && !backend->task && list_empty(&backend->inflight));
+    backend->holder = holder;
+}
+
+GucVector *backend_gucs(const Backend *backend)
+{
+    return backend->gucs;
+}
+
 void backend_set_gucs(Backend *backend, GucVector *gucs)
 {
     if (backend->gucs == gucs)

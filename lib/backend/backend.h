@@ -75,6 +75,11 @@ bool backend_feed_copy(Task *task, Slice frames);
 /* The session ends its hold; its tasks are over or abandoned. Clean (no transaction, nothing left
  * on the server session): back to the pool. Otherwise it is cleaned: ROLLBACK, DISCARD ALL. */
 void backend_release(Backend *backend, bool session_state_left);
+/* Another holder takes over a connection that is held, with nothing in flight but what ends in this
+ * very callback. */
+void backend_give(Backend *backend, void *holder);
+/* The settings that the server session has, as far as is known. */
+GucVector *backend_gucs(const Backend *backend);
 /* The session's vector after a SET that took effect on this connection. */
 void backend_set_gucs(Backend *backend, GucVector *gucs);
 

@@ -228,6 +228,8 @@ static void on_ready(Backend *backend, const Frame *frame)
         backend_errand_done(backend);
         return;
     }
+    if (backend->owed.readies == 0)
+        conversation_answer(backend); /* an answer of ours that no Z follows comes before the last one */
     Task *task = backend->task;
     if (task && !task->open && backend->owed.readies == 0) {
         task_over(backend);

@@ -26,6 +26,8 @@ static ExpectVerdict match_query(ExpectQueue *queue, uint8_t type, int columns);
 static ExpectVerdict match_copy(ExpectQueue *queue, uint8_t type);
 static ExpectVerdict match_error(ExpectQueue *queue, Expect *ret);
 static void swallow_syncs(ExpectQueue *queue);
+static void forget_copy_end(ExpectQueue *queue);
+static void expect_take_out(ExpectQueue *queue, uint32_t at);
 static ExpectVerdict answered_if(bool right);
 static ExpectVerdict go_on(ExpectQueue *queue, ExpectPhase phase);
 
@@ -186,6 +188,8 @@ static ExpectVerdict match_copy(ExpectQueue *queue, uint8_t type)
 {
     bool begins = queue->phase == PHASE_START || queue->phase == PHASE_RESULT;
     if (type == BACKEND_COPY_IN && begins) {
+        if (queue->phase == PHASE_RESULT)
+            forget_copy_end(queue);
         swallow_syncs(queue);
         return go_on(queue, PHASE_COPY_IN);
     }
@@ -198,17 +202,39 @@ static ExpectVerdict match_copy(ExpectQueue *queue, uint8_t type)
     return EXPECT_REFUSED;
 }
 
-/* Syncs that were sent with the COPY, before its end, are read by the server as part of it. */
+/* Syncs that were sent with the COPY, before its end, are read by the server as part of it; also those
+ * behind an answer of our own, for which nothing was sent. */
 static void swallow_syncs(ExpectQueue *queue)
 {
     queue->swallowed = 0;
-    while (queue->count > 1 && expect_at(queue, 1)->kind == EXPECT_SYNC) {
-        Expect head = expect_pop(queue);
-        *expect_at(queue, 0) = head; /* the head takes the Sync's place */
-        queue->readies += owes_ready(&head);
-        queue->readies--;
-        queue->swallowed++;
+    for (uint32_t at = 1; at < queue->count;) {
+        ExpectKind kind = (ExpectKind)expect_at(queue, at)->kind;
+        if (kind == EXPECT_SYNTHETIC) {
+            at++;
+        } else if (kind == EXPECT_SYNC) {
+            expect_take_out(queue, at);
+            queue->readies--;
+            queue->swallowed++;
+        } else {
+            return;
+        }
     }
+}
+
+/* The end of an earlier COPY of the same Query says nothing about the one that begins. */
+static void forget_copy_end(ExpectQueue *queue)
+{
+    if (queue->count > 1 && expect_at(queue, 1)->kind == EXPECT_COPY_END)
+        expect_take_out(queue, 1);
+}
+
+/* What stands before it takes its place. */
+static void expect_take_out(ExpectQueue *queue, uint32_t at)
+{
+    for (uint32_t i = at; i > 0; i--)
+        *expect_at(queue, i) = *expect_at(queue, i - 1);
+    queue->head = (queue->head + 1) & (queue->size - 1);
+    queue->count--;
 }
 
 bool expect_awaits_parse(const ExpectQueue *queue, const Prepared *prepared)

@@ -290,6 +290,16 @@ static void pool_expire_alone(Pool *pool, uint64_t now_us)
             continue;
         error_set(&err, SQLSTATE_CONNECTION_FAILURE,
                   "the server did not stop a cancelled statement");
+        const Expect *head = expect_head(&backend->owed);
+        error_detail(&err,
+                     "State %s, errand %d, owed %u answers (%u Z), head %d in phase %d, skipping %d, "
+                     "cancel %d, paused %d, unsent %zu, unread %zu.",
+                     backend_state_name(backend->state), (int)backend->errand, backend->owed.count,
+                     backend->owed.readies, head ? (int)head->kind : -1, (int)backend->owed.phase,
+                     (int)backend->owed.skipping, backend->cancel != NULL,
+                     (int)backend->stream.paused, buf_len(&backend->stream.out),
+                     buf_len(&backend->stream.in));
+        log_line(LOG_WARNING, backend->who, "%s", err.detail);
         backend_lose(backend, &err);
         return; /* its sinks may have changed the list */
     }

@@ -35,6 +35,9 @@ typedef struct ShardConfig {
     uint32_t replica_count;
 } ShardConfig;
 
+/* How a transaction that has written on several shards commits (router/commit.h). */
+typedef enum CommitMode { COMMIT_TWO_PHASE, COMMIT_ONE_PHASE } CommitMode;
+
 /* [database NAME] */
 typedef struct DatabaseConfig {
     const char *name;   /* what clients ask for */
@@ -44,6 +47,7 @@ typedef struct DatabaseConfig {
     const char *server_user;     /* NULL: the client's user name */
     const char *server_password; /* secret; NULL: the user's own, or none */
     bool batch;                  /* batching on */
+    CommitMode commit_mode;
     uint32_t pool_size;          /* server connections per server and user, all workers together */
     uint32_t index;
 } DatabaseConfig;
@@ -94,6 +98,8 @@ typedef struct Config {
     uint32_t idle_in_transaction_timeout_ms; /* 0: never */
     uint32_t tcp_user_timeout_ms;
     uint32_t shutdown_timeout_ms;
+    uint32_t commit_timeout_ms; /* how long a phase of a commit over shards waits for a server */
+    uint64_t transaction_script_max; /* bytes of savepoints and settings that a late shard is told */
     uint64_t message_max;     /* bytes of one client message */
     uint64_t server_message_max; /* bytes of one server message */
     uint64_t output_high;     /* bytes waiting for a slow client before its server is paused */
@@ -111,6 +117,8 @@ typedef struct Config {
     uint64_t batch_bytes_max;    /* result bytes buffered per batch */
     uint32_t batch_rows_max;
     uint32_t catalog_poll_ms;
+    uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
+    uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */
 
     ShardConfig *shards;
     uint32_t shard_count;

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 
 static const char *const LOG_LEVELS[] = {"debug", "info", "warning", "error", NULL};
+static const char *const COMMIT_MODES[] = {[COMMIT_TWO_PHASE] = "two_phase",
+                                           [COMMIT_ONE_PHASE] = "one_phase_best_effort", NULL};
 static const char *const AUTH_METHODS[] = {[AUTH_TRUST] = "trust", [AUTH_SCRAM] = "scram-sha-256", NULL};
 
 #define MS INT64_C(1)
@@ -82,6 +84,12 @@ static const Setting SETTINGS[] = {
      "A connection whose bytes were not acknowledged for so long is broken. 0: the kernel's default."},
     {"shoal", "shutdown_timeout", SETTING_DURATION, SHOAL(shutdown_timeout_ms), 0, DAY, NULL,
      "30s", RELOADS, false, "How long a shutdown waits for running transactions."},
+    {"shoal", "commit_timeout", SETTING_DURATION, SHOAL(commit_timeout_ms), 100 * MS, HOUR, NULL, "10s",
+     RELOADS, false,
+     "How long a commit over several shards waits for a server in each of its phases; then recovery ends it."},
+    {"shoal", "transaction_script_max", SETTING_SIZE, SHOAL(transaction_script_max), KB, GB, NULL, "64kB",
+     RELOADS, false,
+     "Savepoints and SET LOCAL of one transaction that are kept for shards that join it later."},
     {"shoal", "message_max", SETTING_SIZE, SHOAL(message_max), 64 * KB, GB, NULL, "256MB", RELOADS,
      false, "Bytes of one message from a client."},
     {"shoal", "server_message_max", SETTING_SIZE, SHOAL(server_message_max), 64 * KB, 2 * GB - 1,
@@ -115,6 +123,11 @@ static const Setting SETTINGS[] = {
     {"shoal", "fence_wait_max", SETTING_INT, SHOAL(fence_wait_max), 1, 1000000, NULL, "10000", RELOADS, false,
      "Statements per worker that may wait for moving buckets; more are refused."},
 
+    {"shoal", "recovery_interval", SETTING_DURATION, SHOAL(recovery_interval_ms), 100 * MS, HOUR, NULL,
+     "5s", RELOADS, false,
+     "How often the shards are asked for prepared transactions that nobody brings to an end; each second while there are some."},
+    {"shoal", "deadlock_interval", SETTING_DURATION, SHOAL(deadlock_interval_ms), 0, MINUTE, NULL, "1s",
+     RELOADS, false, "How often the shards are asked who waits for whom, to find deadlocks over several shards. 0: never."},
     {"batch", "batch", SETTING_BOOL, SHOAL(batch), 0, 1, NULL, "on", RELOADS, false,
      "Answer equal small queries of many clients by one statement."},
     {"batch", "batch_max", SETTING_INT, SHOAL(batch_max), 2, 10000, NULL, "100", RELOADS, false,
@@ -143,6 +156,10 @@ static const Setting SETTINGS[] = {
      NULL, NULL, RELOADS, true, "Password of server_user. Default: the user's own, or none."},
     {"database", "batch", SETTING_BOOL, AT(DatabaseConfig, batch), 0, 1, NULL, "on", RELOADS, false,
      "Batching for this database."},
+    {"database", "commit_mode", SETTING_ENUM, AT(DatabaseConfig, commit_mode), 0, 0, COMMIT_MODES,
+     "two_phase", RELOADS, false,
+     "How a transaction that has written on several shards commits. `one_phase_best_effort` needs no prepared "
+     "transactions, and leaves some shards committed and others not when a server dies at the wrong moment."},
     {"database", "pool_size", SETTING_INT, AT(DatabaseConfig, pool_size), 1, 10000, NULL, "20",
      RELOADS, false, "Connections per server and user, all workers together."},
 

@@ -309,7 +309,7 @@ def test_an_error_in_the_deferred_part(sharded, keys):
 def test_an_error_in_the_deferred_part_extended(sharded, keys):
     # The same by the extended protocol.
     sharded.query('BEGIN')
-    sharded.query('ROLLBACK TO nowhere')
+    sharded.query('SET LOCAL nonsense = 1')
     seen = sharded.exchange(extended(f"UPDATE users SET name = 'lost' WHERE id = {keys[1]}"))
     assert types_of(seen) == 'EZ' and sharded.status == 'E', types_of(seen)
     sharded.query('ROLLBACK')
@@ -487,7 +487,7 @@ def test_the_client_goes_while_ddl_commits(app, clusters):
         conn = app.connect('app')
         conn.send(query('CREATE TABLE half (id bigint)'))
         wait_until('the commit to wait', lambda: clusters[0].query(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == [['1']], 10)
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == [['t']], 10)
         conn.abort()
         time.sleep(0.5)
     finally:

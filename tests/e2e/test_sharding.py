@@ -249,18 +249,38 @@ def test_transaction_of_one_shard(app, conn):
     assert conn.query('SELECT count(*) FROM users WHERE id = 5000') == [['1']]
 
 
-def test_transaction_over_two_shards_is_refused(app, conn, clusters):
-    # Half a transfer is committed. Until there is two-phase commit, the second shard is refused.
+def test_transaction_over_two_shards(app, conn, clusters):
+    # Half a transfer is committed.
     two = [on_shards(clusters, 'SELECT min(id) FROM users WHERE id <= 200')[n][0][0] for n in (0, 1)]
     conn.query('BEGIN')
     conn.query(f'UPDATE users SET age = age - 1 WHERE id = {two[0]}')
-    seen = conn.exchange(query(f'UPDATE users SET age = age + 1 WHERE id = {two[1]}'))
-    err = errors_of(seen)[0]
-    assert err.code == '0A000' and err['D'] and err['H'] and conn.status == 'E'
+    seen = conn.exchange(query(f'UPDATE users SET age = age + 1 / 0 WHERE id = {two[1]}'))
+    assert errors_of(seen)[0].code == '22012' and conn.status == 'E'
     seen = conn.exchange(query('COMMIT'))
     assert tags_of(seen) == ['ROLLBACK'] and conn.status == 'I'
     for n, k in enumerate(two):
         assert clusters[n].query(f'SELECT age FROM users WHERE id = {k}', 'app') == [[str(int(k) % 50)]]
+    for step in (-1, 1):
+        conn.query('BEGIN')
+        conn.query(f'UPDATE users SET age = age + {step} WHERE id = {two[0]}')
+        conn.query(f'UPDATE users SET age = age - {step} WHERE id = {two[1]}')
+        assert tags_of(conn.exchange(query('COMMIT'))) == ['COMMIT']
+        for n, k in enumerate(two):
+            now = int(k) % 50 + ((-1, 1)[n] if step == -1 else 0)
+            assert clusters[n].query(f'SELECT age FROM users WHERE id = {k}', 'app') == [[str(now)]]
+    for cluster in clusters:
+        assert cluster.query('SELECT gid FROM pg_prepared_xacts', 'app') == []
+
+
+def test_writes_without_a_key_reach_every_shard(app, conn, clusters):
+    # The rows of one shard are changed, and the client believes that all are.
+    everywhere = sum(int(cluster.query('SELECT count(*) FROM users', 'app')[0][0]) for cluster in clusters)
+    conn.query('BEGIN')
+    assert tags_of(conn.exchange(query('UPDATE users SET age = age'))) == [f'UPDATE {everywhere}']
+    assert tags_of(conn.exchange(extended('DELETE FROM users WHERE age < $1', ['1000']))) == [f'DELETE {everywhere}']
+    conn.query('ROLLBACK')
+    ids = conn.execute('UPDATE users SET age = age WHERE id <= $1 RETURNING id', ['20'])
+    assert sorted(int(row[0]) for row in ids) == list(range(1, 21))
 
 
 # -- what one shard must never answer --------------------------------------------------------------
@@ -288,8 +308,8 @@ CROSS = [
     'WITH x AS (DELETE FROM users RETURNING id) SELECT 1',
     'WITH x AS (INSERT INTO users VALUES (1)) SELECT * FROM users WHERE id = 2',
     'SELECT u.name FROM users u JOIN users v ON v.id = u.id WHERE u.id = 1 AND v.age = ANY (SELECT age FROM users)',
-    'UPDATE users SET age = 0', 'UPDATE users SET age = 0 WHERE age = 1', 'DELETE FROM users',
-    'DELETE FROM users WHERE name = \'u1\'', 'UPDATE users SET id = 2 WHERE id = 1', 'UPDATE users SET id = id + 1 WHERE id = 1',
+    'UPDATE users SET age = 0 WHERE id IN (SELECT user_id FROM orders)', 'DELETE FROM users USING notes',
+    'UPDATE users SET id = 2 WHERE id = 1', 'UPDATE users SET id = id + 1 WHERE id = 1',
     "INSERT INTO users (name) VALUES ('no key')", "INSERT INTO users (id, name) VALUES (NULL, 'x')",
     "INSERT INTO users (id, name) VALUES (DEFAULT, 'x')", "INSERT INTO users DEFAULT VALUES",
     "INSERT INTO users (id) VALUES (8001), (8002), (8003), (8004), (8005)",

@@ -137,6 +137,45 @@ static void lies_are_refused(void **state)
     refuses("F", "Z");
 }
 
+/* Else: a connection waits for ever for a ReadyForQuery, and so does its client: a Close that we answer
+ * ourselves hid the Sync behind it, which PostgreSQL has read as part of the COPY. */
+static void a_sync_behind_our_own_answer_is_read_by_a_copy_too(void **state)
+{
+    expect_init(&queue);
+    owe("Q1S");
+    assert_int_equal(answer("G"), 1);
+    assert_int_equal(queue.swallowed, 1);
+    assert_int_equal(queue.readies, 1);
+    owe("c");
+    assert_int_equal(answer("EZ"), 2);
+    assert_int_equal(queue.readies, 0);
+    expect_finish(&queue);
+
+    expect_init(&queue);
+    owe("E1S1SP");
+    assert_int_equal(answer("G"), 1);
+    assert_int_equal(queue.swallowed, 2);
+    assert_int_equal(queue.readies, 0);
+    assert_int_equal(queue.count, 4);
+    expect_finish(&queue);
+}
+
+/* Else: a client that dies in the second COPY of a Query leaves a server waiting for data for ever. */
+static void the_end_of_one_copy_is_not_the_end_of_the_next(void **state)
+{
+    expect_init(&queue);
+    owe("Q");
+    assert_int_equal(answer("G"), 1);
+    owe("c");
+    assert_int_equal(answer("CG"), 2);
+    assert_true(expect_ignores_sync(&queue));
+    owe("c");
+    assert_false(expect_ignores_sync(&queue));
+    assert_int_equal(answer("CZ"), 2);
+    assert_null(expect_head(&queue));
+    expect_finish(&queue);
+}
+
 static void syncs_inside_a_copy_are_read_by_it(void **state)
 {
     /* bad-input 99: we would wait for a ReadyForQuery that never comes. */
@@ -192,6 +231,8 @@ int main(void)
         cmocka_unit_test(an_error_settles_what_the_server_skips),
         cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(syncs_inside_a_copy_are_read_by_it),
+        cmocka_unit_test(the_end_of_one_copy_is_not_the_end_of_the_next),
+        cmocka_unit_test(a_sync_behind_our_own_answer_is_read_by_a_copy_too),
         cmocka_unit_test(a_failed_series_without_sync_skips_what_follows),
         cmocka_unit_test(a_long_pipeline_grows_the_ring),
     };

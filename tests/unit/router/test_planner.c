@@ -138,8 +138,11 @@ static void expect(Story *s, const char *sql, const char *where)
     case PLAN_DIRECT:
         snprintf(got, sizeof got, "%s", plan.any_shard ? "any" : plan.shard ? "s1" : "s0");
         break;
-    case PLAN_BROADCAST:
+    case PLAN_DDL:
         snprintf(got, sizeof got, "all");
+        break;
+    case PLAN_WRITE:
+        snprintf(got, sizeof got, "writes %u", plan.shard_count);
         break;
     case PLAN_LOCAL:
         snprintf(got, sizeof got, "shoal");
@@ -215,8 +218,9 @@ static void what_needs_more_than_one_shard_is_refused(void **state)
         "SELECT * FROM users a LEFT JOIN orders o ON a.id = 1",
         "WITH w AS (SELECT * FROM users) SELECT * FROM w WHERE id = 1",
         "SELECT * FROM users WHERE id = 1 AND EXISTS (SELECT 1 FROM orders WHERE amount = '1')",
-        "UPDATE users SET name = 'x'",
-        "DELETE FROM users",
+        "UPDATE users SET name = 'x' FROM orders",
+        "DELETE FROM users USING notes",
+        "DELETE FROM users WHERE id IN (SELECT user_id FROM orders)",
         "SELECT * FROM report",
         "SELECT reader()",
         "SELECT * FROM users WHERE id = 1 AND amount = public.reader()",
@@ -328,7 +332,19 @@ static void statements_without_rows(void **state)
     expect(s, "SELECT shoal.distribute_table('users', 'id')", "shoal");
     expect(s, "SELEC 1", "probe");
     expect(s, "CREATE TABLE t AS SELECT * FROM notes", "0A000");
-    assert_int_equal(plan_of(s, "CREATE TABLE t (id int)", NULL, NULL, 0, true).kind, PLAN_REJECT);
+    assert_int_equal(plan_of(s, "CREATE TABLE t (id int)", NULL, NULL, 0, true).kind, PLAN_DDL);
+    assert_int_equal(plan_of(s, "VACUUM users", NULL, NULL, 0, true).kind, PLAN_DIRECT); /* 25001 */
+}
+
+/* Else: the rows of one shard are changed, and the client believes that all are. */
+static void writes_without_a_key_go_to_every_shard(void **state)
+{
+    Story *s = *state;
+    expect(s, "UPDATE users SET name = 'x'", "writes 2");
+    expect(s, "DELETE FROM users WHERE name = 'x'", "writes 2");
+    expect(s, "UPDATE users SET name = 'x' FROM orders o WHERE o.user_id = users.id AND o.amount = '1'", "writes 2");
+    expect(s, "DELETE FROM users WHERE EXISTS (SELECT 1 FROM orders o WHERE o.user_id = users.id)", "writes 2");
+    expect(s, "UPDATE users SET id = 3", "0A000");
 }
 
 /* Else: two statements of one Query run on two shards as if they were one transaction. */
@@ -380,6 +396,7 @@ int main(void)
         cmocka_unit_test(names_of_columns_are_postgresqls),
         cmocka_unit_test(a_distributed_table_keeps_its_names),
         cmocka_unit_test(statements_without_rows),
+        cmocka_unit_test(writes_without_a_key_go_to_every_shard),
         cmocka_unit_test(statements_of_one_query_agree),
         cmocka_unit_test(parameters_in_text_and_binary),
     };

@@ -1,0 +1,151 @@
+/*
+ * scatter_write.c - what the legs of a write, of DDL and of transaction control say.
+ *
+ *      simple      Query                                        the text, as a Query on each shard
+ *      extended    Parse Bind [Describe] Execute .. Sync        Parse Bind Describe Execute Sync on each
+ */
+#include "router/composer.h"
+#include "router/local.h"
+#include "router/scatter.h"
+#include "router/transaction.h"
+#include "router/worker_state.h"
+
+static void out_of_memory(Request *request)
+{
+    Error err;
+    error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    session_fatal(request->session, &err);
+}
+
+static Slice frame_keep(Request *request, Buf *frame)
+{
+    Slice copy = frame->failed ? (Slice){0} : arena_dup(&request->arena, buf_bytes(frame));
+    buf_finish(frame);
+    return copy;
+}
+
+static bool has_step(const Request *request, TaskOp op)
+{
+    for (uint32_t i = 0; i < request->step_count; i++)
+        if (request->steps[i].op == op)
+            return true;
+    return false;
+}
+
+/* The client's own message of that kind, the last one. */
+static Slice frame_of(const Request *request, TaskOp op)
+{
+    for (uint32_t i = request->step_count; i-- > 0;)
+        if (request->steps[i].op == op)
+            return request->steps[i].frame;
+    return (Slice){0};
+}
+
+static void steps_simple(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count)
+{
+    Buf frame;
+    buf_init(&frame, sql.len + 64);
+    frontend_put_query(&frame, sql);
+    TaskStep *steps = arena_array(&request->arena, TaskStep, 1);
+    Slice whole = frame_keep(request, &frame);
+    if (!steps || !whole.len)
+        return;
+    steps[0] = (TaskStep){.op = TASK_QUERY, .frame = whole};
+    *ret = steps;
+    *ret_count = 1;
+}
+
+static void steps_extended(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count)
+{
+    const PlanStatement *statement = &request->planned[request->planned_count - 1];
+    Prepared *prepared = request_prepare(request, sql, statement->param_oids, statement->param_oid_count);
+    TaskStep *steps = arena_array(&request->arena, TaskStep, 6);
+    bool ask_statement = has_step(request, TASK_DESCRIBE_STATEMENT);
+    Buf frame;
+    buf_init(&frame, 256);
+    frontend_put_describe(&frame, 'P', statement->bind->portal);
+    Slice describe = frame_keep(request, &frame);
+    uint32_t n = 0;
+    if (!prepared || !steps || !describe.len)
+        return;
+    steps[n++] = (TaskStep){.op = TASK_PARSE, .prepared = prepared, .hidden = true};
+    if (ask_statement)
+        steps[n++] = (TaskStep){.op = TASK_DESCRIBE_STATEMENT, .prepared = prepared};
+    steps[n++] = (TaskStep){.op = TASK_BIND, .prepared = prepared, .hidden = true,
+                            .frame = frame_of(request, TASK_BIND)};
+    if (!ask_statement || has_step(request, TASK_DESCRIBE_PORTAL))
+        steps[n++] = (TaskStep){.op = TASK_DESCRIBE_PORTAL, .frame = describe};
+    steps[n++] = (TaskStep){.op = TASK_EXECUTE, .frame = frame_of(request, TASK_EXECUTE)};
+    steps[n++] = (TaskStep){.op = TASK_SYNC};
+    *ret = steps;
+    *ret_count = n;
+}
+
+void scatter_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count)
+{
+    const PlanStatement *statement = &request->planned[request->planned_count - 1];
+    *ret = NULL;
+    if (statement->bind)
+        steps_extended(request, sql, ret, ret_count);
+    else
+        steps_simple(request, sql, ret, ret_count);
+}
+
+/* The same text on each shard. Each leg has steps of its own: an opening may come before them. */
+static ScatterLeg *same_legs(Request *request, Slice sql, const uint32_t *shards, uint32_t count)
+{
+    ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, count);
+    TaskStep *steps;
+    uint32_t step_count = 0;
+    scatter_steps(request, sql, &steps, &step_count);
+    if (!legs || !steps)
+        return NULL;
+    for (uint32_t i = 0; i < count; i++)
+        legs[i] = (ScatterLeg){.shard = shards[i], .steps = steps, .step_count = step_count};
+    return legs;
+}
+
+void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count)
+{
+    Slice sql = request->planned[request->planned_count - 1].text;
+    ScatterLeg *legs = same_legs(request, sql, shards, shard_count);
+    SumComposer *sum = arena_new(&request->arena, SumComposer);
+    if (!legs || !sum) {
+        out_of_memory(request);
+        return;
+    }
+    scatter_start(request, &(ScatterSpec){.legs = legs, .leg_count = shard_count, .ops = &COMPOSER_SUM,
+                                          .composer = sum, .sequential = true, .atomic = true,
+                                          .writes = true});
+}
+
+void scatter_ddl(Request *request, bool alone)
+{
+    Session *session = request->session;
+    const DatabaseConfig *database = session_database(session, session->worker->topology);
+    Slice sql = request->planned[request->planned_count - 1].text;
+    ScatterLeg *legs = same_legs(request, sql, database->shards, database->shard_count);
+    if (!legs) {
+        out_of_memory(request);
+        return;
+    }
+    scatter_start(request, &(ScatterSpec){.legs = legs, .leg_count = database->shard_count,
+                                          .ops = &COMPOSER_FIRST, .sequential = true, .atomic = !alone,
+                                          .writes = true, .catalog = true, .tells_done = alone});
+}
+
+void scatter_on_all(Request *request)
+{
+    Session *session = request->session;
+    uint32_t count = 0;
+    uint32_t *shards = arena_array(&request->arena, uint32_t, session->part_count + 1);
+    for (uint32_t i = 0; shards && i < session->part_count; i++)
+        if (session->parts[i].tx != TX_IDLE)
+            shards[count++] = session->parts[i].shard;
+    ScatterLeg *legs = shards ? same_legs(request, request->planned[0].text, shards, count) : NULL;
+    if (!legs) {
+        out_of_memory(request);
+        return;
+    }
+    scatter_start(request, &(ScatterSpec){.legs = legs, .leg_count = count, .ops = &COMPOSER_FIRST});
+}
