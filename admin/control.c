@@ -139,6 +139,8 @@ static bool tables_declare(Store *store, const Config *config, Error *err)
 {
     for (uint32_t i = 0; i < config->table_count; i++) {
         const TableConfig *t = &config->tables[i];
+        if (!t->key)
+            continue; /* it is about batching */
         StoreTable table = {t->database, t->schema, t->name, t->key, DEFAULT_COLOCATION};
         if (store_add_table(store, &table, err))
             continue;

@@ -123,7 +123,7 @@ static bool plan_undistribute(const Topology *topology, Arena *arena, Distribute
     const DatabaseConfig *database = &topology->config->databases[plan->database];
     for (uint32_t i = 0; i < topology->config->table_count; i++) {
         const TableConfig *t = &topology->config->tables[i];
-        if (strcmp(t->database, database->name) != 0 || strcmp(t->name, plan->name) != 0 ||
+        if (!t->key || strcmp(t->database, database->name) != 0 || strcmp(t->name, plan->name) != 0 ||
             strcmp(t->schema, plan->schema) != 0)
             continue;
         error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" is declared in %s", plan->schema,

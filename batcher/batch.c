@@ -61,6 +61,8 @@ static void batch_destroy(Batch *batch)
 void batch_free(Batcher *batcher, Batch *batch)
 {
     assert(list_empty(&batch->members));
+    proof_free(batch->proof);
+    batch->proof = NULL;
     bool large =
         batch->rows.cap + batch->request.cap + sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
     if (large || batcher->free_batch_count >= FREE_BATCHES_MAX) {
@@ -92,6 +94,17 @@ void batch_release_slot(Batch *batch)
     batch->group->inflight--;
     if (batch->group->queued)
         group_due(batch->batcher, batch->group);
+}
+
+void batch_observe(Batch *batch)
+{
+    uint64_t now_us = batch->batcher->loop->now_us;
+    TunerBatch seen = {.members = batch->member_count,
+                       .service_us = now_us - batch->sent_us,
+                       .alone = batch->uncrowded,
+                       .waiting = batch->left_some || batch->group->queued};
+    if (!batch->proof) /* which takes much longer */
+        tuner_observe(&batch->group->template->tuner, seen, now_us);
 }
 
 /* Nothing of it is under way any more. */
@@ -264,6 +277,14 @@ static bool write_bind(Batch *batch)
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
+static bool proof_is_due(Batcher *batcher)
+{
+    if (batcher->proof_every == 0 || --batcher->proof_due > 0)
+        return false;
+    batcher->proof_due = batcher->proof_every;
+    return true;
+}
+
 static void batch_send(Batch *batch)
 {
     Prepared *sql = batch->group->template->sql;
@@ -273,7 +294,13 @@ static void batch_send(Batch *batch)
                                  .frame = slice_of(DESCRIBE_PORTAL, sizeof(DESCRIBE_PORTAL))};
     batch->steps[2] = (TaskStep){.op = TASK_EXECUTE, .frame = slice_of(EXECUTE, sizeof(EXECUTE))};
     batch->steps[3] = (TaskStep){.op = TASK_SYNC};
-    task_init(&batch->task, &batch->sink, batch->steps, 4);
+    const TaskStep *steps = batch->steps;
+    uint32_t count = 4;
+    if (proof_is_due(batch->batcher))
+        batch->proof = proof_make(batch, batch->steps, 4);
+    if (batch->proof)
+        steps = proof_steps(batch->proof, &count);
+    task_init(&batch->task, &batch->sink, (TaskStep *)(uintptr_t)steps, count);
     batch->task.gucs = (GucVector *)(uintptr_t)batch->group->template->judgement->key.gucs;
     batch->task.read_only = true;
     batch->state = BATCH_SENT;
@@ -334,11 +361,13 @@ void batch_close(Batcher *batcher, Group *group)
         return;
     }
     batch->group = group;
-    collect(batch, MIN(batcher->batch_max, group->queued));
+    collect(batch, MIN(MAX(tuner_batch_max(&group->template->tuner), 1), group->queued));
     batch->sent_us = batcher->loop->now_us;
     batch->slot_held = true;
     group->inflight++;
     group->batch_count++;
+    batch->uncrowded = group->inflight == 1;
+    batch->left_some = group->queued > 0;
     list_push(&group->batches, &batch->link);
     bool together = batch->member_count > 1 && group->template->state == TEMPLATE_READY &&
                     slots_prepare(batch, batch->member_count);

@@ -28,14 +28,21 @@ Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCa
     map_init(&batcher->judgements, judgement_equal);
     map_init(&batcher->templates, template_equal);
     map_init(&batcher->groups, group_equal);
-    List *lists[] = {
-        &batcher->judgements_lru, &batcher->templates_lru, &batcher->groups_lru,
-        &batcher->retired,        &batcher->due,           &batcher->gone_members,
-        &batcher->gone_batches,   &batcher->free_batches,  &batcher->retired_templates};
+    map_init(&batcher->lanes, lane_equal);
+    List *lists[] = {&batcher->judgements_lru, &batcher->templates_lru, &batcher->groups_lru,
+                     &batcher->lanes_lru,      &batcher->retired,       &batcher->due,
+                     &batcher->lanes_due,      &batcher->convoys,       &batcher->gone_members,
+                     &batcher->gone_batches,   &batcher->gone_convoys,  &batcher->free_batches,
+                     &batcher->retired_templates};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     slab_init(&batcher->members, sizeof(Member), 64);
     buf_init(&batcher->key, GROUP_KEY_MAX);
+    buf_init(&batcher->begin, 256);
+    buf_init(&batcher->commit, 256);
+    frontend_put_query(&batcher->begin, SLICE("BEGIN; SET LOCAL lock_timeout = 20"));
+    frontend_put_query(&batcher->commit, SLICE("COMMIT"));
+    timer_init(&batcher->rescue, loop, convoy_rescue, batcher);
     arena_init(&batcher->scratch, 4096);
     return batcher;
 }
@@ -67,6 +74,27 @@ static void group_shut(Batcher *batcher, Group *group)
     }
 }
 
+static void lane_shut(Batcher *batcher, Lane *lane)
+{
+    Error err;
+    List *link;
+    error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to administrator command");
+    while ((link = list_first(&lane->queue))) {
+        lane->queued--;
+        member_lose(list_entry(link, Member, link), &err, false);
+    }
+    while ((link = list_first(&lane->alone))) {
+        Member *member = list_entry(link, Member, link);
+        task_abandon(&member->alone);
+        member_lose(member, &err, true);
+    }
+    LIST_EACH_SAFE (it, &batcher->convoys) {
+        Convoy *convoy = list_entry(it, Convoy, link);
+        if (convoy->lane == lane)
+            convoy_shut(convoy, &err);
+    }
+}
+
 static void templates_shut(Batcher *batcher, List *templates)
 {
     LIST_EACH_SAFE (it, templates) {
@@ -86,6 +114,8 @@ static void reap(Batcher *batcher)
         member_free(batcher, list_entry(link, Member, link));
     while ((link = list_pop(&batcher->gone_batches)))
         batch_free(batcher, list_entry(link, Batch, link));
+    while ((link = list_pop(&batcher->gone_convoys)))
+        convoy_free(list_entry(link, Convoy, link));
 }
 
 void batcher_destroy(Batcher *batcher)
@@ -100,11 +130,16 @@ void batcher_destroy(Batcher *batcher)
         group_shut(batcher, group);
         group_free_if_done(batcher, group);
     }
+    timer_stop(&batcher->rescue);
+    LIST_EACH (it, &batcher->lanes_lru)
+        lane_shut(batcher, list_entry(it, Lane, lru));
     templates_shut(batcher, &batcher->templates_lru);
     templates_shut(batcher, &batcher->retired_templates);
     while ((link = list_first(&batcher->judgements_lru)))
         judgement_retire(batcher, list_entry(link, Judgement, lru));
     reap(batcher);
+    while ((link = list_first(&batcher->lanes_lru)))
+        lane_free(batcher, list_entry(link, Lane, lru));
     while ((link = list_first(&batcher->free_batches))) {
         batcher->free_batch_count = UINT32_MAX; /* none is kept any more */
         list_remove(link);
@@ -113,6 +148,9 @@ void batcher_destroy(Batcher *batcher)
     map_finish(&batcher->judgements);
     map_finish(&batcher->templates);
     map_finish(&batcher->groups);
+    map_finish(&batcher->lanes);
+    buf_finish(&batcher->begin);
+    buf_finish(&batcher->commit);
     slab_finish(&batcher->members);
     buf_finish(&batcher->key);
     arena_finish(&batcher->scratch);
@@ -123,8 +161,11 @@ void batcher_destroy(Batcher *batcher)
 void batcher_adopt(Batcher *batcher, const Topology *topology)
 {
     const Config *config = topology->config;
-    batcher->batch_max = MAX(config->batch_max, 1);
-    batcher->inflight_max = MAX(config->batch_inflight_max, 1);
+    batcher->pipeline_max = config->batch_pipeline_max;
+    batcher->writes_max = MAX(config->batch_writes_max, 1);
+    if (batcher->proof_every != config->batch_proof_every)
+        batcher->proof_due = config->batch_proof_every;
+    batcher->proof_every = config->batch_proof_every;
     batcher->bytes_max = config->batch_bytes_max;
     batcher->rows_max = config->batch_rows_max;
 }
@@ -204,7 +245,7 @@ static BatchReason template_reason(const Template *template)
 
 /* The group that this candidate belongs to, or the reason why there is none. */
 static BatchReason find_group(Batcher *batcher, const BatchCandidate *c, const Task *task,
-                              Group **ret)
+                              Judgement **ret_judgement, Group **ret)
 {
     BatchReason reason = policy_request(&c->policy);
     if (reason)
@@ -212,6 +253,7 @@ static BatchReason find_group(Batcher *batcher, const BatchCandidate *c, const T
     Judgement *judgement = judgement_get(batcher, c);
     if (!judgement)
         return BATCH_LIMIT;
+    *ret_judgement = judgement;
     if (judgement->verdict.reason) {
         judgement->seen++;
         return judgement->verdict.reason;
@@ -275,7 +317,7 @@ static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c,
     BatchReason reason = put_keys(batcher, group->template, c, values, &len);
     if (reason)
         return reason;
-    Member *member = member_create(batcher, group);
+    Member *member = member_create(batcher, group, NULL);
     if (!member || !member_take_keys(member, values, group->template->key_count, len)) {
         member_free(batcher, member);
         return BATCH_LIMIT;
@@ -288,12 +330,74 @@ static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c,
     return BATCH_OK;
 }
 
+/* What A and B do not take may still go behind others as it is. */
+static bool follow(Batcher *batcher, Judgement *judgement, const BatchCandidate *c, Task *task)
+{
+    return judgement && judgement->verdict.pipelined && batcher->pipeline_max > 1 &&
+           protocol_reason(c, task) == BATCH_OK &&
+           lane_join(batcher, judgement, c, task, 0, NULL) == BATCH_OK;
+}
+
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task)
 {
     Group *group = NULL;
-    BatchReason reason = find_group(batcher, candidate, task, &group);
+    Judgement *judgement = NULL;
+    BatchReason reason = find_group(batcher, candidate, task, &judgement, &group);
     if (reason == BATCH_OK)
         reason = join(batcher, group, candidate, task);
+    if (reason == BATCH_OK)
+        return BATCH_OK;
+    counter_add(&batcher->stats.reasons[reason], 1);
+    return follow(batcher, judgement, candidate, task) ? BATCH_OK : reason;
+}
+
+/* ---- writes ---------------------------------------------------------------------------------- */
+
+static BatchReason plan_sort_key(const WriteVerdict *write, const BatchCandidate *c, KeyPlan *ret)
+{
+    const ShapeValue *value = &write->key;
+    *ret = (KeyPlan){.index = value->index,
+                     .negative = value->negative,
+                     .type = key_type(write->key_oid == WIRE_OID_VARCHAR ? WIRE_OID_TEXT
+                                                                          : write->key_oid)};
+    if (value->kind == SHAPE_VALUE_LITERAL) {
+        bool string = c->literals[value->index].class == SHAPE_LITERAL_STRING;
+        ret->source = string ? KEY_FROM_STRING : KEY_FROM_INTEGER;
+        if (string ? value->negative : !ret->type->integer)
+            return BATCH_KEY_VALUE;
+        if (!string)
+            ret->type = key_type(WIRE_OID_INT8);
+        return BATCH_OK;
+    }
+    ret->source = KEY_FROM_PARAM;
+    ret->index = value->index - 1;
+    if (value->negative || !c->bind || ret->index >= c->bind->param_count)
+        return BATCH_KEY_VALUE;
+    uint32_t oid = ret->index < c->param_oid_count ? c->param_oids[ret->index] : 0;
+    const KeyTypeInfo *declared = key_type(oid);
+    if (oid == 0 || oid == write->key_oid)
+        return BATCH_OK;
+    if (!declared || !declared->integer || !ret->type->integer)
+        return BATCH_KEY_TYPE;
+    ret->type = declared;
+    return BATCH_OK;
+}
+
+BatchReason batcher_add_write(Batcher *batcher, const BatchCandidate *candidate, Task *task)
+{
+    KeyPlan plan;
+    BatchReason reason = policy_request(&candidate->policy);
+    Judgement *judgement = reason ? NULL : judgement_get(batcher, candidate);
+    if (!judgement)
+        return reason ? reason : BATCH_LIMIT;
+    const WriteVerdict *write = &judgement->write;
+    bool value = write->key.kind == SHAPE_VALUE_LITERAL || write->key.kind == SHAPE_VALUE_PARAM;
+    reason = write->reason ? write->reason : protocol_reason(candidate, task);
+    if (reason == BATCH_OK && value)
+        reason = plan_sort_key(write, candidate, &plan);
+    if (reason == BATCH_OK)
+        reason = lane_join(batcher, judgement, candidate, task, write->table_oid,
+                           value ? &plan : NULL);
     if (reason)
         counter_add(&batcher->stats.reasons[reason], 1);
     return reason;
@@ -305,7 +409,7 @@ BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task 
  * that would be answered meanwhile. */
 static bool slot_free(const Batcher *batcher, const Group *group)
 {
-    if (group->inflight < batcher->inflight_max)
+    if (group->inflight < tuner_inflight_max(&group->template->tuner))
         return true;
     if (group->inflight >= LATE_INFLIGHT_MAX || list_empty(&group->batches))
         return false;
@@ -323,6 +427,7 @@ void batcher_turn_end(Batcher *batcher)
         while (group->queued && slot_free(batcher, group))
             batch_close(batcher, group);
     }
+    lane_send_due(batcher);
     reap(batcher);
 }
 
@@ -332,10 +437,16 @@ void batcher_turn_end(Batcher *batcher)
 static void leave(Batcher *batcher, Member *member)
 {
     Group *group = member->group;
+    if (member->lane) {
+        lane_leave(member);
+        return;
+    }
     bool alone = member->state == MEMBER_ALONE;
     bool queued = member->state == MEMBER_QUEUED;
     Batch *batch = member->batch;
     list_remove(&member->link);
+    if (batch && batch->proof)
+        proof_forget(batch->proof, batch, member);
     if (alone)
         task_abandon(&member->alone);
     if (queued) {
@@ -354,6 +465,10 @@ void batcher_cancel(Batcher *batcher, Task *task)
     task->cancelled = true;
     if (member->state == MEMBER_ALONE) {
         task_cancel(&member->alone); /* PostgreSQL answers, or it is too late */
+        return;
+    }
+    if (member->lane) {
+        lane_cancel(member);
         return;
     }
     leave(batcher, member);
@@ -391,11 +506,23 @@ static void describe_template(const Template *template, BatchTemplateInfo *ret)
         .keys = template->key_values,
         .retried = template->retried,
         .size_max = template->size_max,
+        .profile = judgement->profile_name,
+        .batch_max = tuner_batch_max(&template->tuner),
+        .inflight_max = tuner_inflight_max(&template->tuner),
+        .proofs = template->proofs,
+        .disproved = template->disproved,
     };
     if (template->service_us) {
         ret->service_p50_us = histogram_quantile(template->service_us, 0.5);
         ret->service_p95_us = histogram_quantile(template->service_us, 0.95);
     }
+}
+
+static BatchTier judgement_tier(const Judgement *judgement)
+{
+    if (judgement->piped == 0)
+        return BATCH_TIER_NONE;
+    return judgement->write.reason == BATCH_OK ? BATCH_TIER_WRITES : BATCH_TIER_ORIGINALS;
 }
 
 /* Templates first, then what the policy refused. */
@@ -414,12 +541,18 @@ bool batcher_next_template(Batcher *batcher, size_t *cursor, BatchTemplateInfo *
     const Judgement *judgement;
     do
         judgement = map_next(&batcher->judgements, &at);
-    while (judgement && judgement->verdict.reason == BATCH_OK);
+    while (judgement && judgement->verdict.reason == BATCH_OK && judgement->piped == 0);
     *cursor = at | refused;
     if (judgement)
         *ret = (BatchTemplateInfo){.text = judgement->key.shape->template_text,
                                    .pool = judgement->pool_name,
+                                   .tier = judgement_tier(judgement),
                                    .reason = judgement->verdict.reason,
-                                   .alone = judgement->seen};
+                                   .profile = judgement->profile_name,
+                                   .statements = judgement->piped,
+                                   .batches = judgement->convoys,
+                                   .retried = judgement->rescued,
+                                   .service_p50_us = judgement->cost_us,
+                                   .alone = judgement->seen - MIN(judgement->seen, judgement->piped)};
     return judgement != NULL;
 }

@@ -34,6 +34,10 @@ typedef struct BatcherStats {
     Counter batches; /* statements sent for two or more members */
     Counter keys; /* keys in them: duplicates counted once */
     Counter retried; /* members run alone after an error of their batch */
+    Counter piped, convoys; /* tier C: members behind others, and in how many runs */
+    Counter writes, commits; /* writes that shared a commit, and the commits */
+    Counter write_failures;  /* commits that were rolled back, their members then run alone */
+    Counter proofs, mismatches; /* batches run together with their originals; that differed */
     Counter reasons[BATCH_REASON_COUNT]; /* statements not batched, by reason */
     Histogram size; /* members per batch, batches of one included */
     Histogram wait_us; /* from batcher_add to sending */
@@ -62,6 +66,9 @@ void batcher_adopt(Batcher *batcher, const Topology *topology);
 /* BATCH_OK: the batcher has the task and its sink will hear the same frames as from a backend.
  * Otherwise nothing happened: the caller submits it to the pool; the reason was counted. */
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task);
+/* For INSERT, UPDATE and DELETE: it shares a commit with others where that was asked for. The session
+ * must not go on before it is answered. */
+BatchReason batcher_add_write(Batcher *batcher, const BatchCandidate *candidate, Task *task);
 /* For a task in state MEMBER, which it stays from batcher_add until it is DONE, even when it runs
  * alone: what is in the pool then is a task of the batcher's own. Harmless in other states. */
 void batcher_cancel(Batcher *batcher, Task *task); /* answered 57014 at once */
@@ -80,6 +87,10 @@ typedef struct BatchTemplateInfo {
     BatchReason reason; /* BATCH_OK or why the template is not batched */
     uint64_t statements, alone, batches, keys, retried, size_max;
     uint64_t service_p50_us, service_p95_us;
+    const char *profile;
+    uint32_t batch_max, inflight_max; /* as tuned by now */
+    uint64_t proofs;
+    bool disproved;
 } BatchTemplateInfo;
 /* Iteration: NULL cursor state starts at 0; false at the end. */
 bool batcher_next_template(Batcher *batcher, size_t *cursor, BatchTemplateInfo *ret);

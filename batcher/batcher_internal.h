@@ -10,6 +10,10 @@
  *               └ Batch    members of one statement sent                               batch.c
  *                                                          its answers, dealt out      split.c
  *
+ *     Lane        (pool, gucs) and a table for writes      who waits                   lane.c
+ *       ├ Member                                                                       member.c
+ *       └ Convoy     originals behind each other           what is under way           convoy.c
+ *
  * Nothing here is ever changed because the catalog changed: the Judgement is retired (out of the
  * map), those who travel finish, and the next statement finds a new one.
  */
@@ -18,6 +22,7 @@
 
 #include "batcher/batcher.h"
 #include "batcher/key.h"
+#include "batcher/tuner.h"
 #include "core/slab.h"
 
 #define JUDGEMENTS_MAX 4096
@@ -32,10 +37,21 @@
 #define LATE_US           ((uint64_t)10 * 1000)
 #define LATE_INFLIGHT_MAX 8
 
+#define LANES_MAX 1024
+/* Statements that take longer are not sent in front of others, and those behind one that turns out to
+ * be slow are run elsewhere after this time. */
+#define FAST_US           ((uint64_t)3 * 1000)
+#define RESCUE_MS         10
+#define COST_SEEN_MIN     3 /* runs until a statement is known to be fast */
+#define WRITES_INFLIGHT   2 /* commits of one lane under way: one waits for the disk, one is at work */
+
 typedef struct Judgement Judgement;
 typedef struct Template Template;
 typedef struct Group Group;
 typedef struct Batch Batch;
+typedef struct Lane Lane;
+typedef struct Convoy Convoy;
+typedef struct Proof Proof;
 
 /* What the same statement from the same pool under the same settings is found by. */
 typedef struct JudgementKey {
@@ -45,6 +61,7 @@ typedef struct JudgementKey {
     const uint32_t *oids;
     uint32_t oid_count;
     bool simple; /* protocol */
+    uint64_t profile; /* hash of the profile that the statement's hint names; 0 none */
     uint64_t hash;
 } JudgementKey;
 
@@ -55,10 +72,18 @@ struct Judgement {
     uint32_t database;
     const Catalog *catalog; /* only compared */
     uint64_t catalog_version;
+    const Config *config; /* only compared */
     PolicyVerdict verdict; /* `table` is NULL here: it ends with the topology */
-    uint32_t templates;
+    WriteVerdict write; /* of INSERT, UPDATE, DELETE */
+    char profile_name[64]; /* for SHOW */
+    uint32_t templates; /* and members in lanes: what holds it */
     uint32_t strikes; /* batches that failed although every member was fine alone */
     uint64_t seen; /* statements that asked while it said no */
+
+    /* tier C and shared commits: see lane.c */
+    uint64_t cost_us; /* what it takes alone, newest weighing most */
+    uint32_t cost_seen;
+    uint64_t piped, convoys, rescued; /* members behind others; in how many; run elsewhere */
 };
 
 typedef enum TemplateState {
@@ -100,7 +125,9 @@ struct Template {
     uint16_t column_count;
     Prepared *sql; /* the batch statement */
 
-    uint64_t statements, alone, batches, key_values, retried, size_max;
+    Tuner tuner;
+    bool disproved; /* a proof found a difference: off until the catalog changes */
+    uint64_t statements, alone, batches, key_values, retried, size_max, proofs;
     Histogram *service_us; /* owned */
 };
 
@@ -142,10 +169,14 @@ typedef struct Member {
     Batcher *batcher;
     Task *task; /* the client's */
     Sink *up; /* its sink */
-    Group *group;
+    Group *group; /* or NULL: in a lane */
     Batch *batch;
+    Lane *lane; /* or NULL: in a group */
+    Convoy *convoy;
+    Judgement *judgement; /* of one in a lane; held */
     Task alone; /* the same steps, when it runs alone */
     bool failed; /* alone, too */
+    bool complete; /* in a convoy: the end of its answer has been forwarded */
     size_t forwarded; /* bytes of its answer, alone */
     uint64_t added_us;
     uint32_t slot;
@@ -190,6 +221,9 @@ struct Batch {
     bool blamed; /* if all members are fine alone, the batch was at fault */
     BatchReason trouble; /* why the answer is not used */
     bool described, completed;
+    bool uncrowded, left_some; /* for the tuner: no other one under way; some had to wait */
+    Proof *proof; /* owned; NULL: it is not to be proven */
+    bool proven; /* its own answer is complete, its originals' come */
     uint64_t sent_us;
     Buf request; /* the Bind */
     Buf rows;
@@ -201,21 +235,78 @@ struct Batch {
     uint32_t table_size;
 };
 
+/*
+ * Statements that cannot become one, of clients with the same settings: they go behind each other
+ * on one connection. With `table_oid` they are writes to one table, and share a commit.
+ */
+typedef struct LaneKey {
+    uint64_t pool_id;
+    const GucVector *gucs;
+    uint32_t table_oid;
+} LaneKey;
+
+struct Lane {
+    List lru; /* batcher->lanes_lru */
+    List due; /* batcher->lanes_due while something may be sent at the turn's end */
+    uint64_t hash;
+    LaneKey key; /* a reference on gucs */
+    Pool *pool;  /* borrowed */
+    List queue;  /* Members, QUEUED */
+    List alone;  /* Members, ALONE */
+    uint32_t queued;
+    uint32_t inflight; /* convoys under way */
+    uint32_t travelling; /* members that are not queued */
+    uint32_t writes_max; /* of the next commit: halved by a failed one */
+};
+
+typedef struct ConvoyPlace {
+    Member *member; /* NULL: it has left */
+    uint32_t step, step_count; /* its steps among the convoy's */
+    bool skipped; /* its steps were never sent: no answer will come */
+    bool failed;  /* writes: the last frame was an error */
+    bool final;   /* writes: there was no transaction block around it after all */
+    bool lost;    /* writes: its answer was too large to be kept */
+    size_t offset, len; /* writes: its answer among `answers` */
+} ConvoyPlace;
+
+struct Convoy {
+    Sink sink;
+    Task task;
+    List link; /* batcher->convoys, then batcher->gone_convoys */
+    Batcher *batcher;
+    Lane *lane;
+    TaskStep *steps; /* owned; frames are the members' own */
+    uint32_t step_count;
+    ConvoyPlace *places; /* owned */
+    uint32_t place_count;
+    uint32_t current; /* place whose answers now come */
+    uint32_t left;    /* members that have not */
+    bool over;
+    bool failed, committed; /* writes: something went wrong; COMMIT was answered */
+    uint64_t sent_us, turn_us; /* when it was sent; since when the current one is at work */
+    Buf answers; /* writes: all answers, until the commit */
+};
+
 struct Batcher {
     Loop *loop;
     PreparedSet *prepared;
     GucSet *gucs;
     ShapeCache *shapes;
-    uint32_t batch_max, inflight_max, rows_max;
+    uint32_t rows_max;
     uint64_t bytes_max;
-    Map judgements, templates, groups;
-    List judgements_lru, templates_lru, groups_lru;
+    uint32_t pipeline_max, writes_max, proof_every;
+    uint32_t proof_due; /* batches until the next proof */
+    Map judgements, templates, groups, lanes;
+    List judgements_lru, templates_lru, groups_lru, lanes_lru;
     List retired, retired_templates; /* they wait for their last batch, their last group */
-    List due;
+    List due, lanes_due;
+    List convoys; /* under way */
+    Timer rescue;
     Slab members;
-    List gone_members, gone_batches; /* freed at the end of the turn */
+    List gone_members, gone_batches, gone_convoys; /* freed at the end of the turn */
     List free_batches;
     uint32_t free_batch_count;
+    Buf begin, commit; /* Query messages around writes */
     Buf key; /* scratch: a group's key */
     Arena scratch; /* scratch: one batcher_add */
     BatcherStats stats;
@@ -228,6 +319,8 @@ bool template_equal(const void *template, const void *key); /* a Slice, as for g
 /* The judgement of a statement, made when it is new or the catalog has changed; NULL: no memory. */
 Judgement *judgement_get(Batcher *batcher, const BatchCandidate *candidate) MUST_USE;
 void judgement_retire(Batcher *batcher, Judgement *judgement);
+/* Gives back what a member in a lane held. */
+void judgement_release(Batcher *batcher, Judgement *judgement);
 Template *template_get(Batcher *batcher, Judgement *judgement, const BatchCandidate *candidate,
                        Slice key) MUST_USE;
 /* Takes it out of the maps with its groups; it is freed when nobody travels any more. */
@@ -235,6 +328,7 @@ void template_retire(Batcher *batcher, Template *template);
 /* No batches of it for a while; then it is learned anew. */
 void template_distrust(Batcher *batcher, Template *template, uint64_t pause_us, const char *why);
 void template_strike(Batcher *batcher, Template *template);
+void template_disprove(Template *template);
 void template_unref_group(Batcher *batcher, Template *template);
 void template_free_if_done(Batcher *batcher, Template *template);
 
@@ -262,7 +356,8 @@ BindParam group_param(const Group *group, uint32_t index, uint16_t *ret_format);
 
 /* ---- member.c -------------------------------------------------------------------------------- */
 
-Member *member_create(Batcher *batcher, Group *group) MUST_USE;
+/* In a group, or in a lane. */
+Member *member_create(Batcher *batcher, Group *group, Lane *lane) MUST_USE;
 /* The task becomes MEMBER, and is ours until it is DONE. */
 void member_adopt(Member *member, Task *task);
 /* The member that a task is, or NULL. */
@@ -284,6 +379,8 @@ void member_free(Batcher *batcher, Member *member);
 void batch_close(Batcher *batcher, Group *group);
 /* A member has left (gone, or answered alone): the last one ends the batch. */
 void batch_member_left(Batch *batch, bool alone_failed);
+/* Its answer is complete: the tuner hears how long it took. */
+void batch_observe(Batch *batch);
 /* Each member by itself. */
 void batch_run_singly(Batch *batch);
 void batch_release_slot(Batch *batch);
@@ -292,6 +389,54 @@ void batch_end(Batch *batch);
 void batch_free(Batcher *batcher, Batch *batch);
 /* The slot whose key equals these bytes (int32 length and value); UINT32_MAX none. */
 uint32_t batch_find_slot(const Batch *batch, Slice key);
+
+/* ---- lane.c ---------------------------------------------------------------------------------- */
+
+bool lane_equal(const void *lane, const void *key); /* a LaneKey */
+/* Takes the statement into tier C, or among the writes that share a commit. BATCH_OK, or nothing
+ * happened. */
+BatchReason lane_join(Batcher *batcher, Judgement *judgement, const BatchCandidate *candidate,
+                      Task *task, uint32_t table_oid, const KeyPlan *key) MUST_USE;
+/* What waits is sent as far as connections are free. */
+void lane_send_due(Batcher *batcher);
+void lane_due(Lane *lane, Batcher *batcher);
+/* A member in a lane has been served, or has gone; it is off its list. */
+void lane_member_left(Member *member, bool failed);
+/* A member's place in the lane is given up while it waits or travels. */
+void lane_leave(Member *member);
+/* Its client wants it cancelled. */
+void lane_cancel(Member *member);
+void lane_free(Batcher *batcher, Lane *lane);
+
+/* ---- convoy.c -------------------------------------------------------------------------------- */
+
+/* Sends up to `max` of those who wait, behind each other. */
+void convoy_send(Batcher *batcher, Lane *lane, uint32_t max);
+/* The member at this place has gone. */
+void convoy_leave(Convoy *convoy, Member *member);
+/* Its member was answered 57014 while its answer was due: the others run elsewhere, the server is
+ * stopped. */
+void convoy_stop(Convoy *convoy);
+/* Has some byte of it been written? */
+bool convoy_begun(const Convoy *convoy);
+void convoy_rescue(Timer *timer); /* batcher->rescue */
+/* The batcher ends: its members are told. */
+void convoy_shut(Convoy *convoy, const Error *err);
+void convoy_free(Convoy *convoy);
+
+/* ---- proof.c --------------------------------------------------------------------------------- */
+
+/* A batch's steps with its originals behind them, in one transaction; NULL: no memory. */
+Proof *proof_make(const Batch *batch, const TaskStep *steps, uint32_t count) MUST_USE;
+void proof_free(Proof *proof); /* NULL is fine */
+const TaskStep *proof_steps(const Proof *proof, uint32_t *ret_count);
+/* The member leaves the batch. */
+void proof_forget(Proof *proof, const Batch *batch, const Member *member);
+/* A ReadyForQuery: the next original's answers come. */
+void proof_next(Proof *proof, const Batch *batch);
+void proof_on_frame(Proof *proof, const Batch *batch, const Frame *frame);
+/* The verdict, counted. False: the batch's answer must not be used. */
+bool proof_holds(const Proof *proof, Batch *batch) MUST_USE;
 
 /* ---- split.c --------------------------------------------------------------------------------- */
 

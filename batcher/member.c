@@ -32,7 +32,7 @@ static void place_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_e
 }
 static const SinkOps PLACE_OPS = {place_on_frame, place_on_ready, place_on_lost};
 
-Member *member_create(Batcher *batcher, Group *group)
+Member *member_create(Batcher *batcher, Group *group, Lane *lane)
 {
     Member *member = slab_take(&batcher->members);
     if (!member)
@@ -42,6 +42,7 @@ Member *member_create(Batcher *batcher, Group *group)
     member->state = MEMBER_QUEUED;
     member->batcher = batcher;
     member->group = group;
+    member->lane = lane;
     member->added_us = batcher->loop->now_us;
     return member;
 }
@@ -127,6 +128,16 @@ void member_cancelled(Member *member)
     buf_finish(&buf);
 }
 
+/* One who ran alone is served. */
+static void left(Member *member, bool failed)
+{
+    list_remove(&member->link);
+    if (member->lane)
+        lane_member_left(member, failed);
+    else
+        batch_member_left(member->batch, failed);
+}
+
 /* ---- running alone --------------------------------------------------------------------------- */
 
 static void alone_on_frame(Sink *sink, Task *task, const Frame *frame)
@@ -135,7 +146,7 @@ static void alone_on_frame(Sink *sink, Task *task, const Frame *frame)
     member->failed |= frame->type == BACKEND_ERROR;
     member->forwarded += frame->whole.len;
     /* A large answer to a slow client must not hold up those who wait for the same statement. */
-    if (member->forwarded > member->batcher->bytes_max / 16)
+    if (member->batch && member->forwarded > member->batcher->bytes_max / 16)
         batch_release_slot(member->batch);
     if (!member->task)
         return;
@@ -148,14 +159,12 @@ static void alone_on_ready(Sink *sink, Task *task, char tx_status, bool last)
 {
     (void)task;
     Member *member = container_of(sink, Member, sink);
-    Batch *batch = member->batch;
     bool failed = member->failed;
     assert(last);
     if (member->task)
         member->task->sent_us = member->alone.sent_us;
     /* The batch first: what the client sends next may travel at the end of this turn. */
-    list_remove(&member->link);
-    batch_member_left(batch, failed);
+    left(member, failed);
     member_finish(member, tx_status);
 }
 
@@ -163,9 +172,7 @@ static void alone_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_e
 {
     (void)task;
     Member *member = container_of(sink, Member, sink);
-    Batch *batch = member->batch;
-    list_remove(&member->link);
-    batch_member_left(batch, true);
+    left(member, true);
     member_lose(member, err, maybe_executed);
 }
 
@@ -179,8 +186,8 @@ void member_run_alone(Member *member)
     member->failed = false;
     task_init(&member->alone, &member->sink, task->steps, task->step_count);
     member->alone.gucs = task->gucs;
-    member->alone.read_only = true;
-    pool_submit(member->group->pool, &member->alone);
+    member->alone.read_only = task->read_only;
+    pool_submit(member->lane ? member->lane->pool : member->group->pool, &member->alone);
 }
 
 void member_free(Batcher *batcher, Member *member)
@@ -188,5 +195,7 @@ void member_free(Batcher *batcher, Member *member)
     if (!member)
         return;
     free(member->big);
+    if (member->judgement)
+        judgement_release(batcher, member->judgement);
     slab_give(&batcher->members, member);
 }

@@ -46,7 +46,6 @@ static const char *const STABLE_FUNCTIONS[] = {
     "quote_literal",
     "quote_nullable",
     "row_to_json",
-    "statement_timestamp",
     "string_agg",
     "string_to_array",
     "text",

@@ -16,55 +16,18 @@
  *
  * The first rule that says no gives the reason. What cannot be decided says no.
  */
-#include "batcher/policy.h"
-
+#include "batcher/hint.h"
 #include "batcher/key.h"
 #include "batcher/names.h"
-
-#define POLICY_TABLES_MAX 16
-
-typedef struct Judge {
-    const PolicyInput *in;
-    const Shape *shape;
-    const Catalog *catalog;
-    Slice user; /* for "$user" */
-    const CatalogTable *tables[POLICY_TABLES_MAX];
-    bool aggregates; /* some function is one: never tier A */
-    PolicyVerdict *verdict;
-} Judge;
-
-typedef struct PolicyRule {
-    int number; /* of docs/batching.md */
-    BatchReason (*check)(Judge *judge);
-} PolicyRule;
+#include "batcher/policy_judge.h"
 
 /* ---- what differs from request to request ---------------------------------------------------- */
-
-/* "shoal: batch = off" in the leading comment, with any spacing. */
-static bool hint_says_off(Slice hint)
-{
-    static const char want[] = "batch=off";
-    for (size_t from = 0; from < hint.len; from++) {
-        size_t matched = 0, at = from;
-        for (; at < hint.len && want[matched]; at++) {
-            uint8_t c = hint.data[at];
-            if (c == ' ' || c == '\t')
-                continue;
-            if ((c | 0x20) != want[matched] && c != (uint8_t)want[matched])
-                break;
-            matched++;
-        }
-        if (!want[matched])
-            return true;
-    }
-    return false;
-}
 
 BatchReason policy_request(const PolicyInput *in)
 {
     const Config *config = in->topology->config;
     if (!config->batch || !config->databases[in->database].batch ||
-        (in->hint.len && hint_says_off(in->hint)))
+        (in->hint.len && hint_read(in->hint).batch_off))
         return BATCH_OFF;
     if (!in->autocommit)
         return BATCH_IN_TRANSACTION;
@@ -75,7 +38,7 @@ BatchReason policy_request(const PolicyInput *in)
     return BATCH_OK;
 }
 
-static BatchReason check_request(Judge *judge)
+BatchReason judge_request(Judge *judge)
 {
     return policy_request(judge->in);
 }
@@ -91,7 +54,7 @@ static bool contains_nocase(Slice text, const char *word)
     return false;
 }
 
-static BatchReason check_isolation(Judge *judge)
+BatchReason judge_isolation(Judge *judge)
 {
     static const char *const names[] = {"transaction_isolation", "default_transaction_isolation"};
     bool set = false;
@@ -120,7 +83,7 @@ static bool unquote_role(Slice value, Slice *ret)
 }
 
 /* "$user" in a search_path is the current role, which SET ROLE changes. */
-static BatchReason check_role(Judge *judge)
+BatchReason judge_role(Judge *judge)
 {
     static const char *const names[] = {"session_authorization", "role"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -134,7 +97,7 @@ static BatchReason check_role(Judge *judge)
 }
 
 /* Literals were cut out by the standard's rules only. */
-static BatchReason check_strings(Judge *judge)
+BatchReason judge_strings(Judge *judge)
 {
     const GucEntry *entry = guc_find(judge->in->gucs, SLICE("standard_conforming_strings"));
     return entry && !contains_nocase(entry->value, "on") ? BATCH_ENCODING : BATCH_OK;
@@ -161,9 +124,22 @@ static BatchReason check_traits(Judge *judge)
     return BATCH_OK;
 }
 
+/* A plain read: nothing is locked, made or left behind. */
+static BatchReason check_reads(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    if (shape->kind != SHAPE_SELECT || shape->shoal_call)
+        return BATCH_NOT_SELECT;
+    if (shape->traits & (SHAPE_HAS_LOCKING | SHAPE_HAS_INTO | SHAPE_HAS_MODIFYING_CTE))
+        return BATCH_LOCKING;
+    if (shape->traits & (SHAPE_HAS_TEMP | SHAPE_LEAVES_STATE | SHAPE_READS_STATE))
+        return BATCH_SESSION_STATE;
+    return BATCH_OK;
+}
+
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-static BatchReason check_catalog(Judge *judge)
+BatchReason judge_catalog(Judge *judge)
 {
     return judge->catalog && judge->catalog->loaded ? BATCH_OK : BATCH_CATALOG;
 }
@@ -178,14 +154,17 @@ static BatchReason check_table(Judge *judge, const CatalogTable *table)
     bool children = table->has_children && table->kind == 'r';
     if (!kind || !persistent || children)
         return BATCH_TABLE_KIND;
+    const Config *config = judge->in->topology->config;
+    const TableConfig *section = config_table(config, config->databases[judge->in->database].name,
+                                              table->schema, table->name);
+    if (section && !section->batch)
+        return BATCH_OFF;
     return table->row_security ? BATCH_ROW_SECURITY : BATCH_OK;
 }
 
-static BatchReason check_tables(Judge *judge)
+BatchReason judge_tables(Judge *judge)
 {
     const Shape *shape = judge->shape;
-    if (shape->table_count == 0)
-        return BATCH_NO_TABLE;
     if (shape->table_count > POLICY_TABLES_MAX)
         return BATCH_UNSUPPORTED_CLAUSE;
     for (uint32_t i = 0; i < shape->table_count; i++) {
@@ -199,10 +178,15 @@ static BatchReason check_tables(Judge *judge)
     return BATCH_OK;
 }
 
+static BatchReason check_some_table(Judge *judge)
+{
+    return judge->shape->table_count ? BATCH_OK : BATCH_NO_TABLE;
+}
+
 /* ---- names ----------------------------------------------------------------------------------- */
 
 /* With pg_catalog somewhere behind in the path, user's operators and types may come before it. */
-static BatchReason check_path(Judge *judge)
+BatchReason judge_path(Judge *judge)
 {
     Slice path = judge->in->search_path;
     return contains_nocase(slice_from(path, 1), "pg_catalog") ? BATCH_FUNCTION : BATCH_OK;
@@ -226,12 +210,26 @@ static BatchReason check_functions(Judge *judge)
     return BATCH_OK;
 }
 
+/* Immutable and stable ones write nothing and lock nothing. */
+static BatchReason check_nothing_volatile(Judge *judge)
+{
+    const Shape *shape = judge->shape;
+    for (uint32_t i = 0; i < shape->function_count; i++) {
+        ShapeName name = shape->functions[i];
+        const CatalogFunction *function = catalog_resolve_function(
+            judge->catalog, name.schema, name.name, judge->in->search_path, judge->user);
+        if (!function || function->kind == 'p' || function->volatility == 'v')
+            return BATCH_FUNCTION;
+    }
+    return BATCH_OK;
+}
+
 static bool builtin_schema(Slice schema)
 {
     return schema.len == 0 || slice_is(schema, "pg_catalog");
 }
 
-static BatchReason check_operators(Judge *judge)
+BatchReason judge_operators(Judge *judge)
 {
     const Shape *shape = judge->shape;
     for (uint32_t i = 0; i < shape->operator_count; i++)
@@ -241,7 +239,7 @@ static BatchReason check_operators(Judge *judge)
     return BATCH_OK;
 }
 
-static BatchReason check_types(Judge *judge)
+BatchReason judge_types(Judge *judge)
 {
     const Shape *shape = judge->shape;
     for (uint32_t i = 0; i < shape->type_count; i++) {
@@ -379,11 +377,76 @@ static BatchReason choose_tier(Judge *judge)
 /* ---- the table ------------------------------------------------------------------------------- */
 
 static const PolicyRule RULES[] = {
-    {2, check_request}, {3, check_isolation}, {4, check_role},      {5, check_strings},
-    {8, check_select},  {8, check_traits},    {7, check_catalog},   {7, check_tables},
-    {9, check_path},    {9, check_functions}, {9, check_operators}, {9, check_types},
-    {10, check_keys},   {0, choose_tier},
+    {2, judge_request}, {3, judge_isolation}, {4, judge_role},       {5, judge_strings},
+    {8, check_select},  {8, check_traits},    {7, judge_catalog},    {7, check_some_table},
+    {7, judge_tables},  {9, judge_path},      {9, check_functions},  {9, judge_operators},
+    {9, judge_types},   {10, check_keys},     {0, choose_tier},
 };
+
+/* Tier C changes nothing about a statement, so only what it does to others counts: it must not write,
+ * lock, or run what could (rule 9), because it may be run a second time when the one before it is slow. */
+static const PolicyRule PIPELINE_RULES[] = {
+    {2, judge_request},    {4, judge_role}, {8, check_reads},           {7, judge_catalog}, {7, judge_tables},
+    {9, judge_path}, {9, check_nothing_volatile}, {9, judge_operators}, {9, judge_types},
+};
+
+BatchReason judge_by(Judge *judge, const PolicyRule *rules, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        BatchReason reason = rules[i].check(judge);
+        if (reason)
+            return reason;
+    }
+    return BATCH_OK;
+}
+
+/* ---- profile --------------------------------------------------------------------------------- */
+
+static const char *table_profile(const Judge *judge)
+{
+    const Config *config = judge->in->topology->config;
+    for (uint32_t i = 0; i < judge->shape->table_count && i < POLICY_TABLES_MAX; i++) {
+        const CatalogTable *table = judge->tables[i];
+        const TableConfig *section =
+            table ? config_table(config, config->databases[judge->in->database].name, table->schema,
+                                 table->name)
+                  : NULL;
+        if (section && section->profile)
+            return section->profile;
+    }
+    return NULL;
+}
+
+static const char *application_profile(const Judge *judge)
+{
+    const GucEntry *entry = guc_find(judge->in->gucs, SLICE("application_name"));
+    Slice name;
+    if (!entry || !unquote_role(entry->value, &name))
+        return NULL;
+    const ApplicationConfig *application =
+        config_application(judge->in->topology->config, name);
+    return application ? application->profile : NULL;
+}
+
+static void choose_profile(const Judge *judge, PolicyVerdict *verdict)
+{
+    const Config *config = judge->in->topology->config;
+    const UserConfig *user = config_user(config, judge->in->user);
+    Slice hinted = judge->in->hint.len ? hint_read(judge->in->hint).profile : (Slice){0};
+    const char *names[] = {table_profile(judge), application_profile(judge),
+                           user ? user->profile : NULL,
+                           config->databases[judge->in->database].profile, config->profile};
+    const ProfileConfig *profile = hinted.len ? config_profile(config, hinted) : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(names) && !profile; i++)
+        profile = names[i] ? config_profile(config, slice_str(names[i])) : NULL;
+    /* Without one (a Config made by hand): what [batch] says, untuned. */
+    verdict->profile = profile ? *profile
+                               : (ProfileConfig){.batch = true,
+                                                 .batch_max = config->batch_max,
+                                                 .inflight_max = config->batch_inflight_max};
+    verdict->profile_name = profile ? profile->name : "";
+    verdict->profile.name = NULL;
+}
 
 PolicyVerdict policy_judge(const PolicyInput *input)
 {
@@ -393,10 +456,15 @@ PolicyVerdict policy_judge(const PolicyInput *input)
                    .catalog = input->topology->catalogs[input->database],
                    .user = input->user,
                    .verdict = &verdict};
-    for (size_t i = 0; i < ARRAY_LEN(RULES) && verdict.reason == BATCH_OK; i++)
-        verdict.reason = RULES[i].check(&judge);
+    verdict.reason = judge_by(&judge, RULES, ARRAY_LEN(RULES));
     if (verdict.reason)
         verdict = (PolicyVerdict){.reason = verdict.reason};
+    verdict.pipelined = judge_by(&judge, PIPELINE_RULES, ARRAY_LEN(PIPELINE_RULES)) == BATCH_OK;
+    choose_profile(&judge, &verdict);
+    if (!verdict.profile.batch) {
+        verdict.reason = verdict.reason ? verdict.reason : BATCH_OFF;
+        verdict.pipelined = false;
+    }
     return verdict;
 }
 
@@ -463,6 +531,13 @@ static const BatchReasonText REASONS[BATCH_REASON_COUNT] = {
     [BATCH_LIMIT] = {"limit", 18,
                      "A key, the parameters or the answer were too large for a batch (batch_bytes_"
                      "max, batch_rows_max); the members ran alone."},
+    [BATCH_MISMATCH] = {"mismatch", 14,
+                        "A batch and its originals, run in one snapshot to prove it, gave different "
+                        "bytes: the statement is not batched until the catalog changes. Please report "
+                        "it with the statement from SHOW BATCHES."},
+    [BATCH_WRITE] = {"write", 8,
+                     "Writes share a commit only on tables with batch_writes = on: a single row, found "
+                     "by a unique column, without triggers, rules, row security and volatile functions."},
     [BATCH_CATALOG] = {"catalog", 7, "The database's catalog has not been loaded yet."},
 };
 

@@ -15,8 +15,10 @@
 typedef enum BatchTier {
     BATCH_TIER_NONE,
     BATCH_TIER_KEYS,
-    BATCH_TIER_ORDINAL
-} BatchTier; /* -, A, B */
+    BATCH_TIER_ORDINAL,
+    BATCH_TIER_ORIGINALS, /* behind each other on one connection */
+    BATCH_TIER_WRITES     /* behind each other, with one commit */
+} BatchTier; /* -, A, B, C, W */
 
 typedef enum BatchReason {
     BATCH_OK,
@@ -43,6 +45,8 @@ typedef enum BatchReason {
     BATCH_DISTRUSTED, /* rules 14, 17: failed before as a batch, or notices appeared */
     BATCH_LIMIT, /* rule 18 */
     BATCH_CATALOG, /* catalog not loaded */
+    BATCH_MISMATCH, /* a proof found other bytes than the original's: off until the catalog changes */
+    BATCH_WRITE, /* this write does not share its commit */
     BATCH_REASON_COUNT
 } BatchReason;
 
@@ -68,9 +72,25 @@ typedef struct PolicyVerdict {
     /* Type of each key: the column's, by the catalog. */
     uint32_t key_oids[8];
     const CatalogTable *table; /* of the keys; valid as long as the topology */
+    /* Whatever `reason` says: the statement only reads and runs nothing volatile, so that others may
+     * be sent behind it on one connection, and it may be run a second time (tier C). */
+    bool pipelined;
+    ProfileConfig profile; /* by value: the most particular one that is assigned; its name is NULL */
+    const char *profile_name; /* only to be shown; valid as long as the configuration */
 } PolicyVerdict;
 
+/* A single-row write that may share a commit (docs/batching.md, Writes). */
+typedef struct WriteVerdict {
+    BatchReason reason;
+    uint32_t table_oid;
+    /* What writes of one commit are sorted by: the row's value of a unique column. */
+    ShapeValue key; /* LITERAL, PARAM; OPAQUE: an INSERT that leaves the column to the server */
+    uint32_t key_oid;
+} WriteVerdict;
+
 PolicyVerdict policy_judge(const PolicyInput *input);
+/* For INSERT, UPDATE and DELETE: the rules are others, see policy_write.c. */
+WriteVerdict policy_judge_write(const PolicyInput *input);
 /* The part of it that may change from request to request of the same statement: its other rules
  * may be remembered for (shape, gucs, pool, catalog version), these must be asked each time. */
 BatchReason policy_request(const PolicyInput *input);

@@ -204,6 +204,10 @@ static void split_on_frame(Sink *sink, Task *task, const Frame *frame)
 {
     (void)task;
     Batch *batch = container_of(sink, Batch, sink);
+    if (batch->proof && batch->proven) {
+        proof_on_frame(batch->proof, batch, frame);
+        return;
+    }
     switch (frame->type) {
     case BACKEND_BIND_COMPLETE:
         break;
@@ -326,6 +330,7 @@ static void split(Batch *batch)
 {
     Batcher *batcher = batch->batcher;
     batch->state = BATCH_SPLITTING;
+    batch_observe(batch);
     counter_add(&batcher->stats.statements, batch->member_count);
     batch->group->template->statements += batch->member_count;
     batch_release_slot(batch);
@@ -339,9 +344,18 @@ static void split_on_ready(Sink *sink, Task *task, char tx_status, bool last)
 {
     (void)task;
     Batch *batch = container_of(sink, Batch, sink);
+    if (batch->proof && !last) { /* the batch's own, or an original's */
+        batch->proven = true;
+        proof_next(batch->proof, batch);
+        return;
+    }
     assert(last);
     if (!batch->trouble && (!batch->described || !batch->completed || tx_status != TX_IDLE))
         refuse_shape(batch);
+    if (!batch->trouble && batch->proof && !proof_holds(batch->proof, batch)) {
+        refuse_answer(batch, BATCH_MISMATCH, false);
+        template_disprove(batch->group->template);
+    }
     if (batch->trouble)
         batch_run_singly(batch);
     else

@@ -9,8 +9,10 @@
  */
 #include "batcher/batcher_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "batcher/hint.h"
 #include "core/log.h"
 
 #define EVICT_TRIES 32
@@ -21,7 +23,7 @@ bool judgement_equal(const void *item, const void *key)
 {
     const JudgementKey *a = &((const Judgement *)item)->key, *b = key;
     return a->shape == b->shape && a->pool_id == b->pool_id && a->gucs == b->gucs &&
-           a->simple == b->simple && a->oid_count == b->oid_count &&
+           a->simple == b->simple && a->profile == b->profile && a->oid_count == b->oid_count &&
            (a->oid_count == 0 || memcmp(a->oids, b->oids, sizeof(uint32_t) * a->oid_count) == 0);
 }
 
@@ -31,6 +33,13 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return hash ^ (hash >> 29);
 }
 
+/* The hint is no part of the shape: the same statement may come with several. */
+static uint64_t hinted_profile(const BatchCandidate *c)
+{
+    Slice name = c->policy.hint.len ? hint_read(c->policy.hint).profile : (Slice){0};
+    return name.len ? slice_hash(name, 0) | 1 : 0;
+}
+
 static JudgementKey judgement_key(const BatchCandidate *c)
 {
     JudgementKey key = {.shape = c->policy.shape,
@@ -38,8 +47,10 @@ static JudgementKey judgement_key(const BatchCandidate *c)
                         .gucs = c->gucs,
                         .oids = c->param_oids,
                         .oid_count = c->param_oid_count,
-                        .simple = c->bind == NULL};
-    key.hash = mix(mix(mix((uintptr_t)key.shape, key.pool_id), (uintptr_t)key.gucs), key.simple);
+                        .simple = c->bind == NULL,
+                        .profile = hinted_profile(c)};
+    key.hash = mix(mix(mix((uintptr_t)key.shape, key.pool_id), (uintptr_t)key.gucs),
+                   key.simple ^ key.profile);
     for (uint32_t i = 0; i < key.oid_count; i++)
         key.hash = mix(key.hash, key.oids[i]);
     return key;
@@ -54,6 +65,12 @@ static void judgement_free(Batcher *batcher, Judgement *judgement)
     free(judgement);
 }
 
+void judgement_release(Batcher *batcher, Judgement *judgement)
+{
+    if (--judgement->templates == 0 && !list_linked(&judgement->lru))
+        judgement_free(batcher, judgement);
+}
+
 void judgement_retire(Batcher *batcher, Judgement *judgement)
 {
     map_remove(&batcher->judgements, judgement->key.hash, &judgement->key);
@@ -64,8 +81,7 @@ void judgement_retire(Batcher *batcher, Judgement *judgement)
         if (judgement->templates > 1 && template->judgement == judgement)
             template_retire(batcher, template);
     }
-    if (--judgement->templates == 0)
-        judgement_free(batcher, judgement);
+    judgement_release(batcher, judgement);
 }
 
 static bool judgements_make_room(Batcher *batcher)
@@ -79,6 +95,17 @@ static bool judgements_make_room(Batcher *batcher)
             judgement_retire(batcher, judgement);
     }
     return batcher->judgements.count < JUDGEMENTS_MAX;
+}
+
+static void judge(Judgement *judgement, const BatchCandidate *c)
+{
+    bool read = c->policy.shape->kind == SHAPE_SELECT;
+    judgement->verdict = policy_judge(&c->policy);
+    judgement->write = read ? (WriteVerdict){.reason = BATCH_WRITE} : policy_judge_write(&c->policy);
+    snprintf(judgement->profile_name, sizeof(judgement->profile_name), "%s",
+             judgement->verdict.profile_name);
+    judgement->verdict.table = NULL;
+    judgement->verdict.profile_name = NULL;
 }
 
 static Judgement *judgement_create(Batcher *batcher, const BatchCandidate *c,
@@ -101,8 +128,8 @@ static Judgement *judgement_create(Batcher *batcher, const BatchCandidate *c,
     judgement->database = c->policy.database;
     judgement->catalog = c->policy.topology->catalogs[judgement->database];
     judgement->catalog_version = judgement->catalog->version;
-    judgement->verdict = policy_judge(&c->policy);
-    judgement->verdict.table = NULL;
+    judgement->config = c->policy.topology->config;
+    judge(judgement, c);
     list_init(&judgement->lru);
     list_push(&batcher->judgements_lru, &judgement->lru);
     return judgement;
@@ -113,7 +140,8 @@ Judgement *judgement_get(Batcher *batcher, const BatchCandidate *candidate)
     JudgementKey key = judgement_key(candidate);
     Judgement *judgement = map_get(&batcher->judgements, key.hash, &key);
     const Catalog *catalog = candidate->policy.topology->catalogs[candidate->policy.database];
-    if (judgement && judgement->catalog == catalog &&
+    if (judgement && judgement->config == candidate->policy.topology->config &&
+        judgement->catalog == catalog &&
         judgement->catalog_version == catalog->version) {
         if (judgement->lru.next != &batcher->judgements_lru) {
             list_remove(&judgement->lru);
@@ -143,8 +171,7 @@ static void template_free(Batcher *batcher, Template *template)
     free(template->service_us);
     arena_finish(&template->arena);
     free(template);
-    if (--judgement->templates == 0 && !list_linked(&judgement->lru))
-        judgement_free(batcher, judgement);
+    judgement_release(batcher, judgement);
 }
 
 void template_free_if_done(Batcher *batcher, Template *template)
@@ -189,6 +216,14 @@ static bool templates_make_room(Batcher *batcher)
     return batcher->templates.count < TEMPLATES_MAX;
 }
 
+static TunerLimits template_limits(const Judgement *judgement)
+{
+    const ProfileConfig *profile = &judgement->verdict.profile;
+    return (TunerLimits){.batch_max = MAX(profile->batch_max, 1),
+                         .inflight_max = MAX(profile->inflight_max, 1),
+                         .target_us = (uint64_t)profile->target_ms * 1000};
+}
+
 static Template *template_create(Batcher *batcher, Judgement *judgement, Slice key, uint64_t hash)
 {
     Template *template = templates_make_room(batcher) ? calloc(1, sizeof(*template)) : NULL;
@@ -204,6 +239,7 @@ static Template *template_create(Batcher *batcher, Judgement *judgement, Slice k
     template->hash = hash;
     template->judgement = judgement;
     template->batcher = batcher;
+    tuner_init(&template->tuner, template_limits(judgement));
     judgement->templates++;
     list_init(&template->lru);
     list_push(&batcher->templates_lru, &template->lru);
@@ -242,6 +278,12 @@ void template_distrust(Batcher *batcher, Template *template, uint64_t pause_us, 
         log_line(LOG_WARNING, "batcher", "not batched for %llu s, because %s: %.*s",
                  (unsigned long long)(pause_us / 1000000), why,
                  SLICE_FMT(template->judgement->key.shape->template_text));
+}
+
+void template_disprove(Template *template)
+{
+    template->state = TEMPLATE_REFUSED;
+    template->reason = BATCH_MISMATCH;
 }
 
 void template_strike(Batcher *batcher, Template *template)

@@ -18,6 +18,7 @@
 #include "router/local.h"
 #include "router/resolve.h"
 #include "router/scatter.h"
+#include "router/series.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -284,8 +285,11 @@ static bool run_batched(Request *request, uint32_t shard)
     task_init(&request->task, &request->sink, request->steps, request->step_count);
     request->task.gucs = session->gucs;
     request->task.holder = session;
-    request->task.read_only = true;
-    if (batcher_add(worker->batcher, &candidate, &request->task) != BATCH_OK)
+    request->task.read_only = statement->shape->kind == SHAPE_SELECT;
+    BatchReason reason = request->task.read_only
+                             ? batcher_add(worker->batcher, &candidate, &request->task)
+                             : batcher_add_write(worker->batcher, &candidate, &request->task);
+    if (reason != BATCH_OK)
         return false;
     request->task_active = true;
     request->batched = true;
@@ -397,6 +401,18 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
            map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
 }
 
+/* A write that may travel with those of others. Unlike a lookup it has begun alone: whatever this
+ * client sends next waits for its answer. */
+static bool shares_commit(Request *request, uint32_t shard)
+{
+    if (!worker_config(request->session->worker)->batch_writes || !request->last_reading ||
+        !one_lookup(request))
+        return false;
+    ShapeKind kind = request->planned[0].shape->kind;
+    return (kind == SHAPE_INSERT || kind == SHAPE_UPDATE || kind == SHAPE_DELETE) &&
+           run_batched(request, shard);
+}
+
 /* A statement that writes on several shards. */
 static void run_write(Request *request, const Plan *plan)
 {
@@ -418,7 +434,8 @@ static void run_plan(Request *request, Plan *plan)
     counter_add(&session->worker->stats.plans[plan->kind], 1);
     switch (plan->kind) {
     case PLAN_DIRECT:
-        run_direct(request, plan->shard);
+        if (!shares_commit(request, plan->shard))
+            run_direct(request, plan->shard);
         break;
     case PLAN_DDL:
         if (request->planned[0].executed)
@@ -488,10 +505,23 @@ static void run_refused(Request *request)
     run_direct(request, plan.shard);
 }
 
+/* Several statements that do not all go to one shard, or of which some are about the transaction. */
+static bool in_parts(Request *request)
+{
+    Session *session = request->session;
+    bool several = request->planned_count > 1 ||
+                   (request->planned_count == 1 && request->planned[0].shape->kind == SHAPE_MULTI);
+    if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
+        session->tx_lost)
+        return false;
+    return (series_has_control(request) || make_plan(request).kind != PLAN_DIRECT ||
+            session->part_count) &&
+           series_start(request);
+}
+
 static void run_alone(Request *request)
 {
     Session *session = request->session;
-    const Shape *shape = only_shape(request);
     start(request);
     if (request->local_error) {
         run_refused(request);
@@ -518,6 +548,15 @@ static void run_alone(Request *request)
         dispatch_error(request, &err);
         return;
     }
+    if (in_parts(request))
+        return;
+    dispatch_part(request);
+}
+
+void dispatch_part(Request *request)
+{
+    Session *session = request->session;
+    const Shape *shape = only_shape(request);
     if (is_sharded(session) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {

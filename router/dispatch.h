@@ -10,6 +10,8 @@
  * of one client run one after the other, except single lookups that the batcher takes: those do
  * not change the session, so that any number of them may be under way. */
 bool dispatch_request(Request *request) MUST_USE;
+/* A RUNNING request of one statement, or one part of a series, goes its way. */
+void dispatch_part(Request *request);
 /* Answers a RUNNING request with an error of Shoal's own; in a transaction block the server's transaction
  * fails too, as it would have by PostgreSQL's error. */
 void dispatch_error(Request *request, const Error *err);

@@ -309,7 +309,7 @@ static void report_pools(Worker *worker, Report *report)
 
 static void report_batches(Worker *worker, Report *report)
 {
-    static const char *const TIERS[] = {"-", "A", "B"};
+    static const char *const TIERS[] = {"-", "A", "B", "C", "W"};
     size_t cursor = 0;
     BatchTemplateInfo info;
     while (batcher_next_template(worker->batcher, &cursor, &info)) {
@@ -380,6 +380,13 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "batched_keys", counter_get(&b->keys));
     stat_row(report, "batch_alone", counter_get(&b->alone));
     stat_row(report, "batch_retried", counter_get(&b->retried));
+    stat_row(report, "pipelined_statements", counter_get(&b->piped));
+    stat_row(report, "pipelines", counter_get(&b->convoys));
+    stat_row(report, "batched_writes", counter_get(&b->writes));
+    stat_row(report, "write_commits", counter_get(&b->commits));
+    stat_row(report, "write_commits_failed", counter_get(&b->write_failures));
+    stat_row(report, "batch_proofs", counter_get(&b->proofs));
+    stat_row(report, "batch_mismatches", counter_get(&b->mismatches));
     stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
     stat_row(report, "client_bytes_out", counter_get(&s->bytes_out));
     stat_row(report, "shapes_cached", worker->shapes.count);

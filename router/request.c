@@ -12,6 +12,7 @@
 #include "router/commit.h"
 #include "router/encode.h"
 #include "router/scatter.h"
+#include "router/series.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -175,6 +176,8 @@ void request_end(Request *request, char tx_status)
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
+    if (series_part_ended(request))
+        return;
     request_cut(request);
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);

@@ -25,6 +25,7 @@
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
 typedef struct Scatter Scatter;
+typedef struct Series Series;
 
 typedef struct KeptPrepared {
     struct KeptPrepared *next;
@@ -82,6 +83,7 @@ struct Request {
     uint64_t planned_version; /* of the topology it was planned by; 0: not yet */
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
+    Series *series;   /* it is cut into parts; in the arena */
     Scatter *scatter; /* it runs on several shards; owned */
     uint32_t dealt;   /* steps answered by local_open and local_close */
     Slice parameter_description; /* of a Describe among its steps; whole t frame */

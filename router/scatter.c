@@ -99,6 +99,8 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         leg->rows++;
         leg->bytes += frame->body.len;
     }
+    if (frame->type == BACKEND_NOTICE && leg->index && scatter->ops == &COMPOSER_FIRST)
+        return; /* the same again */
     if (frame->type == BACKEND_NOTICE) {
         buf_append(request_out(request), frame->whole);
         request_touch(request);

@@ -198,17 +198,23 @@ static void out_of_memory(Request *request)
     session_fatal(request->session, &err);
 }
 
-static void begin(Request *request, Slice sql)
+bool transaction_begin(Session *session, Slice sql)
 {
-    Session *session = request->session;
     script_clear(&session->script);
-    if (!script_add(&session->script, SCRIPT_BEGIN, (Slice){0}, sql)) {
-        out_of_memory(request);
-        return;
-    }
+    if (!script_add(&session->script, SCRIPT_BEGIN, (Slice){0}, sql))
+        return false;
     session->gucs_tx = guc_retain(session->gucs);
     session->spread = true;
     session->tx = TX_BLOCK;
+    return true;
+}
+
+static void begin(Request *request, Slice sql)
+{
+    if (!transaction_begin(request->session, sql)) {
+        out_of_memory(request);
+        return;
+    }
     local_tag(request, "BEGIN", TX_BLOCK);
 }
 

@@ -40,6 +40,9 @@ void transaction_let_go(Session *session);
 /* The Query frame that takes a shard into the transaction, in the arena. Empty when memory is out. */
 Slice transaction_opening(Session *session, Arena *arena);
 
+/* A spread transaction begins; nobody is told. False when memory is out. */
+bool transaction_begin(Session *session, Slice sql) MUST_USE;
+
 /* True: the statement is one of transaction control, or hits a failed spread transaction, and has been
  * answered, or sent to all participants. False: it goes its usual way. */
 bool transaction_control(Request *request, const Shape *shape);

@@ -6,6 +6,7 @@
  *             --[database app]---> DatabaseConfig                 names shards: after them
  *             --[user alice]-----> UserConfig <-- user_list file  sorted by name
  *             --[table orders]---> TableConfig                    names a database: after them
+ *             --[profile night]--> ProfileConfig                  named by all of these: before them
  *
  * What each key means stands in settings.c; what spans several keys or sections stands here and in
  * config_cluster.c (shards, databases, tables) and config_users.c. The first thing that is wrong ends the load, with its line; there is no half-loaded Config.
@@ -22,7 +23,8 @@
 
 #define CONFIG_BLOCK_SIZE (16 * 1024)
 
-static const char *const SECTION_KINDS[] = {"shoal", "batch", "shard", "database", "user", "table"};
+static const char *const SECTION_KINDS[] = {"shoal", "batch", "shard", "database",
+                                            "user",  "table", "profile", "application"};
 
 /* ---- sections and keys in general ---- */
 
@@ -177,7 +179,7 @@ static bool load_shoal(ConfigLoader *loader)
     }
     SECTIONS_EACH(section, loader, "batch") {
         if (!section_read(loader, section, c))
-            return false;
+            return false; /* its profile is checked when the profiles are known */
     }
     if (c->buckets & (c->buckets - 1))
         return FAIL(loader, config_line_of(loader, "buckets"),
@@ -206,7 +208,8 @@ static bool config_fill(ConfigLoader *loader, const char *path)
         return FAIL_MEMORY(loader);
     if (!ini_file_open(&loader->ini, path, &loader->arena, loader->err))
         return false;
-    bool ok = sections_check(loader) && load_shoal(loader) && load_shards(loader) &&
+    bool ok = sections_check(loader) && load_shoal(loader) && load_profiles(loader) &&
+              load_applications(loader) && load_shards(loader) &&
               load_databases(loader) && load_users(loader) && load_tables(loader);
     ini_file_close(&loader->ini);
     return ok;

@@ -35,6 +35,22 @@ typedef struct ShardConfig {
     uint32_t replica_count;
 } ShardConfig;
 
+/* [profile NAME], or one of the three that are there without a section: latency, balanced,
+ * throughput. How batches of those who have it are made. */
+typedef struct ProfileConfig {
+    const char *name;
+    bool batch;
+    uint32_t batch_max;    /* members: the upper bound of what is tuned */
+    uint32_t inflight_max; /* batches of one group on one server: likewise */
+    uint32_t target_ms;    /* 95 % of the batches shall be answered within this time; 0: not tuned */
+} ProfileConfig;
+
+/* [application NAME]: those who set this application_name */
+typedef struct ApplicationConfig {
+    const char *name;
+    const char *profile;
+} ApplicationConfig;
+
 /* How a transaction that has written on several shards commits (router/commit.h). */
 typedef enum CommitMode { COMMIT_TWO_PHASE, COMMIT_ONE_PHASE } CommitMode;
 
@@ -47,6 +63,7 @@ typedef struct DatabaseConfig {
     const char *server_user;     /* NULL: the client's user name */
     const char *server_password; /* secret; NULL: the user's own, or none */
     bool batch;                  /* batching on */
+    const char *profile;         /* NULL: the default one */
     CommitMode commit_mode;
     uint32_t pool_size;          /* server connections per server and user, all workers together */
     uint32_t index;
@@ -64,12 +81,17 @@ typedef struct UserConfig {
     const char *verifier;
     bool admin; /* may use the console's commands that change something */
     bool monitor; /* may use the console's SHOW */
+    const char *profile; /* of its batches; NULL: the database's */
 } UserConfig;
 
-/* [table NAME] of a database: tables to begin with; the store knows those added at run time. */
+/* [table NAME] of a database: distributed tables to begin with (the store knows those added at run
+ * time), and how statements on a table are batched, distributed or not. */
 typedef struct TableConfig {
     const char *database, *schema, *name; /* schema default public */
-    const char *key;
+    const char *key;     /* NULL: the section does not distribute it */
+    bool batch;          /* statements that read it may be batched */
+    bool batch_writes;   /* single-row writes of several clients may share a commit */
+    const char *profile; /* NULL: the user's or the database's */
     int line;
 } TableConfig;
 
@@ -116,6 +138,10 @@ typedef struct Config {
     uint32_t batch_inflight_max; /* batches of one group in flight on one server: c */
     uint64_t batch_bytes_max;    /* result bytes buffered per batch */
     uint32_t batch_rows_max;
+    uint32_t batch_pipeline_max; /* tier C: originals of several clients behind each other; 1: off */
+    uint32_t batch_writes_max;   /* members of one commit */
+    uint32_t batch_proof_every;  /* one in so many batches is run with its originals; 0: none */
+    const char *profile;         /* of those who have none */
     uint32_t catalog_poll_ms;
     uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
     uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */
@@ -130,6 +156,11 @@ typedef struct Config {
     uint32_t user_count;
     TableConfig *tables;
     uint32_t table_count;
+    bool batch_writes; /* some table has it */
+    ProfileConfig *profiles; /* the three first, then own ones */
+    uint32_t profile_count;
+    ApplicationConfig *applications;
+    uint32_t application_count;
     Arena arena;
 } Config;
 
@@ -169,5 +200,9 @@ const char *config_restart_needed(const Config *old, const Config *new, Arena *a
 
 const DatabaseConfig *config_database(const Config *config, Slice name);
 const UserConfig *config_user(const Config *config, Slice name);
+/* These are asked when a statement is judged, not for each one. NULL: there is none. */
+const TableConfig *config_table(const Config *config, const char *database, Slice schema, Slice name);
+const ProfileConfig *config_profile(const Config *config, Slice name);
+const ApplicationConfig *config_application(const Config *config, Slice name);
 
 #endif

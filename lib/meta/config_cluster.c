@@ -165,7 +165,7 @@ static bool load_database(ConfigLoader *loader, IniSection *section, uint32_t in
     DatabaseConfig *database = &c->databases[index];
     if (!settings_default("database", database, &c->arena))
         return FAIL_MEMORY(loader);
-    if (!section_read(loader, section, database) ||
+    if (!section_read(loader, section, database) || !profile_check(loader, section) ||
         !database_read_shards(loader, database, entry_find(section, "shards")))
         return false;
     database->index = index;
@@ -224,6 +224,10 @@ static bool table_read_name(ConfigLoader *loader, TableConfig *table, const IniS
 static bool table_read_key(ConfigLoader *loader, TableConfig *table, IniSection *section)
 {
     const IniEntry *entry = entry_find(section, "key");
+    bool other = entry_find(section, "batch") || entry_find(section, "batch_writes") ||
+                 entry_find(section, "profile");
+    if (!entry && other)
+        return true; /* the section is about batching */
     if (!entry) {
         FAIL(loader, section->line, "table %.63s has no key", table->name);
         error_hint(loader->err, "Add key = COLUMN.");
@@ -257,7 +261,7 @@ static bool table_read_database(ConfigLoader *loader, TableConfig *table, IniSec
         nearest_hint(&nearest, loader->err);
         return false;
     }
-    if (database->shard_count != c->shard_count) {
+    if (table->key && database->shard_count != c->shard_count) {
         FAIL(loader, section->line, "table %.63s cannot be distributed: database %s is not on all shards",
              table->name, database->name);
         return false;
@@ -277,9 +281,13 @@ static bool load_table(ConfigLoader *loader, IniSection *section, Map *seen)
     Config *c = loader->config;
     TableConfig *table = &c->tables[c->table_count++];
     table->line = section->line;
+    if (!settings_default("table", table, &c->arena))
+        return FAIL_MEMORY(loader);
     if (!table_read_name(loader, table, section) || !section_read(loader, section, table) ||
+        !profile_check(loader, section) ||
         !table_read_key(loader, table, section) || !table_read_database(loader, table, section))
         return false;
+    c->batch_writes |= table->batch_writes;
     uint64_t hash = slice_hash(slice_str(table->name), slice_hash(slice_str(table->schema), 0));
     const TableConfig *first = map_get(seen, hash, table);
     if (first)
@@ -304,6 +312,17 @@ bool load_tables(ConfigLoader *loader)
     }
     map_finish(&seen);
     return ok;
+}
+
+const TableConfig *config_table(const Config *config, const char *database, Slice schema, Slice name)
+{
+    for (uint32_t i = 0; i < config->table_count; i++) {
+        const TableConfig *table = &config->tables[i];
+        if (slice_is(name, table->name) && slice_is(schema, table->schema) &&
+            strcmp(table->database, database) == 0)
+            return table;
+    }
+    return NULL;
 }
 
 const DatabaseConfig *config_database(const Config *config, Slice name)

@@ -35,7 +35,11 @@ bool section_read(ConfigLoader *loader, IniSection *section, void *base) MUST_US
 /* Where [shoal] or [batch] set this key; 0: nowhere. */
 int config_line_of(ConfigLoader *loader, const char *key);
 
-/* In this order: databases name shards, tables name databases. */
+/* In this order: all others may name profiles, databases name shards, tables name databases. */
+bool load_profiles(ConfigLoader *loader) MUST_USE;
+bool load_applications(ConfigLoader *loader) MUST_USE;
+/* Does a section's `profile` name one? Nothing to check when it has none. */
+bool profile_check(ConfigLoader *loader, IniSection *section) MUST_USE;
 bool load_shards(ConfigLoader *loader) MUST_USE;
 bool load_databases(ConfigLoader *loader) MUST_USE;
 bool load_users(ConfigLoader *loader) MUST_USE;

@@ -63,7 +63,7 @@ static bool load_user_sections(ConfigLoader *loader)
         const IniEntry *password = entry_find(section, "password");
         if (password && !user_secret_check(&loader->ini.text, password->line, password->value, loader->err))
             return false;
-        if (!section_read(loader, section, user))
+        if (!section_read(loader, section, user) || !profile_check(loader, section))
             return false;
         user->name = arena_text(&c->arena, slice_str(section->name));
         if (!user->name)

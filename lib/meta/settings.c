@@ -132,13 +132,39 @@ static const Setting SETTINGS[] = {
      "Answer equal small queries of many clients by one statement."},
     {"batch", "batch_max", SETTING_INT, SHOAL(batch_max), 2, 10000, NULL, "100", RELOADS, false,
      "Queries in one batch."},
-    {"batch", "batch_inflight_max", SETTING_INT, SHOAL(batch_inflight_max), 1, 1000, NULL, "1",
+    {"batch", "batch_inflight_max", SETTING_INT, SHOAL(batch_inflight_max), 1, 1000, NULL, "4",
      RELOADS, false,
-     "Batches of the same statement under way on one server; the next one collects meanwhile."},
+     "Batches of the same statement under way on one server, at most; the next one collects meanwhile. "
+     "It is one until more of them serve more queries."},
     {"batch", "batch_bytes_max", SETTING_SIZE, SHOAL(batch_bytes_max), 64 * KB, GB, NULL, "16MB",
      RELOADS, false, "Result bytes held for one batch; past it the queries are run one by one."},
     {"batch", "batch_rows_max", SETTING_INT, SHOAL(batch_rows_max), 1, 100000000, NULL, "100000",
      RELOADS, false, "Result rows held for one batch; past it the queries are run one by one."},
+
+    {"batch", "batch_pipeline_max", SETTING_INT, SHOAL(batch_pipeline_max), 1, 1000, NULL, "8",
+     RELOADS, false,
+     "Short reads that cannot be batched, sent behind each other on one server connection when all are busy. "
+     "1: one at a time."},
+    {"batch", "batch_writes_max", SETTING_INT, SHOAL(batch_writes_max), 1, 1000, NULL, "32", RELOADS,
+     false, "Writes of one commit, for tables with batch_writes = on."},
+    {"batch", "batch_proof_every", SETTING_INT, SHOAL(batch_proof_every), 0, 1000000000, NULL, "10000",
+     RELOADS, false,
+     "One in so many batches is run together with its originals and compared byte for byte. 0: none."},
+    {"batch", "profile", SETTING_TEXT, SHOAL(profile), 1, 63, NULL, "balanced", RELOADS, false,
+     "Profile of those who have none: latency, balanced, throughput, or one of your own."},
+
+    {"profile", "batch", SETTING_BOOL, AT(ProfileConfig, batch), 0, 1, NULL, "on", RELOADS, false,
+     "Batching for those who have this profile."},
+    {"profile", "batch_max", SETTING_INT, AT(ProfileConfig, batch_max), 2, 10000, NULL, NULL, RELOADS,
+     false, "Queries in one batch, at most. Default: batch_max of [batch]."},
+    {"profile", "batch_inflight_max", SETTING_INT, AT(ProfileConfig, inflight_max), 1, 1000, NULL, NULL,
+     RELOADS, false, "Batches of the same statement under way on one server, at most. Default: that of [batch]."},
+    {"profile", "batch_target", SETTING_DURATION, AT(ProfileConfig, target_ms), 0, HOUR, NULL, NULL,
+     RELOADS, false,
+     "95 % of the batches shall be answered within this time: they are made smaller until they are. "
+     "0: always as large as they come. Default: 20ms; latency 5ms, throughput 100ms."},
+    {"application", "profile", SETTING_TEXT, AT(ApplicationConfig, profile), 1, 63, NULL, NULL, RELOADS,
+     false, "Profile of sessions with this application_name."},
 
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
@@ -156,6 +182,8 @@ static const Setting SETTINGS[] = {
      NULL, NULL, RELOADS, true, "Password of server_user. Default: the user's own, or none."},
     {"database", "batch", SETTING_BOOL, AT(DatabaseConfig, batch), 0, 1, NULL, "on", RELOADS, false,
      "Batching for this database."},
+    {"database", "profile", SETTING_TEXT, AT(DatabaseConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
+     "Profile of its batches. Default: that of [batch]."},
     {"database", "commit_mode", SETTING_ENUM, AT(DatabaseConfig, commit_mode), 0, 0, COMMIT_MODES,
      "two_phase", RELOADS, false,
      "How a transaction that has written on several shards commits. `one_phase_best_effort` needs no prepared "
@@ -169,11 +197,19 @@ static const Setting SETTINGS[] = {
      "May use every command of the console."},
     {"user", "monitor", SETTING_BOOL, AT(UserConfig, monitor), 0, 1, NULL, "off", RELOADS, false,
      "May use SHOW in the console."},
+    {"user", "profile", SETTING_TEXT, AT(UserConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
+     "Profile of this user's batches. Default: the database's."},
 
     {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
      "Database of the table. Needed when there is more than one."},
     {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 200, NULL, NULL, RELOADS, false,
-     "Column that decides on which shard a row lies. Required."},
+     "Column that decides on which shard a row lies. Without it the table is not distributed by this section."},
+    {"table", "batch", SETTING_BOOL, AT(TableConfig, batch), 0, 1, NULL, "on", RELOADS, false,
+     "Batching for statements that read this table."},
+    {"table", "batch_writes", SETTING_BOOL, AT(TableConfig, batch_writes), 0, 1, NULL, "off", RELOADS,
+     false, "Single-row INSERT, UPDATE and DELETE of several clients may share one commit."},
+    {"table", "profile", SETTING_TEXT, AT(TableConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
+     "Profile of batches that read this table. Default: the application's, the user's or the database's."},
 };
 
 const Setting *config_settings(size_t *ret_count)
@@ -449,6 +485,12 @@ void config_write_markdown(FILE *out)
     } SECTIONS[] = {
         {"shoal", "[shoal]", "The router itself: where it listens, whom it lets in, what it allows them."},
         {"batch", "[batch]", "Many small queries as one."},
+        {"profile", "[profile NAME]",
+         "How batches are made for those who have this profile. `latency`, `balanced` and `throughput` are\n"
+         "there without a section; a section of that name changes them. The most particular one counts: a\n"
+         "statement's `/* shoal: profile=NAME */`, then the table's, the application's, the user's, the\n"
+         "database's, that of [batch]."},
+        {"application", "[application NAME]", "Sessions that have set this application_name."},
         {"shard", "[shard NAME]",
          "One primary with any number of replicas. A server's user and database are not written here: "
          "they come from the client or the [database NAME] section. At least one shard is needed."},
@@ -459,7 +501,7 @@ void config_write_markdown(FILE *out)
         {"table", "[table SCHEMA.NAME]",
          "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
          "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
-         "distributed from the console need no section here."},
+         "distributed from the console need no section here. A section without a key is about batching only."},
     };
     fputs("# Configuration\n\n"
           "<!-- Written from the settings table (lib/meta/settings.c) by `ninja -C build settings-doc`. -->\n\n"

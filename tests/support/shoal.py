@@ -43,8 +43,9 @@ class Shoal:
         self.log = self.folder / 'shoald.log'
         self.settings = dict({'listen': '127.0.0.1', 'port': self.port, 'workers': 1,
                               'store': self.folder / 'shoal.db', 'auth': 'trust', 'control_user': 'postgres'}, **(settings or {}))
-        self.batch = batch or {}
+        self.batch = dict({'batch_proof_every': 1}, **(batch or {}))  # each batch is held against its originals
         self.process = None
+        self.may_differ = False  # a test that provokes a proof's failure says so
         self.address = ('127.0.0.1', self.port)
 
     # -- shards.ini --------------------------------------------------------------------------
@@ -124,6 +125,9 @@ class Shoal:
         else:
             status = 0 if died in (0, -signal.SIGKILL) else died
         reports = self.sanitizer_reports()
+        disproved = [line for line in self.log.read_text(errors='replace').splitlines()
+                     if 'a batch and its originals differ' in line]
+        assert not disproved or self.may_differ, '\n'.join(disproved)
         assert not reports, f'sanitizer report of shoald:\n{reports[:8000]}'
         assert status == 0, f'shoald ended with {status}:\n{self.tail()}'
 

@@ -34,7 +34,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(c->server_message_max, 1 << 30);
     assert_int_equal(c->shape_cache_bytes, 64 << 20);
     assert_true(c->batch);
-    assert_int_equal(c->batch_inflight_max, 1);
+    assert_int_equal(c->batch_inflight_max, 4);
     assert_int_equal(c->databases[0].pool_size, 20);
     assert_null(c->user_list);
     config_free(c);
