@@ -5,7 +5,7 @@
  *     givers: cost above share (and above the threshold)      takers: cost below share
  *
  *     for each giver's bucket, the dearest first:
- *         leaves when the giver stays at or above its share without it (all leave a shard of weight 0)
+ *         leaves when that brings the giver nearer to its share (all leave a shard of weight 0)
  *         goes to the taker that lacks most
  */
 #include "admin/rebalance.h"
@@ -103,15 +103,15 @@ static bool place(Balance *balance, uint32_t giver, uint32_t taker, const Candid
     return true;
 }
 
-/* Would it make things better? What leaves must not leave a hole, nor make the taker the next giver. */
+/* Would it make things better? The giver comes nearer to its share, and the taker is not left with more
+ * above its own than the giver had. */
 static bool worth_it(const Balance *balance, uint32_t giver, uint32_t taker, uint64_t cost)
 {
     if (balance->input->weights[giver] == 0)
         return true;
-    if (cost == 0)
-        return false;
-    return balance->held[giver] >= balance->share[giver] + cost &&
-           balance->held[taker] + cost <= MAX(balance->share[taker], balance->held[giver] - cost);
+    int64_t surplus = (int64_t)balance->held[giver] - (int64_t)balance->share[giver];
+    int64_t excess = (int64_t)(balance->held[taker] + cost) - (int64_t)balance->share[taker];
+    return cost > 0 && 2 * surplus > (int64_t)cost && excess < surplus;
 }
 
 static bool giver_empties(Balance *balance, uint32_t giver)

@@ -835,13 +835,39 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
     return plan_merge(input, plans, shape->part_count);
 }
 
+/* True when the statement names a distributed table, by any schema: a move relies on its shape. */
+static bool names_distributed(const PlanInput *input, const Shape *shape)
+{
+    const Topology *topology = input->topology;
+    for (uint32_t i = 0; i < shape->table_count; i++)
+        for (uint32_t t = 0; t < topology->table_count; t++)
+            if (topology->tables[t].database == input->database &&
+                slice_equal(topology->tables[t].name, shape->tables[i].name.name))
+                return true;
+    return shape->table_count == 0;
+}
+
+/* While buckets are moved their rows lie on two shards, and their tables must stay as they are. */
+static Plan while_moving(const PlanInput *input, Plan plan, const Shape *shape)
+{
+    if (plan.kind != PLAN_DDL)
+        return reject(SQLSTATE_OBJECT_IN_USE, "a statement without its key cannot run while buckets are moved",
+                      "Some rows lie on two shards at this moment.",
+                      "Fix the key, or try again when SHOW MOVES says that the moves are done.");
+    if (!names_distributed(input, shape))
+        return plan;
+    return reject(SQLSTATE_OBJECT_IN_USE, "a distributed table cannot be changed while buckets are moved",
+                  "The move relies on equal tables on both shards.",
+                  "Try again when SHOW MOVES says that the moves are done.");
+}
+
 /* Of one shard: when a bucket it needs is fenced; of many shards: when any is. */
-static Plan with_fence(const PlanInput *input, Plan plan, bool fenced)
+static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
     bool many = plan.kind != PLAN_DIRECT && plan.kind != PLAN_LOCAL && plan.kind != PLAN_PROBE &&
                 plan.kind != PLAN_REJECT;
     plan.fenced = fenced || (many && input->topology->fenced);
-    return plan;
+    return many && input->topology->moving ? while_moving(input, plan, shape) : plan;
 }
 
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
@@ -867,16 +893,13 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
     if (!resolve_all(&planner))
         return planner.plan;
     Plan plan = plan_sharded(&planner);
-    return with_fence(input, plan, fenced);
+    return with_fence(input, plan, shape, fenced);
 }
 
-Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+static Plan merge(const PlanInput *input, const Plan *plans, uint32_t count)
 {
     const Config *config = input->topology->config;
     Plan merged = direct(config->databases[input->database].shards[0], true);
-    bool fenced = false;
-    for (uint32_t i = 0; i < count; i++)
-        fenced |= plans[i].fenced;
     for (uint32_t i = 0; i < count; i++) {
         const Plan *plan = &plans[i];
         if (plan->kind != PLAN_DIRECT)
@@ -895,6 +918,13 @@ Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
         }
         merged = *plan;
     }
-    merged.fenced = fenced;
+    return merged;
+}
+
+Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+{
+    Plan merged = merge(input, plans, count);
+    for (uint32_t i = 0; i < count; i++)
+        merged.fenced |= plans[i].fenced;
     return merged;
 }

@@ -118,7 +118,7 @@ static const Setting SETTINGS[] = {
     {"shoal", "move_fence_attempts", SETTING_INT, SHOAL(move_fence_attempts), 1, 10000, NULL, "30", RELOADS,
      false, "How often it tries, before the move is undone."},
     {"shoal", "move_rollback_window", SETTING_DURATION, SHOAL(move_rollback_window_ms), 0, 20 * DAY, NULL,
-     "10min", RELOADS, false,
+     "1min", RELOADS, false,
      "How long a finished move can be rolled back; the old rows are deleted afterwards. 0: not at all."},
     {"shoal", "fence_wait_max", SETTING_INT, SHOAL(fence_wait_max), 1, 1000000, NULL, "10000", RELOADS, false,
      "Statements per worker that may wait for moving buckets; more are refused."},
