@@ -119,8 +119,8 @@ static bool giver_empties(Balance *balance, uint32_t giver)
     const RebalanceInput *input = balance->input;
     const ShardMap *map = input->map;
     uint64_t bound = balance->share[giver] + balance->share[giver] * input->threshold_percent / 100;
-    if (input->weights[giver] > 0 && balance->held[giver] <= bound)
-        return true;
+    if (input->weights[giver] > 0 && balance->plan->before[giver] <= bound)
+        return true; /* who takes does not give: nothing travels twice */
     Candidate *candidates = arena_array(balance->arena, Candidate, map->bucket_count);
     uint32_t count = 0;
     if (!candidates)
