@@ -80,7 +80,9 @@ static const char RELATIONS_SQL[] =
     "SELECT n.nspname, c.relname, c.oid, c.relkind, c.relpersistence, c.relrowsecurity,"
     " EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')"
     "  OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),"
-    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)"
+    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),"
+    " EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'"
+    "   AND (k.confdeltype NOT IN ('a', 'r') OR k.confupdtype NOT IN ('a', 'r')))"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.relkind IN (" TABLE_KINDS ") AND c.relpersistence <> 't' AND " SESSION_SCHEMAS
     " ORDER BY c.oid";
@@ -218,6 +220,7 @@ static bool take_relations(CatalogLoader *loader, const PGresult *rows)
         table->row_security = pg_bool(rows, i, 5);
         table->has_rules_or_triggers = pg_bool(rows, i, 6);
         table->has_children = pg_bool(rows, i, 7);
+        table->cascades = pg_bool(rows, i, 8);
         ok = ok && catalog_add_table(catalog, table);
         loader->by_oid[i] = table;
     }

@@ -52,6 +52,9 @@ static const Command COMMANDS[] = {
      show_report},
     {"show batch_reasons", COMMAND_FOR_MONITORS, "",
      "How often a statement was not batched, by reason.", REPORT_BATCH_REASONS, show_report},
+    {"show n1", COMMAND_FOR_MONITORS, "",
+     "Sequential N+1 loops: a query, then one for each of its rows; what they cost, whether they were "
+     "answered ahead, or why not.", REPORT_N1, show_report},
     {"show stats", COMMAND_FOR_MONITORS, "", "Counters since the start.", REPORT_STATS,
      show_report},
     {"show commits", COMMAND_FOR_MONITORS, "",

@@ -142,7 +142,7 @@ static bool tables_declare(Store *store, const Config *config, Error *err)
         if (!t->key)
             continue; /* it is about batching */
         StoreTable table = {t->database, t->schema, t->name, t->key, DEFAULT_COLOCATION};
-        if (store_add_table(store, &table, err))
+        if (!t->key || store_add_table(store, &table, err))
             continue;
         error_detail(err, "%s:%d: [table %s]", config->path, t->line, t->name);
         return false;

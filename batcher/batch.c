@@ -26,7 +26,7 @@ static const char EXECUTE[] = {'E', 0, 0, 0, 9, 0, 0, 0, 0, 0};
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static Batch *batch_take(Batcher *batcher)
+Batch *batch_take(Batcher *batcher)
 {
     Batch *batch = NULL;
     List *link = list_pop(&batcher->free_batches);
@@ -40,10 +40,12 @@ static Batch *batch_take(Batcher *batcher)
         list_init(&batch->link);
         list_init(&batch->members);
         buf_init(&batch->request, LARGE_BODY_MAX);
+        buf_init(&batch->keys, LARGE_BODY_MAX);
         buf_init(&batch->rows, SIZE_MAX / 2);
     }
     batch->sink.ops = &SPLIT_OPS;
     batch->batcher = batcher;
+    batch->bytes_max = batcher->bytes_max;
     batch->state = BATCH_COLLECTING;
     return batch;
 }
@@ -51,6 +53,7 @@ static Batch *batch_take(Batcher *batcher)
 static void batch_destroy(Batch *batch)
 {
     buf_finish(&batch->request);
+    buf_finish(&batch->keys);
     buf_finish(&batch->rows);
     free(batch->entries);
     free(batch->slots);
@@ -64,12 +67,13 @@ void batch_free(Batcher *batcher, Batch *batch)
     proof_free(batch->proof);
     batch->proof = NULL;
     bool large =
-        batch->rows.cap + batch->request.cap + sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
+        batch->rows.cap + batch->request.cap + batch->keys.cap + sizeof(RowEntry) * batch->entry_cap > KEEP_BYTES;
     if (large || batcher->free_batch_count >= FREE_BATCHES_MAX) {
         batch_destroy(batch);
         return;
     }
     Batch kept = {.request = batch->request,
+                  .keys = batch->keys,
                   .rows = batch->rows,
                   .entries = batch->entries,
                   .entry_cap = batch->entry_cap,
@@ -79,6 +83,7 @@ void batch_free(Batcher *batcher, Batch *batch)
                   .table_size = batch->table_size};
     *batch = kept;
     buf_reset(&batch->request);
+    buf_reset(&batch->keys);
     buf_reset(&batch->rows);
     list_init(&batch->members);
     list_init(&batch->link);
@@ -112,11 +117,15 @@ void batch_end(Batch *batch)
 {
     Batcher *batcher = batch->batcher;
     Group *group = batch->group;
+    bool ahead = batch->prefetch != NULL; /* then what it cost, and what failed, is not the group's */
+    if (ahead && prefetch_keep(batch))
+        return;
     uint64_t service_us = batcher->loop->now_us - batch->sent_us;
-    histogram_add(&batcher->stats.service_us, service_us);
-    if (group->template->service_us)
+    if (!ahead)
+        histogram_add(&batcher->stats.service_us, service_us);
+    if (!ahead && group->template->service_us)
         histogram_add(group->template->service_us, service_us);
-    if (batch->retrying && batch->blamed && !batch->retry_failed)
+    if (!ahead && batch->retrying && batch->blamed && !batch->retry_failed)
         template_strike(batcher, group->template);
     batch_release_slot(batch);
     batch->state = BATCH_DONE;
@@ -141,7 +150,7 @@ void batch_member_left(Batch *batch, bool alone_failed)
 /* ---- slots ----------------------------------------------------------------------------------- */
 
 /* Room for `count` slots and a table at most half full. */
-static bool slots_prepare(Batch *batch, uint32_t count)
+bool batch_slots_prepare(Batch *batch, uint32_t count)
 {
     if (batch->slot_cap < count) {
         Slot *slots = realloc(batch->slots, sizeof(Slot) * count);
@@ -167,8 +176,8 @@ static bool slots_prepare(Batch *batch, uint32_t count)
 
 static Slice slot_key(const Batch *batch, const Slot *slot)
 {
-    return slot->member ? slot->member->key
-                        : slice_of(buf_bytes(&batch->request).data + slot->offset, slot->len);
+    return slot->key.data ? slot->key
+                          : slice_of(buf_bytes(&batch->request).data + slot->offset, slot->len);
 }
 
 /* Where this key is, or the free place in the table where it belongs. */
@@ -190,23 +199,28 @@ uint32_t batch_find_slot(const Batch *batch, Slice key)
     return *slot_place(batch, key, slice_hash(key, 0)) - 1;
 }
 
-static void slot_join(Batch *batch, Member *member)
+uint32_t batch_slot_join(Batch *batch, Slice key)
 {
-    uint64_t hash = slice_hash(member->key, 0);
-    uint32_t *place = slot_place(batch, member->key, hash);
+    uint64_t hash = slice_hash(key, 0);
+    uint32_t *place = slot_place(batch, key, hash);
     if (*place == 0) {
-        batch->slots[batch->slot_count] = (Slot){.member = member, .hash = hash};
+        batch->slots[batch->slot_count] = (Slot){.key = key, .hash = hash};
         *place = ++batch->slot_count;
     }
-    member->slot = *place - 1;
+    return *place - 1;
+}
+
+static void slot_join(Batch *batch, Member *member)
+{
+    member->slot = batch_slot_join(batch, member->key);
 }
 
 /* ---- the statement --------------------------------------------------------------------------- */
 
 /* The value of key `k` in a member's key: each is an int32 length and its bytes. */
-static Slice member_key(const Member *member, uint32_t k)
+static Slice key_part(Slice key, uint32_t k)
 {
-    const uint8_t *at = member->key.data;
+    const uint8_t *at = key.data;
     for (;; k--) {
         uint32_t len = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
         if (k == 0)
@@ -224,7 +238,7 @@ static void put_array(Batch *batch, const KeyPlan *plan, uint32_t k)
     for (uint32_t i = 0; i < batch->slot_count; i++) {
         Slot *slot = &batch->slots[i];
         slot->offset = (uint32_t)buf_len(buf);
-        array_add(&array, member_key(slot->member, k));
+        array_add(&array, key_part(slot->key, k));
         slot->len = (uint32_t)buf_len(buf) - slot->offset;
     }
     array_end(&array);
@@ -241,7 +255,7 @@ static const KeyPlan *array_at(const Template *template, uint32_t param, uint32_
     return NULL;
 }
 
-static bool write_bind(Batch *batch)
+bool batch_write_bind(Batch *batch)
 {
     const Group *group = batch->group;
     const Template *template = group->template;
@@ -270,8 +284,8 @@ static bool write_bind(Batch *batch)
             frontend_bind_value(&batch->request, param.value);
     }
     frontend_bind_end(&batch->request, mark, group->formats);
-    for (uint32_t i = 0; i < batch->slot_count; i++)
-        batch->slots[i].member = NULL;
+    for (uint32_t i = 0; i < batch->slot_count && buf_len(&batch->keys) == 0; i++)
+        batch->slots[i].key = (Slice){0};
     return !batch->request.failed;
 }
 
@@ -285,23 +299,34 @@ static bool proof_is_due(Batcher *batcher)
     return true;
 }
 
-static void batch_send(Batch *batch)
+void batch_send(Batch *batch)
 {
     Prepared *sql = batch->group->template->sql;
-    batch->steps[0] =
+    uint32_t count = 0;
+    if (batch->held)
+        batch->steps[count++] = PREFETCH_SAVEPOINT;
+    batch->steps[count++] =
         (TaskStep){.op = TASK_BIND, .prepared = sql, .frame = buf_bytes(&batch->request)};
-    batch->steps[1] = (TaskStep){.op = TASK_DESCRIBE_PORTAL,
-                                 .frame = slice_of(DESCRIBE_PORTAL, sizeof(DESCRIBE_PORTAL))};
-    batch->steps[2] = (TaskStep){.op = TASK_EXECUTE, .frame = slice_of(EXECUTE, sizeof(EXECUTE))};
-    batch->steps[3] = (TaskStep){.op = TASK_SYNC};
+    batch->steps[count++] = (TaskStep){
+        .op = TASK_DESCRIBE_PORTAL, .frame = slice_of(DESCRIBE_PORTAL, sizeof(DESCRIBE_PORTAL))};
+    batch->steps[count++] =
+        (TaskStep){.op = TASK_EXECUTE, .frame = slice_of(EXECUTE, sizeof(EXECUTE))};
+    batch->steps[count++] = (TaskStep){.op = TASK_SYNC};
+    if (batch->held)
+        batch->steps[count++] = PREFETCH_UNDO;
     const TaskStep *steps = batch->steps;
-    uint32_t count = 4;
-    if (proof_is_due(batch->batcher))
-        batch->proof = proof_make(batch, batch->steps, 4);
+    if (!batch->prefetch && proof_is_due(batch->batcher))
+        batch->proof = proof_make(batch, batch->steps, count);
     if (batch->proof)
         steps = proof_steps(batch->proof, &count);
     task_init(&batch->task, &batch->sink, (TaskStep *)(uintptr_t)steps, count);
     batch->task.gucs = (GucVector *)(uintptr_t)batch->group->template->judgement->key.gucs;
+    if (batch->held) {
+        batch->task.holder = list_entry(batch->members.next, Member, link)->task->holder;
+        batch->state = BATCH_SENT;
+        backend_run(batch->held, &batch->task);
+        return;
+    }
     batch->task.read_only = true;
     batch->state = BATCH_SENT;
     pool_submit(batch->group->pool, &batch->task);
@@ -370,11 +395,11 @@ void batch_close(Batcher *batcher, Group *group)
     batch->left_some = group->queued > 0;
     list_push(&group->batches, &batch->link);
     bool together = batch->member_count > 1 && group->template->state == TEMPLATE_READY &&
-                    slots_prepare(batch, batch->member_count);
+                    batch_slots_prepare(batch, batch->member_count);
     if (together) {
         LIST_EACH (it, &batch->members)
             slot_join(batch, list_entry(it, Member, link));
-        together = write_bind(batch);
+        together = batch_write_bind(batch);
     }
     count_batch(batch);
     if (together)

@@ -33,7 +33,7 @@ Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCa
                      &batcher->lanes_lru,      &batcher->retired,       &batcher->due,
                      &batcher->lanes_due,      &batcher->convoys,       &batcher->gone_members,
                      &batcher->gone_batches,   &batcher->gone_convoys,  &batcher->free_batches,
-                     &batcher->retired_templates};
+                     &batcher->retired_templates, &batcher->served};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++)
         list_init(lists[i]);
     slab_init(&batcher->members, sizeof(Member), 64);
@@ -243,9 +243,8 @@ static BatchReason template_reason(const Template *template)
     return BATCH_LEARNING;
 }
 
-/* The group that this candidate belongs to, or the reason why there is none. */
-static BatchReason find_group(Batcher *batcher, const BatchCandidate *c, const Task *task,
-                              Judgement **ret_judgement, Group **ret)
+BatchReason batcher_find_group(Batcher *batcher, const BatchCandidate *c, const Task *task,
+                               Judgement **ret_judgement, Group **ret)
 {
     BatchReason reason = policy_request(&c->policy);
     if (reason)
@@ -276,10 +275,10 @@ static BatchReason find_group(Batcher *batcher, const BatchCandidate *c, const T
     return reason;
 }
 
-/* Length and bytes of each key, one behind the other, in memory of the member's own. */
-static BatchReason put_keys(Batcher *batcher, const Template *template, const BatchCandidate *c,
-                            Slice values[KEY_COUNT_MAX], size_t *ret_len)
+BatchReason batcher_read_keys(Batcher *batcher, const Template *template, const BatchCandidate *c,
+                              Slice values[KEY_COUNT_MAX], size_t *ret_len)
 {
+    arena_reset(&batcher->scratch);
     *ret_len = 0;
     for (uint32_t k = 0; k < template->key_count; k++) {
         BatchReason reason = key_decode(&template->keys[k], c->text, c->literals, c->bind,
@@ -291,14 +290,8 @@ static BatchReason put_keys(Batcher *batcher, const Template *template, const Ba
     return BATCH_OK;
 }
 
-static bool member_take_keys(Member *member, const Slice *values, uint32_t count, size_t len)
+void batcher_put_keys(uint8_t *at, const Slice *values, uint32_t count)
 {
-    uint8_t *at = member->small;
-    if (len > sizeof(member->small))
-        at = member->big = malloc(len);
-    if (!at)
-        return false;
-    member->key = slice_of(at, len);
     for (uint32_t k = 0; k < count; k++) {
         uint32_t size = __builtin_bswap32((uint32_t)values[k].len);
         memcpy(at, &size, 4);
@@ -306,6 +299,18 @@ static bool member_take_keys(Member *member, const Slice *values, uint32_t count
             memcpy(at + 4, values[k].data, values[k].len);
         at += 4 + values[k].len;
     }
+}
+
+/* In memory of the member's own. */
+bool member_take_keys(Member *member, const Slice *values, uint32_t count, size_t len)
+{
+    uint8_t *at = member->small;
+    if (len > sizeof(member->small))
+        at = member->big = malloc(len);
+    if (!at)
+        return false;
+    member->key = slice_of(at, len);
+    batcher_put_keys(at, values, count);
     return true;
 }
 
@@ -313,8 +318,7 @@ static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c,
 {
     Slice values[KEY_COUNT_MAX];
     size_t len;
-    arena_reset(&batcher->scratch);
-    BatchReason reason = put_keys(batcher, group->template, c, values, &len);
+    BatchReason reason = batcher_read_keys(batcher, group->template, c, values, &len);
     if (reason)
         return reason;
     Member *member = member_create(batcher, group, NULL);
@@ -342,7 +346,7 @@ BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task 
 {
     Group *group = NULL;
     Judgement *judgement = NULL;
-    BatchReason reason = find_group(batcher, candidate, task, &judgement, &group);
+    BatchReason reason = batcher_find_group(batcher, candidate, task, &judgement, &group);
     if (reason == BATCH_OK)
         reason = join(batcher, group, candidate, task);
     if (reason == BATCH_OK)
@@ -420,6 +424,7 @@ static bool slot_free(const Batcher *batcher, const Group *group)
 void batcher_turn_end(Batcher *batcher)
 {
     List due, *link;
+    prefetch_deal(batcher);
     list_init(&due);
     list_splice(&due, &batcher->due);
     while ((link = list_pop(&due))) {
@@ -447,6 +452,8 @@ static void leave(Batcher *batcher, Member *member)
     list_remove(&member->link);
     if (batch && batch->proof)
         proof_forget(batch->proof, batch, member);
+    if (member->state == MEMBER_SERVED)
+        return;
     if (alone)
         task_abandon(&member->alone);
     if (queued) {
@@ -465,6 +472,12 @@ void batcher_cancel(Batcher *batcher, Task *task)
     task->cancelled = true;
     if (member->state == MEMBER_ALONE) {
         task_cancel(&member->alone); /* PostgreSQL answers, or it is too late */
+        return;
+    }
+    if (member->state == MEMBER_SERVED)
+        return; /* its answer is here: too late */
+    if (member->state == MEMBER_BATCHED && member->batch && member->batch->held) {
+        task_cancel(&member->batch->task); /* its transaction must fail, too */
         return;
     }
     if (member->lane) {

@@ -33,6 +33,8 @@ typedef struct BatcherStats {
     Counter alone; /* members sent alone because nobody else was there */
     Counter batches; /* statements sent for two or more members */
     Counter keys; /* keys in them: duplicates counted once */
+    Counter ahead, ahead_keys; /* batches with keys fetched ahead (prefetch.h), and how many of those */
+    Counter ahead_hits; /* statements answered from what was fetched ahead */
     Counter retried; /* members run alone after an error of their batch */
     Counter piped, convoys; /* tier C: members behind others, and in how many runs */
     Counter writes, commits; /* writes that shared a commit, and the commits */

@@ -22,6 +22,7 @@
 
 #include "batcher/batcher.h"
 #include "batcher/key.h"
+#include "batcher/prefetch.h"
 #include "batcher/tuner.h"
 #include "core/slab.h"
 
@@ -157,9 +158,10 @@ struct Group {
  *   QUEUED    group.queue       batcher_add           a batch takes it, cancel, abandon
  *   BATCHED   batch.members     batch_close           its answer, retry, cancel, abandon
  *   ALONE     batch.members     batch of one, retry   its own answer, abandon
+ *   SERVED    batcher.served    prefetch_answer       its answer, at the end of the turn
  *   GONE      batcher.gone      its last call         the end of the turn
  */
-typedef enum MemberState { MEMBER_QUEUED, MEMBER_BATCHED, MEMBER_ALONE, MEMBER_GONE } MemberState;
+typedef enum MemberState { MEMBER_QUEUED, MEMBER_BATCHED, MEMBER_ALONE, MEMBER_SERVED, MEMBER_GONE } MemberState;
 
 typedef struct Member {
     Sink place; /* stands in task->sink as long as the task is ours: so we are found by it */
@@ -189,7 +191,7 @@ typedef struct Member {
 typedef struct Slot {
     uint32_t first, last, rows; /* entry numbers + 1; 0 none */
     uint32_t offset, len; /* where the key stands in `request` (tier A) */
-    const Member *member; /* while the batch is being made */
+    Slice key; /* while the batch is being made; in batch->keys afterwards, or empty */
     uint64_t hash;
 } Slot;
 
@@ -209,7 +211,7 @@ typedef enum BatchState {
 struct Batch {
     Sink sink;
     Task task;
-    TaskStep steps[4];
+    TaskStep steps[6];
     List link; /* group->batches, batcher->gone_batches, or batcher->free_batches */
     int state;
     Batcher *batcher;
@@ -225,6 +227,10 @@ struct Batch {
     Proof *proof; /* owned; NULL: it is not to be proven */
     bool proven; /* its own answer is complete, its originals' come */
     uint64_t sent_us;
+    Prefetch *prefetch; /* keys were added that nobody has asked for yet; prefetch.c */
+    Backend *held; /* it runs there, inside the transaction of its only member; NULL: on any connection */
+    uint64_t bytes_max; /* of its rows */
+    Buf keys; /* of the slots, when it is kept: found by whoever asks later; else empty */
     Buf request; /* the Bind */
     Buf rows;
     RowEntry *entries;
@@ -303,6 +309,7 @@ struct Batcher {
     List convoys; /* under way */
     Timer rescue;
     Slab members;
+    List served; /* Members whose answers were fetched ahead */
     List gone_members, gone_batches, gone_convoys; /* freed at the end of the turn */
     List free_batches;
     uint32_t free_batch_count;
@@ -336,6 +343,20 @@ void template_free_if_done(Batcher *batcher, Template *template);
 
 /* Asks PostgreSQL what the statement looks like; the state is READY or another one afterwards. */
 void learn_start(Batcher *batcher, Template *template, const BatchCandidate *candidate);
+
+/* ---- batcher.c ------------------------------------------------------------------------------- */
+
+/* The group that this candidate belongs to, or the reason why there is none. */
+BatchReason batcher_find_group(Batcher *batcher, const BatchCandidate *candidate, const Task *task,
+                               Judgement **ret_judgement, Group **ret) MUST_USE;
+/* The candidate's values of the template's keys, in batcher->scratch; *ret_len: bytes of them as a
+ * member's key. */
+BatchReason batcher_read_keys(Batcher *batcher, const Template *template,
+                              const BatchCandidate *candidate, Slice values[KEY_COUNT_MAX],
+                              size_t *ret_len) MUST_USE;
+/* Length and bytes of each value, one behind the other. */
+void batcher_put_keys(uint8_t *at, const Slice *values, uint32_t count);
+bool member_take_keys(Member *member, const Slice *values, uint32_t count, size_t len) MUST_USE;
 
 /* ---- group.c --------------------------------------------------------------------------------- */
 
@@ -375,6 +396,14 @@ void member_free(Batcher *batcher, Member *member);
 
 /* ---- batch.c --------------------------------------------------------------------------------- */
 
+Batch *batch_take(Batcher *batcher) MUST_USE;
+/* Room for `count` slots. */
+bool batch_slots_prepare(Batch *batch, uint32_t count) MUST_USE;
+/* The slot of this key, a new one when no other has it. The key's bytes must stay until the Bind is
+ * written. */
+uint32_t batch_slot_join(Batch *batch, Slice key);
+bool batch_write_bind(Batch *batch) MUST_USE;
+void batch_send(Batch *batch);
 /* Makes a batch of what waits in the group, up to batch_max, and sends it. */
 void batch_close(Batcher *batcher, Group *group);
 /* A member has left (gone, or answered alone): the last one ends the batch. */
@@ -441,5 +470,17 @@ bool proof_holds(const Proof *proof, Batch *batch) MUST_USE;
 /* ---- split.c --------------------------------------------------------------------------------- */
 
 extern const SinkOps SPLIT_OPS; /* of a batch's task */
+/* What the member's statement is answered with, from the rows of its slot, and its end. */
+void split_deal(Member *member, const Batch *batch);
+
+/* ---- prefetch.c ------------------------------------------------------------------------------ */
+
+/* A batch with keys fetched ahead is over. True: its rows are kept, and it with them. */
+bool prefetch_keep(Batch *batch) MUST_USE;
+/* Its answer cannot be used. */
+void prefetch_refused(Batch *batch);
+void prefetch_deal(Batcher *batcher);
+/* What is said around a batch inside a transaction: it can fail without failing the transaction. */
+extern const TaskStep PREFETCH_SAVEPOINT, PREFETCH_UNDO;
 
 #endif

@@ -162,7 +162,7 @@ static void keep_row(Batch *batch, uint32_t number, uint16_t columns, Slice rest
     header[5] = (uint8_t)(columns >> 8);
     header[6] = (uint8_t)columns;
     size_t offset = buf_len(&batch->rows);
-    bool fits = offset + len + 1 <= MIN(batcher->bytes_max, (uint64_t)UINT32_MAX) &&
+    bool fits = offset + len + 1 <= MIN(batch->bytes_max, (uint64_t)UINT32_MAX) &&
                 batch->entry_count < batcher->rows_max;
     RowEntry *entry = fits ? entry_add(batch) : NULL;
     if (!entry) {
@@ -312,17 +312,17 @@ static void emit_step(Member *member, const Batch *batch, const TaskStep *step)
     }
 }
 
-static void deal(Member *member, const Batch *batch)
+void split_deal(Member *member, const Batch *batch)
 {
     Task *task = member->task;
     task->sent = true;
-    task->sent_us = batch->sent_us;
+    task->sent_us = MAX(batch->sent_us, member->added_us); /* it may have been fetched before */
     const TaskStep *steps = task->steps;
     uint32_t count = task->step_count;
     for (uint32_t i = 0; i < count && member->task; i++)
         if (!steps[i].hidden)
             emit_step(member, batch, &steps[i]);
-    member_finish(member, TX_IDLE);
+    member_finish(member, batch->held ? TX_BLOCK : TX_IDLE);
 }
 
 /* The slot is free before anybody hears: what they send next may travel at this turn's end. */
@@ -336,7 +336,7 @@ static void split(Batch *batch)
     batch_release_slot(batch);
     List *link;
     while ((link = list_pop(&batch->members)))
-        deal(list_entry(link, Member, link), batch);
+        split_deal(list_entry(link, Member, link), batch);
     batch_end(batch);
 }
 
@@ -349,14 +349,18 @@ static void split_on_ready(Sink *sink, Task *task, char tx_status, bool last)
         proof_next(batch->proof, batch);
         return;
     }
-    assert(last);
-    if (!batch->trouble && (!batch->described || !batch->completed || tx_status != TX_IDLE))
+    if (!last)
+        return; /* what is said behind it, inside a transaction, is still to come */
+    char expected = batch->held ? TX_BLOCK : TX_IDLE;
+    if (!batch->trouble && (!batch->described || !batch->completed || tx_status != expected))
         refuse_shape(batch);
     if (!batch->trouble && batch->proof && !proof_holds(batch->proof, batch)) {
         refuse_answer(batch, BATCH_MISMATCH, false);
         template_disprove(batch->group->template);
     }
-    if (batch->trouble)
+    if (batch->trouble && batch->held)
+        prefetch_refused(batch);
+    else if (batch->trouble)
         batch_run_singly(batch);
     else
         split(batch);
@@ -368,14 +372,14 @@ static void split_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_e
 {
     (void)task;
     Batch *batch = container_of(sink, Batch, sink);
-    if (maybe_executed) {
+    if (maybe_executed && !batch->held) {
         batch_run_singly(batch);
         return;
     }
     batch->state = BATCH_SPLITTING;
     List *link;
     while ((link = list_pop(&batch->members)))
-        member_lose(list_entry(link, Member, link), err, false);
+        member_lose(list_entry(link, Member, link), err, maybe_executed);
     batch_end(batch);
 }
 

@@ -38,6 +38,7 @@ typedef struct Shoald {
     Control *control;
     Canceller *canceller;
     Worker *workers[PUBLISHED_READERS_MAX];
+    WriteEpochs epochs; /* of tables, for all workers */
     uint32_t worker_count, started;
     bool stop_asked; /* by a signal */
     pthread_t joiner;
@@ -208,6 +209,7 @@ static bool workers_create(Shoald *shoald, Error *err)
                                  .on_call = control_on_call,
                                  .all = shoald->workers,
                                  .tls = shoald->tls,
+                                 .epochs = &shoald->epochs,
                                  .gid = control_gid(shoald->control)};
         shoald->workers[i] = worker_create(&options, err);
         if (!shoald->workers[i])

@@ -617,7 +617,8 @@ static bool take_legs(Commit *commit, Session *session)
     return true;
 }
 
-/* The last writer decides; two or more need a name for what they do together. */
+/* One writer decides: one that left session state (temporary tables, LISTEN), because PostgreSQL does
+ * not prepare such a transaction, else the last. Two or more need a name for what they do together. */
 static bool choose_decider(Commit *commit, Error *err)
 {
     Worker *worker = commit->worker;
@@ -627,7 +628,8 @@ static bool choose_decider(Commit *commit, Error *err)
         if (!commit->legs[i].part.writes)
             continue;
         writers++;
-        commit->decider = (int)i;
+        if (commit->decider < 0 || !commit->legs[commit->decider].part.state)
+            commit->decider = (int)i;
     }
     if (writers < 2 || commit->one_phase)
         return true;

@@ -234,11 +234,10 @@ static void run_probe(Request *request, uint32_t shard)
 /* ---- batching ------------------------------------------------------------------------------------------ */
 
 /* Rule 2 as far as the messages tell: one statement, executed once and whole, then Sync. */
-static bool one_lookup(const Request *request)
+static bool one_statement(const Request *request)
 {
-    const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->part_count || request->flushed || request->pins ||
-        request->planned_count != 1 || request->local_error)
+    if (request->flushed || request->pins || request->planned_count != 1 || request->local_error ||
+        !request->last_reading)
         return false;
     if (!request->extended)
         return true;
@@ -254,21 +253,23 @@ static bool one_lookup(const Request *request)
     return binds == 1 && executes == 1 && request->max_rows <= 0 && request->bound->portal.len == 0;
 }
 
-static bool run_batched(Request *request, uint32_t shard)
+static bool is_select(const Request *request)
+{
+    return request->planned[0].shape->kind == SHAPE_SELECT;
+}
+
+static BatchCandidate candidate_of(Request *request, Pool *pool)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
     const PlanStatement *statement = &request->planned[0];
-    Pool *pool = dispatch_pool(session, shard);
-    if (!pool)
-        return false;
-    BatchCandidate candidate = {
+    return (BatchCandidate){
         .policy = {.shape = statement->shape,
                    .topology = worker->topology,
                    .database = session->database_index,
                    .user = slice_str(session->user),
                    .search_path = session_search_path(session, worker->topology),
-                   .gucs = session->gucs,
+                   .gucs = session_gucs(session),
                    .hint = request->last_reading->hint,
                    .autocommit = true,
                    .session_state = session->pinned,
@@ -279,16 +280,31 @@ static bool run_batched(Request *request, uint32_t shard)
         .param_oid_count = statement->param_oid_count,
         .bind = statement->bind,
         .pool = pool,
-        .gucs = session->gucs,
+        .gucs = session_gucs(session),
     };
+}
+
+/* To the batcher, or to what an N+1 loop has fetched ahead. `held`: the connection of the transaction,
+ * where only the latter is possible; NULL outside of one. */
+static bool run_batched(Request *request, uint32_t shard, Backend *held)
+{
+    Session *session = request->session;
+    Pool *pool = dispatch_pool(session, shard);
+    if (!pool)
+        return false;
+    BatchCandidate candidate = candidate_of(request, pool);
     request->shard = shard;
+    request->on_held = held != NULL;
     task_init(&request->task, &request->sink, request->steps, request->step_count);
-    request->task.gucs = session->gucs;
+    request->task.gucs = session_gucs(session);
     request->task.holder = session;
-    request->task.read_only = statement->shape->kind == SHAPE_SELECT;
-    BatchReason reason = request->task.read_only
-                             ? batcher_add(worker->batcher, &candidate, &request->task)
-                             : batcher_add_write(worker->batcher, &candidate, &request->task);
+    request->task.read_only = !held && is_select(request);
+    if (n1_answer(request, &candidate, held))
+        return true;
+    Batcher *batcher = session->worker->batcher;
+    BatchReason reason = held                      ? BATCH_IN_TRANSACTION
+                         : request->task.read_only ? batcher_add(batcher, &candidate, &request->task)
+                                                   : batcher_add_write(batcher, &candidate, &request->task);
     if (reason != BATCH_OK)
         return false;
     request->task_active = true;
@@ -405,12 +421,13 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
  * client sends next waits for its answer. */
 static bool shares_commit(Request *request, uint32_t shard)
 {
-    if (!worker_config(request->session->worker)->batch_writes || !request->last_reading ||
-        !one_lookup(request))
+    const Session *session = request->session;
+    if (!worker_config(session->worker)->batch_writes || session->tx != TX_IDLE || session->part_count ||
+        !one_statement(request))
         return false;
     ShapeKind kind = request->planned[0].shape->kind;
     return (kind == SHAPE_INSERT || kind == SHAPE_UPDATE || kind == SHAPE_DELETE) &&
-           run_batched(request, shard);
+           run_batched(request, shard, NULL);
 }
 
 /* A statement that writes on several shards. */
@@ -577,16 +594,43 @@ void dispatch_part(Request *request)
 
 static bool try_batch(Request *request)
 {
-    if (!one_lookup(request) || request->session->console || !request->last_reading)
-        return false;
-    if (request->planned[0].shape->kind != SHAPE_SELECT)
+    const Session *session = request->session;
+    if (session->tx != TX_IDLE || session->part_count || !one_statement(request) || session->console ||
+        !is_select(request))
         return false;
     Plan plan = make_plan(request);
-    if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard))
+    if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard, NULL))
         return false;
     counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
     start(request);
     return true;
+}
+
+/* A statement of an N+1 loop inside a transaction. */
+static bool try_ahead(Request *request)
+{
+    Session *session = request->session;
+    if (!n1_follows(request) || session->tx != TX_BLOCK || session->pinned || !one_statement(request) ||
+        !is_select(request))
+        return false;
+    Plan plan = make_plan(request);
+    const Participant *part = plan.kind == PLAN_DIRECT ? transaction_part(session, plan.shard) : NULL;
+    if (!part || part->tx != TX_BLOCK || !run_batched(request, plan.shard, part->backend))
+        return false;
+    counter_add(&session->worker->stats.plans[PLAN_DIRECT], 1);
+    start(request);
+    session->running_alone = true;
+    return true;
+}
+
+void dispatch_refused(Task *task)
+{
+    Request *request = container_of(task, Request, task);
+    bool cancelled = task->cancelled;
+    request->batched = request->task_active = false;
+    run_direct(request, request->shard);
+    if (cancelled && request->task_active)
+        task_cancel(&request->task);
 }
 
 /* After a failed series that had no Sync: nothing is heard until one comes. */
@@ -647,11 +691,15 @@ bool dispatch_request(Request *request)
         fence_full_error(session->worker, &err);
         return end_with(request, &err);
     }
+    if (!session->running && !request->n1_watched && !session->console)
+        n1_watch(request);
     if (!request->not_batched && try_batch(request))
         return true;
     request->not_batched = true; /* asked once; its reason is counted once */
     if (session->running)
         return false;
+    if (try_ahead(request))
+        return true;
     if (request->local_error)
         request_cut(request); /* the client has sent Flush and waits for the error */
     run_alone(request);
@@ -692,6 +740,7 @@ void dispatch_more(Request *request)
     uint32_t from = request->steps_fed, planned = request->planned_count;
     if (!resolve_steps(request) || !request->task_active)
         return;
+    n1_watch(request);
     if (!request->local_error)
         check_more(request, planned, from);
     if (request->local_error && !add_failure(request)) {

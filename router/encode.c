@@ -68,6 +68,13 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
         if (request->confirmed_count < request->created_count)
             request->created[request->confirmed_count++]->confirmed = true;
         break;
+    case BACKEND_DATA_ROW:
+        if (request->n1_parent)
+            n1_on_row(request, frame->body);
+        break;
+    case BACKEND_COMMAND_COMPLETE:
+        n1_on_done(session);
+        break;
     case BACKEND_COPY_IN:
         note_copy(request, frame->type);
         break;

@@ -55,6 +55,13 @@ static const ReportColumn REASONS[] = {
     {"statements", INT, REPORT_SUM},
     {"help", TEXT, REPORT_KEEP},
 };
+static const ReportColumn N1[] = {
+    {"database", TEXT, REPORT_KEEP},   {"parent", TEXT, REPORT_KEEP},   {"child", TEXT, REPORT_KEEP},
+    {"column", INT, REPORT_ANY},       {"loops", INT, REPORT_SUM},      {"statements", INT, REPORT_SUM},
+    {"n_mean", INT, REPORT_MEAN},      {"n_max", INT, REPORT_MAX},      {"time_us", INT, REPORT_SUM},
+    {"saved", INT, REPORT_SUM},        {"prefetches", INT, REPORT_SUM}, {"fetched", INT, REPORT_SUM},
+    {"prefetched", TEXT, REPORT_ANY},  {"why_not", TEXT, REPORT_ANY},
+};
 static const ReportColumn STATS[] = {
     {"name", TEXT, REPORT_KEEP},
     {"value", INT, REPORT_SUM},
@@ -74,6 +81,7 @@ static const struct {
     [REPORT_POOLS] = {POOLS, ARRAY_LEN(POOLS)},
     [REPORT_BATCHES] = {BATCHES, ARRAY_LEN(BATCHES)},
     [REPORT_BATCH_REASONS] = {REASONS, ARRAY_LEN(REASONS)},
+    [REPORT_N1] = {N1, ARRAY_LEN(N1)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
     [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
 };
@@ -133,15 +141,30 @@ static bool same_row(const ReportColumn *columns, uint32_t count, const ReportRo
     return true;
 }
 
+static unsigned long long cell_number(const char *cell)
+{
+    return strtoull(cell, NULL, 10);
+}
+
+static unsigned long long merge_numbers(const ReportColumn *column, const ReportRow *into,
+                                        const ReportRow *from, uint32_t i)
+{
+    unsigned long long a = cell_number(into->cells[i]), b = cell_number(from->cells[i]);
+    if (column->merge == REPORT_MEAN) /* of columns that are merged already */
+        return cell_number(into->cells[i - 1]) / MAX(cell_number(into->cells[i - 2]), 1);
+    return column->merge == REPORT_SUM ? a + b : MAX(a, b);
+}
+
 static void merge_row(Report *report, const ReportColumn *columns, uint32_t count, ReportRow *into,
                       const ReportRow *from)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (columns[i].merge == REPORT_KEEP || !into->cells[i] || !from->cells[i])
+        if (columns[i].merge == REPORT_ANY && !into->cells[i])
+            into->cells[i] = from->cells[i];
+        if (columns[i].merge == REPORT_KEEP || columns[i].merge == REPORT_ANY || !into->cells[i] ||
+            !from->cells[i])
             continue;
-        unsigned long long a = strtoull(into->cells[i], NULL, 10);
-        unsigned long long b = strtoull(from->cells[i], NULL, 10);
-        unsigned long long both = columns[i].merge == REPORT_SUM ? a + b : MAX(a, b);
+        unsigned long long both = merge_numbers(&columns[i], into, from, i);
         char *text = arena_printf(&report->arena, "%llu", both);
         if (text)
             into->cells[i] = text;
@@ -350,6 +373,39 @@ static void report_reasons(Worker *worker, Report *report)
     }
 }
 
+/* What only happened to repeat once is not shown: a single client that asks the same for ever. */
+static void report_n1(Worker *worker, Report *report)
+{
+    for (N1Pattern *p = n1_book_next(&worker->n1, NULL); p; p = n1_book_next(&worker->n1, p)) {
+        Cells c = {.arena = &report->arena};
+        if (!p->parent->text || (p->loops < 2 && !p->confirmed))
+            continue;
+        cell_text(&c, p->parent->database);
+        cell_template(&c, slice_str(p->parent->text));
+        cell_template(&c, slice_str(p->text));
+        if (p->link_count)
+            cell_int(&c, p->links[0].column + 1u);
+        else
+            cell_text(&c, NULL);
+        cell_int(&c, p->loops);
+        cell_int(&c, p->statements);
+        cell_int(&c, p->statements / MAX(p->loops, 1));
+        cell_int(&c, p->statements_max);
+        cell_int(&c, p->spent_us);
+        cell_int(&c, p->saved);
+        cell_int(&c, p->prefetches);
+        cell_int(&c, p->fetched);
+        cell_text(&c, p->why ? "no" : "yes");
+        if (p->why == N1_WHY_BATCH)
+            cell_text(&c, arena_printf(&report->arena, "%s: %s", n1_why_text(p->why),
+                                       batch_reason_text(p->reason)->code));
+        else
+            cell_text(&c, n1_why_text(p->why));
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
@@ -387,6 +443,11 @@ static void report_stats(Worker *worker, Report *report)
     stat_row(report, "write_commits_failed", counter_get(&b->write_failures));
     stat_row(report, "batch_proofs", counter_get(&b->proofs));
     stat_row(report, "batch_mismatches", counter_get(&b->mismatches));
+    stat_row(report, "prefetches", counter_get(&b->ahead));
+    stat_row(report, "prefetched_keys", counter_get(&b->ahead_keys));
+    stat_row(report, "prefetch_hits", counter_get(&b->ahead_hits));
+    stat_row(report, "n1_patterns", worker->n1.pattern_count);
+    stat_row(report, "n1_memory", worker->n1.memory);
     stat_row(report, "client_bytes_in", counter_get(&s->bytes_in));
     stat_row(report, "client_bytes_out", counter_get(&s->bytes_out));
     stat_row(report, "shapes_cached", worker->shapes.count);
@@ -416,7 +477,7 @@ static void report_transactions(Worker *worker, Report *report)
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
-    [REPORT_BATCH_REASONS] = report_reasons, [REPORT_STATS] = report_stats,
+    [REPORT_BATCH_REASONS] = report_reasons, [REPORT_N1] = report_n1, [REPORT_STATS] = report_stats,
     [REPORT_TRANSACTIONS] = report_transactions,
 };
 

@@ -16,6 +16,7 @@ typedef enum ReportKind {
     REPORT_POOLS,
     REPORT_BATCHES,
     REPORT_BATCH_REASONS,
+    REPORT_N1,
     REPORT_STATS,
     REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
     REPORT_KIND_COUNT
@@ -26,7 +27,8 @@ typedef struct ReportColumn {
     uint32_t type_oid; /* WIRE_OID_TEXT or WIRE_OID_INT8 */
     /* How rows of several workers with equal text columns become one: rows are kept apart when no
      * column of the kind says REPORT_SUM or REPORT_MAX. */
-    enum { REPORT_KEEP, REPORT_SUM, REPORT_MAX } merge;
+    /* REPORT_ANY: the text of one of them. REPORT_MEAN: the column before it by the one before that. */
+    enum { REPORT_KEEP, REPORT_SUM, REPORT_MAX, REPORT_ANY, REPORT_MEAN } merge;
 } ReportColumn;
 
 typedef struct ReportRow {

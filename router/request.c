@@ -185,6 +185,7 @@ void request_end(Request *request, char tx_status)
         session->skipping = true;
     request_touch(request);
     request->state = REQUEST_ENDED;
+    n1_on_end(request, tx_status);
     counter_add(&worker->stats.statements, MAX(request->planned_count, 1));
     if (tx_status == TX_IDLE)
         counter_add(&worker->stats.transactions, 1);

@@ -69,6 +69,8 @@ struct Request {
     char error_state[6];
     bool pins; /* it leaves state on the server session */
     bool not_batched; /* the batcher has said no already */
+    bool n1_watched, n1_parent; /* seen by n1_watch; its rows are remembered */
+    uint8_t n1_track; /* of session->n1.loop, from 1; 0: it follows no loop */
     KeptPrepared *kept; /* request_prepare; references held */
     Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
 

@@ -269,6 +269,7 @@ void session_destroy(Session *session)
     login_finish(session);
     bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
+    n1_finish(session);
     while (session->part_count) {
         Participant part = session->parts[0];
         transaction_leave(session, part.shard);

@@ -24,6 +24,7 @@
 
 #include "backend/pool.h"
 #include "core/stream.h"
+#include "router/n1.h"
 #include "router/script.h"
 #include "router/statement.h"
 
@@ -113,6 +114,7 @@ typedef struct Session {
                       over, as PostgreSQL does */
     int copy;          /* SessionCopy of the first request */
     bool input_blocked; /* reading is paused: pipeline limit, COPY, or back-pressure towards a server */
+    N1Watch n1;        /* does it ask the same for each row of a result? */
     bool terminate;    /* X was read: close when all answers are out */
     uint64_t idle_since_us;
     uint64_t closing_since_us; /* CLOSING: a client that does not read is not waited for for ever */

@@ -141,6 +141,7 @@ bool transaction_writes(const Session *session, const Shape *shape)
     case SHAPE_SHOW:
     case SHAPE_EMPTY:
     case SHAPE_CLOSE:
+    case SHAPE_FETCH: /* of a cursor whose DECLARE was looked at */
     case SHAPE_BEGIN:
         return false;
     case SHAPE_MULTI:

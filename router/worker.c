@@ -93,6 +93,7 @@ static void adopt_topology(void *ctx)
     worker->topology = topology;
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
+    worker->n1.patterns_max = worker_config(worker)->n1_patterns_max;
     greetings_forget(worker);
     fence_on_adopt(worker);
 }
@@ -125,6 +126,7 @@ static void worker_on_sweep(Timer *timer)
             session_stop(session);
         else if (session->state == SESSION_ACTIVE)
             idle_in_transaction(session, limit_us, now_us);
+        n1_sweep(session, now_us);
     }
     commit_sweep(worker);
     timer_start_ms(&worker->sweep, SWEEP_MS);
@@ -175,6 +177,7 @@ static bool worker_build(Worker *worker)
         return false;
     pool_set_adopt(worker->pools, worker->topology);
     batcher_adopt(worker->batcher, worker->topology);
+    worker->n1.patterns_max = config->n1_patterns_max;
     return true;
 }
 
@@ -208,6 +211,7 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     list_init(&worker->woken);
     list_init(&worker->commits);
     list_init(&worker->free_requests);
+    n1_book_init(&worker->n1);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
     greetings_init(worker);
@@ -305,6 +309,7 @@ void worker_destroy(Worker *worker)
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);
     greetings_finish(worker);
+    n1_book_finish(&worker->n1);
     batcher_destroy(worker->batcher);
     if (worker->pools)
         pool_set_destroy(worker->pools);

@@ -14,6 +14,7 @@
 #include "meta/gid.h"
 #include "router/call.h"
 #include "router/report.h"
+#include "router/write_epoch.h"
 
 typedef struct Worker Worker;
 
@@ -40,6 +41,7 @@ typedef struct WorkerOptions {
     void (*on_call)(Mail *mail, void *owner);
     Worker **all; /* the workers by index, for cancel requests and reports */
     void *tls;    /* SSL_CTX * or NULL */
+    WriteEpochs *epochs; /* one for all workers */
     const GidPrefix *gid; /* of this start; for gid_make, with numbers that no other worker makes */
 } WorkerOptions;
 

@@ -11,6 +11,7 @@
 #include <openssl/ssl.h>
 
 #include "core/inbox.h"
+#include "router/n1_book.h"
 #include "router/request.h"
 #include "router/session.h"
 #include "router/worker.h"
@@ -49,6 +50,7 @@ struct Worker {
     ShapeCache shapes;
     PoolSet *pools;
     Batcher *batcher;
+    N1Book n1; /* loops that its sessions have shown */
     StatementContext statements;
 
     Timer sweep; /* timeouts that need no precision */

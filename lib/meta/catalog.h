@@ -34,6 +34,7 @@ typedef struct CatalogTable {
     bool row_security;
     bool has_rules_or_triggers; /* rules other than a view's own, or triggers that change SELECT/writes */
     bool has_children;          /* inheritance */
+    bool cascades; /* a foreign key to it changes other rows when one of its rows is deleted or updated */
     CatalogColumn *columns;     /* by attnum, dropped ones left out */
     uint32_t column_count;
 } CatalogTable;

@@ -193,6 +193,18 @@ static bool load_shoal(ConfigLoader *loader)
            path_resolve(loader, &c->tls_cert) && path_resolve(loader, &c->tls_key);
 }
 
+static bool any_prefetch_age(const Config *c)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < c->database_count; i++)
+        any |= c->databases[i].prefetch_max_age_ms > 0;
+    for (uint32_t i = 0; i < c->user_count; i++)
+        any |= c->users[i].prefetch_max_age_ms > 0;
+    for (uint32_t i = 0; i < c->table_count; i++)
+        any |= c->tables[i].prefetch_max_age_ms > 0;
+    return any;
+}
+
 /* ---- the whole ---- */
 
 static bool config_fill(ConfigLoader *loader, const char *path)
@@ -212,6 +224,7 @@ static bool config_fill(ConfigLoader *loader, const char *path)
               load_applications(loader) && load_shards(loader) &&
               load_databases(loader) && load_users(loader) && load_tables(loader);
     ini_file_close(&loader->ini);
+    c->prefetch_stale = ok && any_prefetch_age(c);
     return ok;
 }
 

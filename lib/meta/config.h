@@ -66,6 +66,7 @@ typedef struct DatabaseConfig {
     const char *profile;         /* NULL: the default one */
     CommitMode commit_mode;
     uint32_t pool_size;          /* server connections per server and user, all workers together */
+    uint32_t prefetch_max_age_ms; /* READ COMMITTED: how old an answer fetched ahead may be; 0 none */
     uint32_t index;
 } DatabaseConfig;
 
@@ -81,6 +82,7 @@ typedef struct UserConfig {
     const char *verifier;
     bool admin; /* may use the console's commands that change something */
     bool monitor; /* may use the console's SHOW */
+    uint32_t prefetch_max_age_ms; /* 0: as the database has it */
     const char *profile; /* of its batches; NULL: the database's */
 } UserConfig;
 
@@ -92,6 +94,7 @@ typedef struct TableConfig {
     bool batch;          /* statements that read it may be batched */
     bool batch_writes;   /* single-row writes of several clients may share a commit */
     const char *profile; /* NULL: the user's or the database's */
+    uint32_t prefetch_max_age_ms; /* 0: as the user has it */
     int line;
 } TableConfig;
 
@@ -138,6 +141,15 @@ typedef struct Config {
     uint32_t batch_inflight_max; /* batches of one group in flight on one server: c */
     uint64_t batch_bytes_max;    /* result bytes buffered per batch */
     uint32_t batch_rows_max;
+    bool n1;                  /* sequential N+1 loops are looked for */
+    uint32_t n1_loop_min;     /* statements */
+    uint32_t n1_rows_max;     /* rows of a result remembered per session; keys fetched ahead */
+    uint64_t n1_bytes_max;    /* per session: of rows remembered, and of answers fetched ahead */
+    uint64_t n1_memory_max;   /* the same of all sessions of a worker */
+    uint32_t n1_patterns_max; /* per worker */
+    bool prefetch;
+    uint32_t prefetch_wait_ms; /* a statement is held up that long at most by what is fetched ahead */
+    bool prefetch_stale; /* some database, user or table has a prefetch_max_age_ms; computed */
     uint32_t batch_pipeline_max; /* tier C: originals of several clients behind each other; 1: off */
     uint32_t batch_writes_max;   /* members of one commit */
     uint32_t batch_proof_every;  /* one in so many batches is run with its originals; 0: none */

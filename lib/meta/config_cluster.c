@@ -225,7 +225,7 @@ static bool table_read_key(ConfigLoader *loader, TableConfig *table, IniSection 
 {
     const IniEntry *entry = entry_find(section, "key");
     bool other = entry_find(section, "batch") || entry_find(section, "batch_writes") ||
-                 entry_find(section, "profile");
+                 entry_find(section, "profile") || entry_find(section, "prefetch_max_age_ms");
     if (!entry && other)
         return true; /* the section is about batching */
     if (!entry) {

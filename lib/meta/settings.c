@@ -140,6 +140,23 @@ static const Setting SETTINGS[] = {
      RELOADS, false, "Result bytes held for one batch; past it the queries are run one by one."},
     {"batch", "batch_rows_max", SETTING_INT, SHOAL(batch_rows_max), 1, 100000000, NULL, "100000",
      RELOADS, false, "Result rows held for one batch; past it the queries are run one by one."},
+    {"batch", "n1", SETTING_BOOL, SHOAL(n1), 0, 1, NULL, "on", RELOADS, false,
+     "Look for sequential N+1 loops (SHOW N1): a query, then another one for each of its rows."},
+    {"batch", "n1_loop_min", SETTING_INT, SHOAL(n1_loop_min), 3, 1000, NULL, "5", RELOADS, false,
+     "Queries in a row that make a loop."},
+    {"batch", "n1_rows_max", SETTING_INT, SHOAL(n1_rows_max), 10, 10000, NULL, "1000", RELOADS, false,
+     "Rows of a result that are remembered for its loop, and keys fetched ahead at once."},
+    {"batch", "n1_bytes_max", SETTING_SIZE, SHOAL(n1_bytes_max), 4 * KB, GB, NULL, "1MB", RELOADS, false,
+     "Bytes of such a result, and of answers fetched ahead, per client."},
+    {"batch", "n1_memory_max", SETTING_SIZE, SHOAL(n1_memory_max), 64 * KB, 64 * GB, NULL, "32MB", RELOADS,
+     false, "The same for all clients of a worker."},
+    {"batch", "n1_patterns_max", SETTING_INT, SHOAL(n1_patterns_max), 10, 100000, NULL, "500", RELOADS, false,
+     "N+1 loops known per worker; the one not seen for longest makes room."},
+    {"batch", "prefetch", SETTING_BOOL, SHOAL(prefetch), 0, 1, NULL, "on", RELOADS, false,
+     "Answer the queries of a known N+1 loop by one: in REPEATABLE READ transactions, where that is exact, and "
+     "where prefetch_max_age_ms allows it."},
+    {"batch", "prefetch_wait", SETTING_DURATION, SHOAL(prefetch_wait_ms), 1 * MS, MINUTE, NULL, "50ms", RELOADS,
+     false, "How long a query may be held up by what is fetched ahead; past it that is given up."},
 
     {"batch", "batch_pipeline_max", SETTING_INT, SHOAL(batch_pipeline_max), 1, 1000, NULL, "8",
      RELOADS, false,
@@ -190,6 +207,10 @@ static const Setting SETTINGS[] = {
      "transactions, and leaves some shards committed and others not when a server dies at the wrong moment."},
     {"database", "pool_size", SETTING_INT, AT(DatabaseConfig, pool_size), 1, 10000, NULL, "20",
      RELOADS, false, "Connections per server and user, all workers together."},
+    {"database", "prefetch_max_age_ms", SETTING_INT, AT(DatabaseConfig, prefetch_max_age_ms), 0, 60000, NULL,
+     "0", RELOADS, false,
+     "In READ COMMITTED, answer the queries of an N+1 loop from one that was run up to so many milliseconds "
+     "before. 0: never."},
 
     {"user", "password", SETTING_TEXT, AT(UserConfig, password), 1, 1000, NULL, NULL, RELOADS, true,
      "Plain, or a verifier (`SCRAM-SHA-256$...`) as in pg_authid.rolpassword."},
@@ -197,6 +218,8 @@ static const Setting SETTINGS[] = {
      "May use every command of the console."},
     {"user", "monitor", SETTING_BOOL, AT(UserConfig, monitor), 0, 1, NULL, "off", RELOADS, false,
      "May use SHOW in the console."},
+    {"user", "prefetch_max_age_ms", SETTING_INT, AT(UserConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
+     RELOADS, false, "The same for one user. 0: as the database has it."},
     {"user", "profile", SETTING_TEXT, AT(UserConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of this user's batches. Default: the database's."},
 
@@ -210,6 +233,8 @@ static const Setting SETTINGS[] = {
      false, "Single-row INSERT, UPDATE and DELETE of several clients may share one commit."},
     {"table", "profile", SETTING_TEXT, AT(TableConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of batches that read this table. Default: the application's, the user's or the database's."},
+    {"table", "prefetch_max_age_ms", SETTING_INT, AT(TableConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
+     RELOADS, false, "The same for queries of this table. 0: as the user or the database has it."},
 };
 
 const Setting *config_settings(size_t *ret_count)
@@ -501,7 +526,7 @@ void config_write_markdown(FILE *out)
         {"table", "[table SCHEMA.NAME]",
          "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
          "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
-         "distributed from the console need no section here. A section without a key is about batching only."},
+         "distributed from the console need no section here. A section without a key only holds settings."},
     };
     fputs("# Configuration\n\n"
           "<!-- Written from the settings table (lib/meta/settings.c) by `ninja -C build settings-doc`. -->\n\n"

@@ -311,11 +311,13 @@ static void copy_read(Build *build, const Node *node)
 
 /* --- transactions -------------------------------------------------------------------------- */
 
-/* BEGIN ISOLATION LEVEL x READ ONLY. */
-static void begin_options(Build *build, const PgQuery__TransactionStmt *stmt)
+/* BEGIN ISOLATION LEVEL x READ ONLY; the same of SET TRANSACTION (a level set there is its `setting`). */
+static void transaction_options(Build *build, PgQuery__Node *const *options, size_t n)
 {
-    for (size_t i = 0; i < stmt->n_options; i++) {
-        const PgQuery__DefElem *option = stmt->options[i]->def_elem;
+    for (size_t i = 0; i < n; i++) {
+        if (options[i]->node_case != PG_QUERY__NODE__NODE_DEF_ELEM)
+            continue; /* SET TRANSACTION SNAPSHOT */
+        const PgQuery__DefElem *option = options[i]->def_elem;
         const Node *arg = option->arg;
         if (!arg || arg->node_case != PG_QUERY__NODE__NODE_A_CONST)
             continue;
@@ -350,7 +352,7 @@ static void transaction_read(Build *build, const Node *node)
         build_trait(build, SHAPE_HAS_CHAIN);
     const char *name = stmt->gid && *stmt->gid ? stmt->gid : stmt->savepoint_name;
     build->shape->statement = build_text(build, name);
-    begin_options(build, stmt);
+    transaction_options(build, stmt->options, stmt->n_options);
 }
 
 /* --- SET, SHOW, RESET, DISCARD ------------------------------------------------------------- */
@@ -368,7 +370,8 @@ static Slice lower(Build *build, const char *text)
     return slice_of(copy, name.len);
 }
 
-/* SET TRANSACTION and SET SESSION CHARACTERISTICS come as MULTI, with the rest as options. */
+/* SET TRANSACTION and SET SESSION CHARACTERISTICS come as MULTI, with the rest as options. An isolation
+ * level set by the former becomes `setting`. */
 static void set_read(Build *build, const Node *node)
 {
     const PgQuery__VariableSetStmt *set = node->variable_set_stmt;
@@ -389,6 +392,8 @@ static void set_read(Build *build, const Node *node)
         build_trait(build, SHAPE_LEAVES_STATE);
     if (!multi)
         setting_values(build, set->args, set->n_args);
+    else if (!session)
+        transaction_options(build, set->args, set->n_args);
 }
 
 /* 'text' with what needs doubling doubled; E'' where a backslash stands, right in either mode of

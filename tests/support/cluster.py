@@ -65,9 +65,6 @@ class Cluster:
     def start(self, timeout_s=60):
         host.run_server_tool([host.pg_bin('pg_ctl'), '-D', str(self.data), '-l', str(self.log),
                               '-w', '-t', str(timeout_s), 'start'])
-        if not self.standby_of:  # until Shoal makes its schema by itself
-            for database in ('template1', 'postgres'):
-                self.sql((Path(__file__).parents[2] / 'sql/shard_schema.sql').read_text(), database=database)
         return self
 
     def stop(self, mode='immediate'):
