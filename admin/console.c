@@ -13,6 +13,7 @@
 
 #include "admin/answer.h"
 #include "admin/console_moves.h"
+#include "admin/fsck.h"
 #include "admin/control_state.h"
 #include "core/clock.h"
 #include "wire/backend.h"
@@ -79,6 +80,8 @@ static const Command COMMANDS[] = {
     {"rebalance finish", COMMAND_FOR_ADMINS, "[move]",
      "Ends the time in which switched moves can be rolled back: old rows are deleted.", REBALANCE_FINISH,
      console_rebalance},
+    {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
+     "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,
      run_reload},
     {"shutdown", COMMAND_FOR_ADMINS, "[WAIT seconds]",

@@ -11,7 +11,9 @@ void drain_start(Drain *drain, Control *control, uint32_t shard)
     *drain = (Drain){.control = control,
                      .version = control->topology->published.version,
                      .shard = shard,
-                     .blockers = UINT32_MAX};
+                     .database = FENCE_ANY_DATABASE,
+                     .blockers = UINT32_MAX,
+                     .waiting = UINT32_MAX};
 }
 
 static void drain_on_reply(Mail *mail, void *owner)
@@ -23,6 +25,7 @@ static void drain_on_reply(Mail *mail, void *owner)
         drain->ask = NULL;
         drain->rounds++;
         drain->blockers = ask->blockers;
+        drain->waiting = ask->waiting;
         drain->done = ask->blockers == 0;
     }
     free(ask);
@@ -41,6 +44,8 @@ void drain_look(Drain *drain)
         return; /* the next look tries again */
     ask->version = drain->version;
     ask->shard = drain->shard;
+    ask->database = drain->database;
+    ask->requests_only = drain->requests_only;
     ask->workers = control->workers;
     ask->worker_count = control->worker_count;
     ask->reply = &control->inbox;

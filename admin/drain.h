@@ -17,10 +17,11 @@ typedef struct Control Control;
 typedef struct Drain {
     Control *control;
     uint64_t version;
-    uint32_t shard;
+    uint32_t shard, database;
+    bool requests_only;
     FenceAsk *ask;     /* on its way; NULL: none */
     uint32_t rounds;   /* answered */
-    uint32_t blockers; /* of the last answer */
+    uint32_t blockers, waiting; /* of the last answer; UINT32_MAX before it */
     bool done;
 } Drain;
 

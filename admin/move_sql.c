@@ -233,19 +233,22 @@ MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t index, const char *colu
     return copy;
 }
 
-static const char *one_regclass(const MoveLeg *leg, const Table *table)
+/* unnest(ARRAY['a'::regclass, ...]) with a number for each: one question about all tables. */
+static const char *tables_array(Arena *arena, const Table *tables, uint32_t count)
 {
-    const char *name = one_name(leg, table);
-    const char *literal = name ? sql_quote_literal(A(leg), slice_str(name)) : NULL;
-    return literal ? arena_printf(A(leg), "%s::pg_catalog.regclass", literal) : NULL;
+    const char *list = "";
+    for (uint32_t i = 0; list && i < count; i++) {
+        char *name = sql_table_name(arena, &tables[i]);
+        char *literal = name ? sql_quote_literal(arena, slice_str(name)) : NULL;
+        list = literal ? arena_printf(arena, "%s%s%s", list, i ? ", " : "", literal) : NULL;
+    }
+    return list ? arena_printf(arena, "pg_catalog.unnest(ARRAY[%s]::regclass[]) WITH ORDINALITY AS t(rel, n)", list)
+                : NULL;
 }
 
-/* "(1, 'a'::regclass), (2, ...)" would need numbers: WITH ORDINALITY gives them. */
 static const char *table_array(const MoveLeg *leg)
 {
-    const char *list = join_tables(leg, one_regclass);
-    return list ? arena_printf(A(leg), "pg_catalog.unnest(ARRAY[%s]) WITH ORDINALITY AS t(rel, n)", list)
-                : NULL;
+    return tables_array(A(leg), leg->tables, leg->table_count);
 }
 
 const char *move_sql_columns(const MoveLeg *leg)
@@ -280,11 +283,16 @@ const char *move_sql_digest(const MoveLeg *leg, uint32_t index)
 
 const char *move_sql_facts(const MoveLeg *leg)
 {
-    const char *tables = table_array(leg);
+    return tables_sql_facts(A(leg), leg->tables, leg->table_count);
+}
+
+const char *tables_sql_facts(Arena *arena, const Table *list, uint32_t count)
+{
+    const char *tables = tables_array(arena, list, count);
     if (!tables)
         return NULL;
     return arena_printf(
-        A(leg),
+        arena,
         "SELECT string_agg(x.fact, E'\\n' ORDER BY x.fact COLLATE \"C\") FROM %s JOIN pg_class c ON c.oid = t.rel"
         " CROSS JOIN LATERAL ("
         "SELECT format('%%s column %%s %%s %%s %%s %%s', t.n, a.attname, format_type(a.atttypid, a.atttypmod),"
@@ -531,4 +539,21 @@ const char *move_sql_leftovers(const MoveLeg *leg)
                               "pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'shoal' "
                               "AND proname = 'move_guard_%" PRIu64 "'", slots, names, names, leg->move->id)
                : NULL;
+}
+
+/* Of FSCK: one statement of a DO block for one object. */
+const char *tables_sql_drop_leftover(Arena *arena, const char *kind, const char *name)
+{
+    char *quoted = sql_quote_identifier(arena, slice_str(name));
+    if (!quoted)
+        return NULL;
+    if (strcmp(kind, "slot") == 0)
+        return arena_printf(arena, "PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name "
+                                   "= '%s' AND active_pid IS NOT NULL; PERFORM pg_drop_replication_slot('%s'); ", name, name);
+    if (strcmp(kind, "subscription") == 0)
+        return arena_printf(arena, "EXECUTE 'ALTER SUBSCRIPTION %s DISABLE'; EXECUTE 'ALTER SUBSCRIPTION %s SET "
+                                   "(slot_name = NONE)'; EXECUTE 'DROP SUBSCRIPTION %s'; ", quoted, quoted, quoted);
+    if (strcmp(kind, "publication") == 0)
+        return arena_printf(arena, "EXECUTE 'DROP PUBLICATION IF EXISTS %s'; ", quoted);
+    return arena_printf(arena, "EXECUTE 'DROP FUNCTION IF EXISTS shoal.%s() CASCADE'; ", quoted);
 }

@@ -42,6 +42,8 @@ const char *move_sql_analyze(const MoveLeg *leg, uint32_t table);
 const char *move_sql_digest(const MoveLeg *leg, uint32_t table);
 /* One cell: everything about the tables that must be equal on both sides. */
 const char *move_sql_facts(const MoveLeg *leg);
+const char *tables_sql_facts(Arena *arena, const Table *tables, uint32_t count);
+const char *tables_sql_drop_leftover(Arena *arena, const char *kind, const char *name);
 /* What a move cannot do without, as (problem, remedy): no row is good news. */
 const char *move_sql_requirements(const MoveLeg *leg);
 /* Bytes and rows of the buckets, estimated. */

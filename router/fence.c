@@ -101,10 +101,25 @@ static bool request_blocks(const Request *request, const FenceAsk *ask)
 
 static bool session_blocks(const Session *session, const FenceAsk *ask)
 {
-    if (transaction_blocks(session, ask))
+    if (session->state != SESSION_LOGIN && ask->database != FENCE_ANY_DATABASE &&
+        session->database_index != ask->database)
+        return false;
+    if (!ask->requests_only && transaction_blocks(session, ask))
         return true;
     LIST_EACH (link, (List *)(uintptr_t)&session->requests) {
         if (request_blocks(list_entry(link, Request, link), ask))
+            return true;
+    }
+    return false;
+}
+
+/* In a pool's queue, or in a batch that collects. */
+static bool session_waits(const Session *session, const FenceAsk *ask)
+{
+    LIST_EACH (link, (List *)(uintptr_t)&session->requests) {
+        const Request *request = list_entry(link, Request, link);
+        if (request_blocks(request, ask) && (request->scatter || (request->task_active &&
+                                                                 request->task.state != TASK_INFLIGHT)))
             return true;
     }
     return false;
@@ -129,6 +144,8 @@ static void ask_on_delivery(Mail *mail, void *owner)
     FenceAsk *ask = container_of(mail, FenceAsk, mail);
     LIST_EACH (link, &worker->sessions)
         ask->blockers += session_blocks(list_entry(link, Session, link), ask);
+    LIST_EACH (link, &worker->sessions)
+        ask->waiting += session_waits(list_entry(link, Session, link), ask);
     ask->blockers += orphaned_commits(worker);
     fence_ask(ask);
 }

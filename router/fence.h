@@ -16,16 +16,20 @@
 #include "router/request.h"
 #include "router/worker.h"
 
-#define FENCE_ANY_SHARD UINT32_MAX
+#define FENCE_ANY_SHARD    UINT32_MAX
+#define FENCE_ANY_DATABASE UINT32_MAX
 
 /* The control thread's question, on its way through the workers and back. */
 typedef struct FenceAsk {
     Mail mail;
     uint64_t version;    /* of the first topology with the fence */
+    uint32_t database;   /* of the sessions that count, or FENCE_ANY_DATABASE */
+    bool requests_only;  /* open transactions between two statements do not count */
     uint32_t shard;      /* that loses buckets, or FENCE_ANY_SHARD */
     Worker *const *workers;
     uint32_t worker_count, next_worker;
-    uint32_t blockers;   /* answer: requests and transactions older than `version` */
+    uint32_t blockers;   /* answer: sessions with requests or transactions older than `version` */
+    uint32_t waiting;    /* those of them whose request has not been sent to a server yet */
     Inbox *reply;
     void (*on_reply)(Mail *mail, void *owner);
     void *ctx;
