@@ -38,6 +38,9 @@ static void help(const char *program)
            "  show WHAT               batches, pools, clients, servers, shards, tables ... (show "
            "help)\n"
            "  status                  version and servers; exit code 1 when a server is not up\n"
+           "  move BUCKETS to SHARD   moves buckets (0-15,40), or `key TABLE KEY`, while everybody works\n"
+           "  rebalance WHAT          plan | start [drain SHARD] | pause | resume | cancel | rollback | finish\n"
+           "  fsck [repair]           is every row on its shard, is anything left behind?\n"
            "  reload                  read shards.ini again\n"
            "  shutdown [wait SECONDS] stop\n\n"
            "  -h, --host HOST         default: $PGHOST, else 127.0.0.1\n"
@@ -55,7 +58,7 @@ static bool statement_make(char *const *words, int count, char *ret, size_t size
     size_t at = 0;
     for (int i = 0; i < count; i++) {
         for (const char *c = words[i]; *c; c++) {
-            if ((!isalnum((unsigned char)*c) && *c != '_' && *c != ' ') || at + 3 > size)
+            if ((!isalnum((unsigned char)*c) && !strchr("_ .,-", *c)) || at + 3 > size)
                 return false;
             ret[at++] = *c;
         }
