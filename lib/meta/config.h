@@ -205,6 +205,11 @@ void config_write_markdown(FILE *out);
 /* NULL and err ("path:line: reason", F0000, HINT with the nearest key) for a wrong file. */
 Config *config_load(const char *path, Error *err) MUST_USE;
 void config_free(Config *config);
+/* Of a Config that nobody shares yet: its shards become `members`, in that order, and `joining` behind
+ * them (NULL: none); others, which have no schema yet, are left out. Members that the file does not
+ * name are missing. */
+bool config_arrange(Config *config, const char *const *members, uint32_t member_count, const char *joining,
+                    Error *err) MUST_USE;
 /* The value in force of a [shoal]/[batch] setting as text; "********" for secrets. */
 const char *config_show(const Config *config, const Setting *setting, Arena *arena);
 /* Settings that differ but need a restart, for the RELOAD answer: their names joined, or NULL. */
