@@ -87,6 +87,8 @@ static void a_cancel_works_beside_tls(void **state)
     Talk *t = talk(w);
     say_query(t, "select pg_sleep(10)");
     submit(t);
+    for (int i = 0; i < 200 && !t->task.sent; i++)
+        world_wait_ms(w, 50);
     world_wait_ms(w, 300);
     task_cancel(&t->task);
     hear(t, "T E(57014) Z(I)");
