@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/console_moves.h"
 #include "admin/fsck.h"
+#include "admin/shard_add.h"
 #include "admin/control_state.h"
 #include "core/clock.h"
 #include "wire/backend.h"
@@ -80,6 +81,10 @@ static const Command COMMANDS[] = {
     {"rebalance finish", COMMAND_FOR_ADMINS, "[move]",
      "Ends the time in which switched moves can be rolled back: old rows are deleted.", REBALANCE_FINISH,
      console_rebalance},
+    {"shard add", COMMAND_FOR_ADMINS, "shard", "Makes the schema on a new shard of shards.ini, and lets it join.", 0,
+     console_shard_add},
+    {"shard remove", COMMAND_FOR_ADMINS, "shard", "Says whether a shard is empty, and how to take it out.", 0,
+     console_shard_remove},
     {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
      "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,

@@ -21,6 +21,7 @@
 #define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
 #define DEFAULT_COLOCATION "default"
 
+static bool out_of_memory(Error *err);
 static void control_start(Control *control);
 static bool parts_load(Control *control, Config *config, Error *err);
 static void loaders_start(Control *control);
@@ -33,6 +34,37 @@ static void control_on_round(CatalogLoader *loader, uint64_t round, const Error 
 
 static const CatalogLoaderEvents LOADER_EVENTS = {.on_catalog = control_on_catalog,
                                                   .on_round = control_on_round};
+
+/* ---- members: shards that have joined (admin/shard_add.h) -------------------------------------- */
+
+static bool members_store(Control *control, const Config *config, Error *err)
+{
+    Arena arena;
+    arena_init(&arena, 1024);
+    const char **names = arena_array(&arena, const char *, config->shard_count);
+    for (uint32_t i = 0; names && i < config->shard_count; i++)
+        names[i] = config->shards[i].name;
+    bool ok = names ? store_put_members(control->store, names, config->shard_count, err) : out_of_memory(err);
+    arena_finish(&arena);
+    return ok;
+}
+
+/* At the start: the store's order. A store that knows none yet has just been made, or was made before
+ * there were members: then all shards of the file are. */
+static bool members_apply(Control *control, Config *config, Error *err)
+{
+    Arena arena;
+    const char **names;
+    uint32_t count, written = config->shard_count;
+    arena_init(&arena, 1024);
+    bool ok = store_load_members(control->store, &arena, &names, &count, err) &&
+              (count == 0 || config_arrange(config, names, count, NULL, err));
+    arena_finish(&arena);
+    if (ok && config->shard_count < written)
+        log_line(LOG_WARNING, "control", "%u shards of %s have not joined yet: SHARD ADD", written - config->shard_count,
+                 config->path);
+    return ok;
+}
 
 Control *control_create(const ControlOptions *options, Config *config, Error *err)
 {
@@ -58,7 +90,12 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
-    if (!parts_load(control, config, err)) {
+    if (!members_apply(control, config, err)) {
+        config_free(config);
+        control_destroy(control);
+        return NULL;
+    }
+    if (!parts_load(control, config, err) || !members_store(control, control->config, err)) {
         control_destroy(control);
         return NULL;
     }
@@ -339,20 +376,68 @@ static void control_on_collect(Timer *timer)
 
 /* ---- reload ---------------------------------------------------------------------------------- */
 
+/* A new [shard] section is not seen by RELOAD: it joins by SHARD ADD. */
+static bool members_keep(const Control *control, Config *config, Arena *arena, Error *err)
+{
+    const Config *now = control->config;
+    const char **names = arena_array(arena, const char *, now->shard_count);
+    if (!names)
+        return out_of_memory(err);
+    for (uint32_t i = 0; i < now->shard_count; i++)
+        names[i] = now->shards[i].name;
+    return config_arrange(config, names, now->shard_count, NULL, err);
+}
+
+/* Who holds pointers into the Config that was replaced begins anew. */
+static void config_changed(Control *control)
+{
+    probes_finish(&control->probes);
+    loaders_finish(control);
+    loaders_start(control);
+    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
+        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+}
+
+bool control_adopt_shard(Control *control, Config *config, Error *err)
+{
+    if (control->stopping || !members_store(control, config, err)) {
+        if (control->stopping)
+            error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+        config_free(config);
+        return false;
+    }
+    recovery_finish(&control->recovery); /* it counts shards */
+    bool ok = parts_load(control, config, err);
+    Error again;
+    if (!ok && !members_store(control, control->config, &again))
+        log_error("store", &again);
+    if (ok)
+        config_changed(control);
+    if (!recovery_init(&control->recovery, control))
+        log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (ok)
+        control_event(control, LOG_INFO, "shard", "a shard has joined");
+    return ok;
+}
+
 bool control_reload(Control *control, Arena *arena, const char **ret_restart, Error *err)
 {
     if (control->stopping) {
         error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         return false;
     }
-    if (control->distribute) {
-        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed");
+    if (control->distribute || control->shard_joining) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed, or a shard is joining");
         error_hint(err, "Try again when it is done.");
         return false;
     }
     Config *config = config_load(control->options.config_path, err);
     if (!config)
         return false;
+    if (!members_keep(control, config, arena, err)) {
+        config_free(config);
+        return false;
+    }
     const char *restart = config_restart_needed(control->config, config, arena);
     /* A Config is adopted as a whole. Settings of the process just stay as they are; shards and
      * databases that differ would be half old, half new. */
@@ -366,11 +451,7 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
     if (!parts_load(control, config, err))
         return false;
     *ret_restart = restart;
-    probes_finish(&control->probes);
-    loaders_finish(control);
-    loaders_start(control);
-    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
-        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    config_changed(control);
     control_event(control, LOG_INFO, "reload", "configuration was read again");
     return true;
 }

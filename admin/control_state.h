@@ -65,6 +65,7 @@ struct Control {
     Timer ready_timer; /* on_ready at the latest */
     bool ready;
     Moves moves;
+    bool shard_joining; /* SHARD ADD is at work */
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 
     uint32_t reports; /* Reports on their way through the workers */
@@ -81,6 +82,8 @@ void control_try_ready(Control *control);
 void control_answer(Control *control, Call *call);
 /* Makes a Topology of the parts in force, publishes it and wakes the workers. */
 bool control_publish(Control *control, Error *err) MUST_USE;
+/* A Config with one shard more, whose schema stands: takes it over, also on failure. */
+bool control_adopt_shard(Control *control, Config *config, Error *err) MUST_USE;
 /* Reads control->tables from the store again. */
 bool control_load_tables(Control *control, Error *err) MUST_USE;
 /* To the log, and to SHOW EVENTS. */

@@ -126,7 +126,7 @@ bool distribute_run(Control *control, Call *call, const Function *function, Erro
         error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
         return false;
     }
-    if (control->distribute) {
+    if (control->distribute || control->shard_joining) {
         error_set(err, SQLSTATE_OBJECT_IN_USE, "another table is being distributed");
         error_hint(err, "Try again when it is done.");
         return false;

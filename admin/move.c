@@ -499,6 +499,8 @@ void move_rest(Move *move, MoveState state)
                  move->reason[0] ? ": " : "", move->reason);
         control_event(move->control, LOG_INFO, "move", text);
     }
+    if (!control_publish(move->control, &err)) /* the next publication tells it */
+        log_error("move", &err);
     moves_on_rest(move->control, move);
 }
 
@@ -527,7 +529,7 @@ void move_start(Move *move)
     switch (move->state) {
     case MOVE_PLANNED:
         move->attempts++;
-        move->copied = move->reverse_made = false;
+        move->copied = move->reverse_made = move->announced = false;
         move->rows = move->bytes = move->rows_expected = move->bytes_expected = move->deleted = 0;
         move->fence_attempts = 0;
         move_take(move, move_step_first());

@@ -124,6 +124,7 @@ struct Move {
     Timer timer;      /* the next step, or the next look */
     uint64_t step_since_us, fence_since_us, fence_us, begun_us;
     uint32_t retries; /* of this step */
+    bool announced;    /* the published topology says that buckets move */
     bool reverse_made; /* publication and slot for the way back */
     uint64_t deleted;  /* rows */
     bool fence_told;

@@ -29,6 +29,7 @@
 #define ASK_MS        20000
 #define LOOK_MS       200   /* between two looks at a stream that catches up */
 #define DRAIN_LOOK_MS 10
+#define ANNOUNCE_US   UINT64_C(2000000)
 #define CAUGHT_UP     (256 * 1024) /* bytes of log that the fence may have to wait for */
 
 #define LEGS_EACH(leg, move) for (MoveLeg *leg = (move)->legs; leg < (move)->legs + (move)->leg_count; leg++)
@@ -62,6 +63,37 @@ static void fail_now(Move *move)
     move->running = true;
     move->pending = 1;
     move_step_end(move);
+}
+
+/* ---- announcement ------------------------------------------------------------------------------- */
+
+/* From now on rows may lie on two shards: statements that no key restricts to one of them are refused.
+ * Those that were planned before, and have not been sent yet, are waited for; one that runs does not
+ * see what is copied later. */
+static void announce_begin(Move *move)
+{
+    Error err;
+    if (move->announced)
+        return;
+    move->announced = true;
+    if (!control_publish(move->control, &err)) {
+        move_fail(move, &err);
+        return;
+    }
+    drain_start(&move->drain, move->control, FENCE_ANY_SHARD);
+    move->drain.requests_only = true;
+}
+
+static void announce_end(Move *move)
+{
+    bool sent = move->drain.waiting == 0 && clock_now_us() - move->step_since_us > ANNOUNCE_US;
+    if (move->drain.done || sent) {
+        drain_stop(&move->drain);
+        move_next(move);
+        return;
+    }
+    drain_look(&move->drain);
+    move_again(move, DRAIN_LOOK_MS);
 }
 
 /* ---- preflight ------------------------------------------------------------------------------- */
@@ -715,6 +747,7 @@ static void rest_end(Move *move)
 /* ---- the tables ------------------------------------------------------------------------------ */
 
 static const MoveStep FORWARD[] = {
+    {"announce", MOVE_MOVING, announce_begin, NULL, announce_end},
     {"preflight", MOVE_MOVING, preflight_begin, preflight_rows, preflight_end},
     {"publish", MOVE_MOVING, publish_begin, NULL, move_next},
     {"slot", MOVE_MOVING, slot_begin, slot_rows, slot_end},
@@ -774,7 +807,7 @@ const MoveStep *move_step_catch_up(void)
 
 bool move_step_copies(const char *name)
 {
-    return strcmp(name, "preflight") != 0 && strcmp(name, "publish") != 0 && strcmp(name, "slot") != 0;
+    return strcmp(name, "announce") != 0 && strcmp(name, "preflight") != 0 && strcmp(name, "publish") != 0 && strcmp(name, "slot") != 0;
 }
 
 const MoveStep *move_step_switched(void)

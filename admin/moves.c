@@ -49,6 +49,9 @@ void moves_init(Control *control)
     control->moves.next_id = 1;
     timer_init(&control->moves.timer, &control->loop, moves_on_time, control);
     moves_load(control);
+    Error err;
+    if (moves_any(control) && !control_publish(control, &err))
+        log_error("move", &err);
     moves_look_later(control);
 }
 

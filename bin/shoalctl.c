@@ -40,6 +40,8 @@ static void help(const char *program)
            "  status                  version and servers; exit code 1 when a server is not up\n"
            "  move BUCKETS to SHARD   moves buckets (0-15,40), or `key TABLE KEY`, while everybody works\n"
            "  rebalance WHAT          plan | start [drain SHARD] | pause | resume | cancel | rollback | finish\n"
+           "  shard add SHARD         a new [shard] of shards.ini gets its schema, and joins\n"
+           "  shard remove SHARD      is it empty, and what is to be done then?\n"
            "  fsck [repair]           is every row on its shard, is anything left behind?\n"
            "  reload                  read shards.ini again\n"
            "  shutdown [wait SECONDS] stop\n\n"

@@ -136,15 +136,15 @@ def settle(moving, load, appended_before):
     """After the clients have gone: every acknowledged write is there, once, in its place."""
     assert load.errors == [] and load.wrong == []
     moving.check()
-    for cluster in moving.clusters:
+    for cluster in moving.joined():
         for key, text in cluster.query('SELECT id, v FROM lists', 'app'):
             mine = load.appended.get(int(key), [])
             assert text == appended_before.get(int(key), '') + ''.join(mine), f'list {key}'
             appended_before[int(key)] = text
     total = sum(int(c.query('SELECT coalesce(sum(balance), 0) FROM accounts', 'app')[0][0])
-                for c in moving.clusters)
+                for c in moving.joined())
     assert total == 1000 * ACCOUNTS
-    rows = sorted(int(row[0]) for c in moving.clusters for row in c.query('SELECT id FROM facts', 'app'))
+    rows = sorted(int(row[0]) for c in moving.joined() for row in c.query('SELECT id FROM facts', 'app'))
     assert rows == list(range(KEYS))
 
 
@@ -168,3 +168,52 @@ def test_there_and_back(moving, lists):
     print(f'\n{load.done} statements, slowest {load.slowest * 1000:.0f} ms, pauses of {len(pauses)} moves:\n'
           + pause_histogram(pauses))
     assert len(pauses) >= 2 * rounds
+
+
+def test_a_shard_more_and_one_drained(moving, lists):
+    # Growing and shrinking the cluster costs an outage.
+    with Load(moving.shoal) as load:
+        moving.add_shard(moving.clusters[2])
+        for command in ('REBALANCE START', 'REBALANCE START DRAIN s1'):
+            plan = moving.shoal.console(command)
+            assert plan, command
+            rows = moving.wait_all(100)
+            assert all(row['state'] == 'done' for row in rows), rows[-2:]
+    settle(moving, load, lists)
+    owned = {row['shard']: int(row['buckets']) for row in moving.shoal.console('SHOW MAP')}
+    assert owned['s1'] == 0 and abs(owned['s0'] - owned['s2']) <= 1, owned
+    assert moving.shoal.console('FSCK') == []
+    answer = moving.shoal.console('SHARD REMOVE s1')
+    assert 'empty' in answer[0]['next']
+    del moving.shoal.shards['s1']
+    moving.shoal.write_ini()
+    moving.shoal.terminate()
+    moving.shoal.start()
+    assert {row['shard'] for row in moving.shoal.console('SHOW MAP')} == {'s0', 's2'}
+    with moving.shoal.connect() as conn:
+        assert conn.query('SELECT body FROM facts WHERE id = 7') == [[body_of(7)]]
+
+
+def test_a_long_transaction_holds_nobody_up(moving):
+    # A forgotten transaction on the source makes everybody wait for as long as it likes.
+    source = next(row['shard'] for row in moving.shoal.console('SHOW MAP') if row['buckets'] != '0')
+    owners = moving.owners()
+    target = next(s for s in set(owners.values()) if s != source)
+    bucket = next(b for b, owner in owners.items() if owner == source)
+    key = next(k for k in range(KEYS) if moving.owners()[int(moving.clusters[0].query(
+        f'SELECT {moving.bucket_sql(str(k) + "::bigint")}')[0][0])] == source)
+    with moving.shoal.connect() as holder, moving.shoal.connect() as other:
+        holder.query('BEGIN')
+        holder.query(f"UPDATE lists SET v = v WHERE id = {key}")
+        number = moving.move(str(bucket), target)
+        deadline, slowest = time.monotonic() + 8, 0.0
+        while time.monotonic() < deadline:
+            started = time.monotonic()
+            other.query(f'SELECT body FROM facts WHERE id = {key}')
+            slowest = max(slowest, time.monotonic() - started)
+            time.sleep(0.05)
+        assert moving.state(number)['state'] == 'moving'
+        assert slowest < 4, slowest  # move_fence_timeout is 2 s
+        holder.query('COMMIT')
+    assert moving.wait(number)['state'] == 'done'
+    moving.check()

@@ -27,15 +27,17 @@ class Moving:
     def __init__(self, workspace, count, ddl, tables, settings=None, buckets=64, cluster_settings=None,
                  spare=0):
         self.workspace, self.ddl, self.tables = workspace, ddl, tables
-        self.clusters = [self.make_cluster(i, cluster_settings) for i in range(count + spare)]
+        self.clusters = [self.make_cluster(i, cluster_settings, bare=i >= count) for i in range(count + spare)]
         self.shoal = Shoal(workspace, {c.name: c for c in self.clusters[:count]}, databases={'app': {}},
                            users={'admin': {'admin': 'on'}, 'app': {'admin': 'on'}},
                            tables={name: {'key': key} for name, key in tables.items()},
                            settings=dict({'buckets': buckets, 'move_rollback_window': '0', 'workers': 2},
                                          **(settings or {})), name=f'moving{count}')
 
-    def make_cluster(self, number, settings=None):
+    def make_cluster(self, number, settings=None, bare=False):
         cluster = Cluster(self.workspace, f's{number}', dict(FAST, **(settings or {}))).create().start()
+        if bare:  # a new server, as it comes
+            return cluster
         cluster.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
         if self.ddl:
             cluster.sql(*self.ddl, database='app', user='app')
@@ -47,6 +49,15 @@ class Moving:
         finally:
             for cluster in self.clusters:
                 cluster.stop()
+
+    def add_shard(self, cluster):
+        """Writes its section and lets it join."""
+        self.shoal.shards[cluster.name] = (cluster,)
+        self.shoal.write_ini()
+        return self.shoal.console(f'SHARD ADD {cluster.name}')
+
+    def joined(self):
+        return [c for c in self.clusters if c.name in self.shoal.shards]
 
     # -- moves -------------------------------------------------------------------------------
 
@@ -86,7 +97,7 @@ class Moving:
     def misplaced(self):
         """Rows that lie where the map does not name their bucket."""
         owners, wrong = self.owners(), []
-        for cluster in self.clusters:
+        for cluster in self.joined():
             for table, key in self.tables.items():
                 for bucket, count in cluster.query(
                         f'SELECT {self.bucket_sql(key)}, count(*) FROM {table} GROUP BY 1', 'app'):
@@ -97,13 +108,13 @@ class Moving:
     def digest(self):
         """Of all rows of all shards together: one copy each, whichever shard it lies on."""
         lines = []
-        for cluster in self.clusters:
+        for cluster in self.joined():
             for table in self.tables:
                 lines += [f'{table} {row[0]}' for row in cluster.query(f'SELECT t::text FROM {table} t', 'app')]
         return hashlib.sha256('\n'.join(sorted(lines)).encode()).hexdigest(), len(lines)
 
     def leftovers(self):
-        return [(c.name, row[0]) for c in self.clusters for row in c.query(LEFTOVERS, 'app')]
+        return [(c.name, row[0]) for c in self.joined() for row in c.query(LEFTOVERS, 'app')]
 
     def check(self):
         assert self.misplaced() == []
