@@ -15,6 +15,7 @@
 #include <sysexits.h>
 
 #include "bin/table.h"
+#include "bin/watch.h"
 
 #define EXIT_REFUSED     1 /* the console answered with an error, or a server is not up */
 #define EXIT_UNREACHABLE 2 /* no connection */
@@ -22,7 +23,7 @@
 
 typedef struct Ctl {
     const char *host, *port, *user;
-    bool json;
+    bool json, watch;
     PGconn *conn;
 } Ctl;
 
@@ -48,6 +49,7 @@ static void help(const char *program)
            "  -h, --host HOST         default: $PGHOST, else 127.0.0.1\n"
            "  -p, --port PORT         default: $PGPORT, else 6432\n"
            "  -U, --user USER         default: $PGUSER, else the system's user name\n"
+           "      --watch             afterwards, show moves as bars until they are over\n"
            "      --json              rows as JSON\n"
            "  -V, --version           say the version, and end\n"
            "      --help              say this, and end\n",
@@ -89,17 +91,21 @@ int main(int argc, char **argv)
     } else {
         exit_code = ctl_run(&ctl, statement);
     }
+    bool failed = false;
+    if (ctl.watch && exit_code == EX_OK && (!watch_moves(ctl.conn, &failed) || failed))
+        exit_code = EXIT_REFUSED;
     PQfinish(ctl.conn);
     return exit_code;
 }
 
 static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
 {
-    enum { OPT_JSON = 256, OPT_HELP };
+    enum { OPT_JSON = 256, OPT_WATCH, OPT_HELP };
     static const struct option LONG_OPTIONS[] = {{"host", required_argument, NULL, 'h'},
                                                  {"port", required_argument, NULL, 'p'},
                                                  {"user", required_argument, NULL, 'U'},
                                                  {"json", no_argument, NULL, OPT_JSON},
+                                                 {"watch", no_argument, NULL, OPT_WATCH},
                                                  {"version", no_argument, NULL, 'V'},
                                                  {"help", no_argument, NULL, OPT_HELP},
                                                  {NULL, 0, NULL, 0}};
@@ -117,6 +123,9 @@ static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
             break;
         case OPT_JSON:
             ctl->json = true;
+            break;
+        case OPT_WATCH:
+            ctl->watch = true;
             break;
         case 'V':
             printf("shoalctl %s\n", SHOAL_VERSION);
