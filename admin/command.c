@@ -78,13 +78,13 @@ static bool is_inner_byte(const Reader *r)
     return strchr(".,-", *r->at) && *r->at && !(*r->at == '-' && r->at + 1 < r->end && r->at[1] == '-');
 }
 
-/* A word, folded, or a quoted one as it is. NULL when something else stands here. */
+/* A word, folded, or one in "double" or 'single' quotes as it is. NULL when something else stands here. */
 static const char *reader_word(Reader *r, Arena *arena)
 {
     const char *start = r->at;
-    if (*r->at == '"') {
-        const char *close = memchr(start + 1, '"', (size_t)(r->end - start - 1));
-        if (!close)
+    if (*r->at == '"' || *r->at == '\'') {
+        const char *close = memchr(start + 1, *r->at, (size_t)(r->end - start - 1));
+        if (!close || (close + 1 < r->end && close[1] == *r->at)) /* no doubled quotes here */
             return NULL;
         r->at = close + 1;
         return arena_text(arena, slice_of(start + 1, (size_t)(close - start - 1)));
@@ -121,6 +121,7 @@ bool command_line_read(Slice text, Arena *arena, CommandLine *ret, Error *err)
         const char *word = reader_word(&r, arena);
         if (!word)
             return syntax_error(err, start, r.end);
+        ret->literal[ret->count] = *start == '\'';
         ret->words[ret->count++] = word;
     }
 }
@@ -149,7 +150,7 @@ static bool line_begins_with(const CommandLine *line, const char *words, uint32_
     uint32_t i = 0;
     while (*words) {
         size_t len = strcspn(words, " ");
-        if (i == line->count || strlen(line->words[i]) != len ||
+        if (i == line->count || line->literal[i] || strlen(line->words[i]) != len ||
             memcmp(line->words[i], words, len) != 0)
             return false;
         i++;
@@ -177,6 +178,7 @@ const Command *command_find(const Command *commands, size_t count, const Command
         }
         ret_arguments->count = line->count - own;
         memcpy(ret_arguments->words, line->words + own, ret_arguments->count * sizeof *line->words);
+        memcpy(ret_arguments->literal, line->literal + own, ret_arguments->count * sizeof *line->literal);
         return &commands[i];
     }
     line_join(line, text, sizeof text);

@@ -4,8 +4,8 @@
  *     "show  pools -- now" or "SHOW pools;"   ->   SHOW POOLS   ->   its row of the table, or 42601
  * with a hint
  *
- * Words are folded to lower case; "quoted" words are taken as they are; comments and trailing
- * semicolons are skipped. Anything behind a semicolon, and any string literal, is refused.
+ * Words are folded to lower case; "quoted" and 'quoted' words are taken as they are; comments and
+ * trailing semicolons are skipped. Anything behind a semicolon is refused.
  */
 #ifndef SHOAL_ADMIN_COMMAND_H
 #define SHOAL_ADMIN_COMMAND_H
@@ -21,6 +21,7 @@ typedef struct Command Command;
 
 typedef struct CommandLine {
     const char *words[COMMAND_WORDS_MAX]; /* in the arena */
+    bool literal[COMMAND_WORDS_MAX];      /* in 'quotes': an argument, never a command's word */
     uint32_t count;                       /* 0: an empty statement */
 } CommandLine;
 

@@ -16,6 +16,7 @@
 #include "admin/fsck.h"
 #include "admin/shard_add.h"
 #include "admin/control_state.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 #include "wire/backend.h"
 #include "wire/value.h"
@@ -87,6 +88,14 @@ static const Command COMMANDS[] = {
      console_shard_remove},
     {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
      "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
+    {"show transactions", COMMAND_FOR_MONITORS, "",
+     "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
+     show_transactions},
+    {"show locks", COMMAND_FOR_MONITORS, "",
+     "Who waits for whose lock on which shard, both ends named by client.", 0, show_locks},
+    {"show recovery", COMMAND_FOR_MONITORS, "", "Counters and gauges of the recovery.", 0, show_recovery},
+    {"resolve", COMMAND_FOR_ADMINS, "'gid' COMMIT|ROLLBACK [FORCE]",
+     "Ends a prepared transaction; against its decision only with FORCE.", 0, run_resolve},
     {"reload", COMMAND_FOR_ADMINS, "", "Reads shards.ini again; a wrong file changes nothing.", 0,
      run_reload},
     {"shutdown", COMMAND_FOR_ADMINS, "[WAIT seconds]",

@@ -15,6 +15,7 @@
 #include "admin/console.h"
 #include "admin/functions.h"
 #include "admin/moves.h"
+#include "admin/resolve.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
@@ -158,6 +159,8 @@ static void control_start(Control *control)
         log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (!deadlock_init(&control->deadlock, control))
+        log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
     timer_start_ms(&control->ready_timer, control->config->database_count ? READY_MS : 0);
 }
@@ -406,7 +409,8 @@ bool control_adopt_shard(Control *control, Config *config, Error *err)
         config_free(config);
         return false;
     }
-    recovery_finish(&control->recovery); /* it counts shards */
+    recovery_finish(&control->recovery); /* they count shards */
+    deadlock_finish(&control->deadlock);
     bool ok = parts_load(control, config, err);
     Error again;
     if (!ok && !members_store(control, control->config, &again))
@@ -415,6 +419,8 @@ bool control_adopt_shard(Control *control, Config *config, Error *err)
         config_changed(control);
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (!deadlock_init(&control->deadlock, control))
+        log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
     if (ok)
         control_event(control, LOG_INFO, "shard", "a shard has joined");
     return ok;
@@ -588,8 +594,7 @@ void control_on_call(Mail *mail, void *owner)
         control_call_catalog(control, call);
         return;
     case CALL_RESOLVE:
-        call->outcome = CALL_UNKNOWN;
-        control_answer(control, call);
+        resolve_call(control, call);
         return;
     }
 }
@@ -626,6 +631,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         timer_stop(&control->ready_timer);
         probes_finish(&control->probes);
         recovery_finish(&control->recovery);
+        deadlock_finish(&control->deadlock);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
@@ -662,6 +668,7 @@ void control_destroy(Control *control)
     moves_finish(control);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
+    deadlock_finish(&control->deadlock);
     loaders_finish(control);
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);

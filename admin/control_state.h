@@ -11,6 +11,7 @@
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
 #include "admin/moves.h"
+#include "admin/deadlock.h"
 #include "admin/probes.h"
 #include "admin/recovery.h"
 #include "meta/store.h"
@@ -32,6 +33,9 @@ struct Job {
     /* Waits for the end of round `looked` of the recovery; NULL: does not. */
     void (*on_looked)(Job *job);
     uint64_t looked;
+    /* Waits for the end of look `locked` at who waits for whom; NULL: does not. */
+    void (*on_locked)(Job *job);
+    uint64_t locked;
     /* Gives back what the Job holds besides itself, then itself. */
     void (*on_free)(Job *job);
 };
@@ -58,6 +62,7 @@ struct Control {
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
     Recovery recovery;
+    Deadlock deadlock;
 
     List jobs;
     Timer adoption_timer; /* runs while some Job waits for adoption */
@@ -95,6 +100,8 @@ void control_stop_if_due(Control *control);
 /* Takes the call over. */
 void job_start(Job *job, Control *control, Call *call, void (*on_free)(Job *job));
 void job_wait_round(Job *job, uint32_t database, void (*on_round)(Job *job, const Error *err));
+/* For a look at all lock waits that begins after this moment. */
+void job_wait_locks(Job *job, void (*on_locked)(Job *job));
 /* For a look at all prepared transactions that begins after this moment. */
 void job_wait_look(Job *job, void (*on_looked)(Job *job));
 /* For the topology that is the newest now. */
@@ -104,6 +111,7 @@ void job_end(Job *job, const Error *err);
 
 /* For control.c: what Jobs wait for has happened. */
 void jobs_on_round(Control *control, uint32_t database, uint64_t round, const Error *err);
+void jobs_on_locks(Control *control, uint64_t look);
 void jobs_on_recovery(Control *control, uint64_t round);
 void jobs_on_adoption_time(Timer *timer);
 void jobs_end_all(Control *control, const Error *err);

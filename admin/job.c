@@ -75,6 +75,24 @@ void jobs_on_recovery(Control *control, uint64_t round)
     }
 }
 
+void job_wait_locks(Job *job, void (*on_locked)(Job *job))
+{
+    job->on_locked = on_locked;
+    job->locked = deadlock_kick(&job->control->deadlock);
+}
+
+void jobs_on_locks(Control *control, uint64_t look)
+{
+    LIST_EACH_SAFE (link, &control->jobs) {
+        Job *job = list_entry(link, Job, link);
+        void (*on_locked)(Job *) = job->on_locked;
+        if (!on_locked || job->locked > look)
+            continue;
+        job->on_locked = NULL;
+        on_locked(job);
+    }
+}
+
 void job_wait_adoption(Job *job, void (*on_adopted)(Job *job))
 {
     Control *control = job->control;

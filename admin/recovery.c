@@ -46,7 +46,9 @@ static const char DECISIONS_SQL[] =
 /* The xid with its epoch: the newest one before the next to be given out. */
 static const char PREPARED_SQL[] =
     "SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared) * 1000,"
-    " (SELECT count(*) FROM pg_locks l WHERE l.virtualtransaction = '-1/' || p.transaction::text),"
+    " (SELECT count(*) FROM pg_locks l WHERE l.pid IS NULL AND l.virtualtransaction ="
+    "   (SELECT t.virtualtransaction FROM pg_locks t WHERE t.pid IS NULL AND t.locktype = 'transactionid'"
+    "     AND t.transactionid = p.transaction AND t.granted LIMIT 1)),"
     " (n.next - ((n.next - p.transaction::text::bigint) & 4294967295))::text"
     " FROM pg_prepared_xacts p,"
     " (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n"

@@ -364,6 +364,14 @@ static void refuse(Plan *plan, const char *message, const char *here, const char
     error_hint(&plan->error, "%s", hint);
 }
 
+static bool writes(const Request *request)
+{
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        if (transaction_writes(request->session, request->planned[i].shape))
+            return true;
+    return false;
+}
+
 /* In which connections of the session it can run: what every shard would answer alike goes where one is,
  * and a shard can join only if Shoal knows all that the transaction has said so far. */
 static void fit_session(const Request *request, Plan *plan)
@@ -385,6 +393,11 @@ static void fit_session(const Request *request, Plan *plan)
     const char *here = config->shards[at->shard].name;
     if (!other)
         return;
+    if (session->spread && plan->kind == PLAN_DIRECT && writes(request) &&
+        !transaction_may_write(session, &plan->shard, 1, &plan->error)) {
+        plan->kind = PLAN_REJECT;
+        return;
+    }
     if (request->pins && session->pinned)
         refuse(plan, "a session cannot leave state on two shards", here, there,
                "DISCARD ALL first, or use another session.");

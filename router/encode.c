@@ -10,6 +10,7 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
+#include "router/verdict.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -63,6 +64,7 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
 {
     Request *request = request_of(sink);
     Session *session = request->session;
+    Frame verdict;
     switch (frame->type) {
     case BACKEND_PARSE_COMPLETE:
         if (request->confirmed_count < request->created_count)
@@ -79,6 +81,8 @@ static void encode_on_frame(Sink *sink, Task *task, const Frame *frame)
         note_copy(request, frame->type);
         break;
     case BACKEND_ERROR:
+        if (verdict_replaces(session, frame, &verdict))
+            frame = &verdict;
         if (!note_error(request, frame))
             return;
         note_copy(request, frame->type);

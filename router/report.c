@@ -72,6 +72,12 @@ static const ReportColumn TRANSACTIONS[] = {
     {"shards", TEXT, REPORT_KEEP}, {"state", TEXT, REPORT_KEEP},   {"age_ms", INT, REPORT_KEEP},
 };
 
+static const ReportColumn HOLDINGS[] = {
+    {"client", INT, REPORT_KEEP},   {"worker", INT, REPORT_KEEP},   {"server", TEXT, REPORT_KEEP},
+    {"server_pid", INT, REPORT_KEEP}, {"user", TEXT, REPORT_KEEP},  {"database", TEXT, REPORT_KEEP},
+    {"peer", TEXT, REPORT_KEEP},    {"statements", INT, REPORT_KEEP},
+};
+
 static const struct {
     const ReportColumn *columns;
     uint32_t count;
@@ -84,6 +90,7 @@ static const struct {
     [REPORT_N1] = {N1, ARRAY_LEN(N1)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
     [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
+    [REPORT_HOLDINGS] = {HOLDINGS, ARRAY_LEN(HOLDINGS)},
 };
 
 const ReportColumn *report_columns(ReportKind kind, uint32_t *ret_count)
@@ -474,11 +481,40 @@ static void report_transactions(Worker *worker, Report *report)
     }
 }
 
+static void report_holding(Backend *backend, void *ctx)
+{
+    ServerRows *rows = ctx;
+    Holder *holder = backend_owner(backend);
+    if (!holder || holder->kind != HOLDER_SESSION)
+        return;
+    Session *session = container_of(holder, Session, holder);
+    Cells c = {.arena = &rows->report->arena};
+    cell_int(&c, session->id);
+    cell_int(&c, rows->worker->options.index);
+    cell_text(&c, pool_server(backend_pool(backend))->name);
+    cell_int(&c, (uint64_t)backend_server_pid(backend));
+    cell_text(&c, session->user);
+    cell_text(&c, session->database);
+    cell_text(&c, session->peer);
+    cell_int(&c, session->statement_total);
+    report_add(rows->report, c.at);
+}
+
+static void report_holdings(Worker *worker, Report *report)
+{
+    ServerRows rows = {worker, report};
+    size_t cursor = 0;
+    Pool *pool;
+    while ((pool = pool_set_next(worker->pools, &cursor)))
+        pool_each_backend(pool, report_holding, &rows);
+}
+
 static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_CLIENTS] = report_clients, [REPORT_SERVERS] = report_servers,
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
     [REPORT_BATCH_REASONS] = report_reasons, [REPORT_N1] = report_n1, [REPORT_STATS] = report_stats,
     [REPORT_TRANSACTIONS] = report_transactions,
+    [REPORT_HOLDINGS] = report_holdings,
 };
 
 static void report_on_delivery(Mail *mail, void *owner)

@@ -19,6 +19,7 @@
 #include "router/encode.h"
 #include "router/local.h"
 #include "router/transaction.h"
+#include "router/verdict.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -89,7 +90,10 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
     Scatter *scatter = leg->scatter;
     Request *request = scatter->request;
     if (frame->type == BACKEND_ERROR) {
+        Frame verdict;
         leg->failed = true;
+        if (verdict_replaces(request->session, frame, &verdict))
+            frame = &verdict;
         fail_with_frame(scatter, frame->whole);
         return; /* the others are stopped when this leg's ReadyForQuery is here */
     }
@@ -380,11 +384,26 @@ static bool scatter_fill(Scatter *scatter, const ScatterSpec *spec)
            script_add(&session->script, SCRIPT_BEGIN, (Slice){0}, SLICE("BEGIN"));
 }
 
+static bool may_write(const Session *session, const ScatterSpec *spec, Error *err)
+{
+    uint32_t *shards = arena_array(&session->worker->scratch, uint32_t, spec->leg_count);
+    for (uint32_t i = 0; shards && i < spec->leg_count; i++)
+        shards[i] = spec->legs[i].shard;
+    if (shards)
+        return transaction_may_write(session, shards, spec->leg_count, err);
+    error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    return false;
+}
+
 void scatter_start(Request *request, const ScatterSpec *spec)
 {
     Session *session = request->session;
-    Scatter *scatter = arena_new(&request->arena, Scatter);
     Error err;
+    if (spec->atomic && spec->writes && !may_write(session, spec, &err)) {
+        dispatch_error(request, &err);
+        return;
+    }
+    Scatter *scatter = arena_new(&request->arena, Scatter);
     request_cut(request); /* what comes behind a Flush is another question */
     if (scatter) {
         *scatter = (Scatter){.request = request, .worker = session->worker, .ops = spec->ops,

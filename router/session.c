@@ -23,6 +23,7 @@
 #include "router/effect.h"
 #include "router/login.h"
 #include "router/request.h"
+#include "router/verdict.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -189,6 +190,7 @@ void session_run(Session *session)
 
 void session_on_request_end(Session *session)
 {
+    verdict_drop(session);
     assert(session->running > 0);
     session->running--;
     if (session->running == 0)
@@ -278,6 +280,7 @@ void session_destroy(Session *session)
     free(session->parts);
     cancel_unregister(worker, session);
     drop_statements(session);
+    verdict_drop(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
     guc_release(&worker->gucs, session->gucs_base);

@@ -91,6 +91,7 @@ typedef struct Session {
     Participant *parts;
     uint32_t part_count, part_room;
     struct Commit *commit; /* under way; borrowed */
+    struct Verdict *verdict; /* what its statement is to end with (verdict.h); owned; NULL mostly */
     bool implicit; /* tx is I, but a transaction of Shoal's own is open around a statement (scatter.h) */
     bool temporary; /* it made temporary objects, where it is pinned: their names hide those of tables */
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */

@@ -161,6 +161,41 @@ bool transaction_writes(const Session *session, const Shape *shape)
     return false;
 }
 
+static bool can_prepare(const Session *session, uint32_t shard, Error *err)
+{
+    const Topology *topology = session->worker->topology;
+    const char *why = topology_two_phase_why(topology, session->database_index, shard);
+    if (!why)
+        return true;
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "shard %s cannot take part in a transaction over several shards",
+              topology->config->shards[shard].name);
+    error_detail(err, "%s", why);
+    error_hint(err, "Put that right there, or set commit_mode = one_phase_best_effort for this database.");
+    return false;
+}
+
+bool transaction_may_write(const Session *session, const uint32_t *shards, uint32_t count, Error *err)
+{
+    uint32_t others = 0;
+    if (session_database(session, session->worker->topology)->commit_mode != COMMIT_TWO_PHASE)
+        return true;
+    for (uint32_t i = 0; i < session->part_count; i++) {
+        bool among = false;
+        for (uint32_t k = 0; k < count; k++)
+            among |= session->parts[i].shard == shards[k];
+        others += session->parts[i].writes && !among;
+    }
+    if (others + count < 2)
+        return true;
+    for (uint32_t k = 0; k < count; k++)
+        if (!can_prepare(session, shards[k], err))
+            return false;
+    for (uint32_t i = 0; i < session->part_count; i++)
+        if (session->parts[i].writes && !can_prepare(session, session->parts[i].shard, err))
+            return false;
+    return true;
+}
+
 /* ---- transaction control --------------------------------------------------------------------------- */
 
 static Slice without_semicolon(Slice sql)

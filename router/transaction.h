@@ -50,6 +50,9 @@ bool transaction_control(Request *request, const Shape *shape);
  * several in a Query) no more shards may join. */
 void transaction_follow(Session *session, const Shape *shape, Slice text);
 
+/* Writing on these shards too would make the transaction one of several writers, and one of them cannot take
+ * part in two-phase commit: 55000, before anything is written there. True: may go on. */
+bool transaction_may_write(const Session *session, const uint32_t *shards, uint32_t count, Error *err) MUST_USE;
 /* The statement may have written, or holds locks that others rely on until the commit. */
 bool transaction_writes(const Session *session, const Shape *shape);
 

@@ -606,6 +606,11 @@ int backend_server_pid(const Backend *backend)
 {
     return backend->server_pid;
 }
+void *backend_owner(const Backend *backend)
+{
+    return backend->task ? backend->task->holder : backend->holder;
+}
+
 char backend_tx_status(const Backend *backend)
 {
     return backend->tx_status;

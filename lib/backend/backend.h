@@ -48,6 +48,8 @@ BackendState backend_state(const Backend *backend);
 const char *backend_state_name(BackendState state);
 Pool *backend_pool(const Backend *backend);
 int backend_server_pid(const Backend *backend);
+/* For whom it works or is kept: the task's holder, or its own; NULL: nobody in particular. */
+void *backend_owner(const Backend *backend);
 char backend_tx_status(const Backend *backend);
 uint64_t backend_connected_us(const Backend *backend);
 /* Value of a reported parameter at connection time or later; NULL when unknown. */

@@ -293,6 +293,8 @@ bool store_next_epoch(Store *store, char ret_router_id[static STORE_ROUTER_ID_SI
 {
     char router_id[STORE_ROUTER_ID_SIZE];
     uint64_t epoch = 0;
+    if (store_fact_find(store, "router_id", router_id, sizeof router_id, err) && router_id[0])
+        memcpy(ret_router_id, router_id, sizeof router_id);
     if (!store_begin(store, err))
         return false;
     if (!store_write_epoch(store, router_id, &epoch, err)) {

@@ -44,7 +44,8 @@ const char *store_cluster_id(const Store *store);
 #define STORE_ROUTER_ID_SIZE 9
 
 /* Counts this start of the router: the epoch of its transactions' names, durable when it returns. The
- * router's own random identity is made with the first one. */
+ * router's own random identity is made with the first one; it is told also on failure, when it is known:
+ * what this router prepared before must be ended where nothing can be written. */
 bool store_next_epoch(Store *store, char ret_router_id[static STORE_ROUTER_ID_SIZE],
                       uint64_t *ret_epoch, Error *err) MUST_USE;
 

@@ -70,10 +70,13 @@ class Shoal:
 
     # -- life --------------------------------------------------------------------------------
 
-    def start(self, wait=True):
+    def start(self, wait=True, failpoint=None):
+        """`failpoint`: what SHOAL_FAILPOINT is to say (lib/core/failpoint.h)."""
         if not self.ini.exists():
             self.write_ini()
         env = dict(os.environ)
+        if failpoint:
+            env['SHOAL_FAILPOINT'] = failpoint
         reports = self.folder / 'sanitizer'
         env['ASAN_OPTIONS'] = (f'log_path={reports}:detect_leaks=1:abort_on_error=0:exitcode=99:'
                                'detect_stack_use_after_return=1')
@@ -134,6 +137,11 @@ class Shoal:
     def sanitizer_reports(self):
         return '\n'.join(p.read_text(errors='replace')
                          for p in sorted(self.folder.glob('sanitizer.*')))
+
+    def wait_logged(self, text, timeout_s=15, start=0):
+        """Until the log has said it, from offset `start` on."""
+        wait_until(f'"{text}" in the log', lambda: text in self.log.read_text(errors='replace')[start:],
+                   timeout_s, 0.01)
 
     # -- talking to it -----------------------------------------------------------------------
 

@@ -1,0 +1,193 @@
+"""proxy.py - a TCP proxy that breaks what passes through it, when told or when it sees something.
+
+    shoald ──> Proxy.port ──> PostgreSQL          stands where a Cluster stands in shards.ini: it has a port
+
+    blackhole()  nothing passes any more, connections stay open; new ones are taken and hear nothing
+    halfopen()   what the server says is lost, what the client says passes
+    heal()       all of that is over for new connections; those that lost bytes are cut
+    kill(), rst()            every connection ends: by FIN, by RST
+    delay(s), slice(n), limit(bytes_per_s)   for what passes from now on
+    drop_after(n)            RST after so many more bytes from the server
+    on(pattern, action)      action(proxy) once, when the client's bytes match, before they pass;
+                             after=True: when they have passed, while the answer is held back
+"""
+import re
+import socket
+import struct
+import threading
+import time
+
+TAIL = 400  # bytes kept, so that a pattern may lie over two reads
+
+
+class Proxy:
+    def __init__(self, target_port, target_host='127.0.0.1'):
+        self.target = (target_host, target_port)
+        self.listener = socket.create_server(('127.0.0.1', 0), backlog=200)
+        self.port = self.listener.getsockname()[1]
+        self.lock = threading.RLock()
+        self.pairs = []
+        self.watches = []
+        self.mode = 'open'
+        self.pause_s = self.piece = self.rate = 0
+        self.bytes_left = None
+        self.closed = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    # -- verbs -------------------------------------------------------------------------------
+
+    def blackhole(self):
+        self.mode = 'blackhole'
+
+    def halfopen(self):
+        self.mode = 'halfopen'
+
+    def heal(self):
+        broken = self.mode != 'open'
+        self.mode, self.bytes_left = 'open', None
+        self.pause_s = self.piece = self.rate = 0
+        if broken:
+            self.rst()
+
+    def kill(self):
+        self._cut(False)
+
+    def rst(self):
+        self._cut(True)
+
+    def delay(self, seconds):
+        self.pause_s = seconds
+
+    def slice(self, size):
+        self.piece = size
+
+    def limit(self, bytes_per_s):
+        self.rate = bytes_per_s
+
+    def drop_after(self, count):
+        self.bytes_left = count
+
+    def on(self, pattern, action, after=False):
+        with self.lock:
+            self.watches.append([re.compile(pattern), action, after])
+
+    def close(self):
+        self.closed = True
+        self.listener.close()
+        self.rst()
+
+    # -- the way of the bytes ------------------------------------------------------------------
+
+    def _cut(self, hard):
+        with self.lock:
+            pairs, self.pairs = self.pairs, []
+        for pair in pairs:
+            pair.end(hard)
+
+    def _accept(self):
+        while not self.closed:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        try:
+            server = socket.create_connection(self.target, timeout=5)
+        except OSError:
+            client.close()
+            return
+        server.settimeout(None)
+        for sock in (client, server):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pair = Pair(self, client, server)
+        with self.lock:
+            self.pairs.append(pair)
+        pair.start()
+
+    def _matched(self, text):
+        with self.lock:
+            for watch in self.watches:
+                if watch[0].search(text):
+                    self.watches.remove(watch)
+                    return watch
+        return None
+
+
+class Pair:
+    """One connection: two threads."""
+
+    def __init__(self, proxy, client, server):
+        self.proxy, self.client, self.server = proxy, client, server
+        self.held = threading.Event()
+        self.held.set()
+        self.tail = b''
+
+    def start(self):
+        for args in ((self.client, self.server, True), (self.server, self.client, False)):
+            threading.Thread(target=self._pump, args=args, daemon=True).start()
+
+    def end(self, hard):
+        for sock in (self.client, self.server):
+            try:
+                if hard:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                else:
+                    sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            if hard:
+                try:  # wakes the thread that reads; close alone does not
+                    sock.shutdown(socket.SHUT_RD)
+                except OSError:
+                    pass
+            sock.close()
+
+    def _pump(self, source, sink, from_client):
+        try:
+            while True:
+                data = source.recv(1 << 16)
+                if not data:
+                    break
+                self._pass_on(data, sink, from_client)
+        except OSError:
+            pass
+        self.end(False)
+
+    def _pass_on(self, data, sink, from_client):
+        proxy = self.proxy
+        watch = None
+        if from_client:
+            watch = proxy._matched((self.tail + data).decode('latin-1'))
+            self.tail = b'' if watch else (self.tail + data)[-TAIL:]
+        else:
+            self.held.wait()
+        if watch and not watch[2]:
+            watch[1](proxy)
+        if watch and watch[2]:
+            self.held.clear()
+        while proxy.mode == 'blackhole' or (proxy.mode == 'halfopen' and not from_client):
+            time.sleep(0.02)
+            if self not in proxy.pairs:
+                raise OSError('cut')
+        if proxy.pause_s:
+            time.sleep(proxy.pause_s)
+        self._send(data, sink, from_client)
+        if watch and watch[2]:
+            watch[1](proxy)
+            self.held.set()
+
+    def _send(self, data, sink, from_client):
+        proxy = self.proxy
+        if not from_client and proxy.bytes_left is not None:
+            data = data[:proxy.bytes_left]
+            proxy.bytes_left -= len(data)
+        step = proxy.piece or len(data) or 1
+        for at in range(0, len(data), step):
+            sink.sendall(data[at:at + step])
+            if proxy.rate:
+                time.sleep(step / proxy.rate)
+        if not from_client and proxy.bytes_left == 0:
+            proxy.bytes_left = None
+            self.end(True)
