@@ -409,15 +409,19 @@ bool control_adopt_shard(Control *control, Config *config, Error *err)
         config_free(config);
         return false;
     }
-    recovery_finish(&control->recovery); /* they count shards */
+    /* They count shards, and the topology of the new ones asks them. */
+    Config *old = control->config;
+    control->config = config;
+    bool grown = recovery_grow(&control->recovery, control);
+    control->config = old;
     deadlock_finish(&control->deadlock);
     bool ok = parts_load(control, config, err);
     Error again;
-    if (!ok && !members_store(control, control->config, &again))
-        log_error("store", &again);
     if (ok)
         config_changed(control);
-    if (!recovery_init(&control->recovery, control))
+    else if (!members_store(control, old, &again))
+        log_error("store", &again);
+    if (!grown || (!ok && !recovery_grow(&control->recovery, control)))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
     if (!deadlock_init(&control->deadlock, control))
         log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");

@@ -17,6 +17,7 @@
 #include "wire/value.h"
 
 #define ASK_TIMEOUT_MS 20000
+#define READY_US       UINT64_C(5000000)
 
 /* $HOME_ROOT, $NEW_ROOT: database postgres; $HOME_DB, $NEW_DB: the database itself; $DB: its name. A role
  * that is there already is an error of psql's, which says nothing. An empty database is filled in one
@@ -71,10 +72,13 @@ struct ShardAddJob {
     FactsAsk asks[2]; /* home, new */
     uint32_t pending;
     bool failed, joined;
+    Timer timer; /* joined: until recovery has looked at the shard, too */
+    uint64_t joined_at_us;
     Error err;
 };
 
 static void database_next(ShardAddJob *job);
+static void add_on_time(Timer *timer);
 static bool facts_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err);
 static void facts_on_done(PgClient *client, const Error *err);
 
@@ -97,6 +101,7 @@ static void add_on_free(Job *base)
 {
     ShardAddJob *job = container_of(base, ShardAddJob, job);
     base->control->shard_joining = false;
+    timer_stop(&job->timer);
     if (job->copy)
         job->copy->job = NULL;
     for (int i = 0; i < 2; i++)
@@ -167,6 +172,7 @@ bool console_shard_add(Control *control, Call *call, const Command *command, con
     job_start(&job->job, control, call, add_on_free);
     control->shard_joining = true;
     job->name = arguments->words[0];
+    timer_init(&job->timer, &control->loop, add_on_time, job);
     for (int i = 0; i < 2; i++) {
         job->asks[i].job = job;
         pg_client_init(&job->asks[i].client, &control->loop, &FACTS_EVENTS, &job->asks[i]);
@@ -310,11 +316,28 @@ static void add_answer(ShardAddJob *job)
     job_end(&job->job, NULL);
 }
 
+/* Transactions over several shards need what recovery makes there; a shard that cannot have it is told
+ * by SHOW RECOVERY, and by their errors. */
+static void add_on_time(Timer *timer)
+{
+    ShardAddJob *job = timer->ctx;
+    Control *control = job->job.control;
+    bool ready = true;
+    for (uint32_t d = 0; d < control->config->database_count; d++)
+        ready &= !lies_on(&control->config->databases[d], job->shard) ||
+                 !topology_two_phase_why(control->topology, d, job->shard);
+    if (ready || control->loop.now_us - job->joined_at_us > READY_US)
+        add_answer(job);
+    else
+        timer_start_ms(timer, 20);
+}
+
 /* DDL that ran between the copy and the joining is on the others only: the copy looks again. */
 static void add_on_adopted(Job *base)
 {
     ShardAddJob *job = container_of(base, ShardAddJob, job);
     job->database = 0;
+    job->joined_at_us = base->control->loop.now_us;
     job->shard = job->job.control->config->shard_count - 1;
     database_next(job);
 }
@@ -340,7 +363,7 @@ static void database_next(ShardAddJob *job)
     if (job->database < config->database_count)
         database_copy(job);
     else if (job->joined)
-        add_answer(job);
+        timer_start_ms(&job->timer, 0);
     else
         join(job);
 }
