@@ -106,6 +106,12 @@ static const char COLUMNS_SQL[] =
     "   JOIN pg_am m ON m.oid = x.relam JOIN pg_opclass o ON o.oid = i.indclass[0]"
     "   WHERE i.indisvalid AND i.indisready AND i.indislive AND i.indpred IS NULL"
     "    AND m.amname IN ('btree', 'hash') GROUP BY 1, 2, 3),"
+    " equal AS (SELECT o.opcintype AS type FROM pg_opclass o"
+    "   JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'"
+    "   JOIN pg_amop x ON x.amopfamily = o.opcfamily AND x.amoplefttype = o.opcintype"
+    "    AND x.amoprighttype = o.opcintype AND x.amopstrategy = 3"
+    "   JOIN pg_operator e ON e.oid = x.amopopr JOIN pg_proc p ON p.oid = e.oprcode"
+    "   WHERE o.opcdefault AND p.provolatile = 'i'),"
     " volatile AS (SELECT d.adrelid, d.adnum FROM pg_attrdef d"
     "   WHERE EXISTS (SELECT FROM pg_catalog.regexp_matches(d.adbin::text,"
     "     ':(?:funcid|opfuncid) (\\d+)', 'g') AS f(id)"
@@ -118,7 +124,12 @@ static const char COLUMNS_SQL[] =
     " coalesce(l.collisdeterministic, true),"
     " k.indrelid IS NOT NULL, coalesce(k.alone, false),"
     " t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace AND t.oid < 16384,"
-    " v.adrelid IS NOT NULL OR a.attidentity <> ''"
+    " v.adrelid IS NOT NULL OR a.attidentity <> '',"
+    " (t.typtype = 'e' OR (t.typtype = 'b' AND (t.oid IN (SELECT type FROM equal)"
+    "    OR (t.typcategory = 'A' AND t.typelem IN (SELECT type FROM equal)))))"
+    "  AND (SELECT p.provolatile <> 'v' FROM pg_proc p WHERE p.oid = t.typinput)"
+    "  AND NOT EXISTS (SELECT FROM pg_cast f WHERE f.castsource = 'text'::regtype"
+    "    AND f.casttarget = t.oid AND f.castmethod = 'f')"
     " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
     " JOIN pg_namespace n ON n.oid = c.relnamespace"
     " JOIN pg_type t ON t.oid = a.atttypid"
@@ -130,6 +141,33 @@ static const char COLUMNS_SQL[] =
     " LEFT JOIN volatile v ON v.adrelid = a.attrelid AND v.adnum = a.attnum"
     " WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN (" TABLE_KINDS ")"
     " AND c.relpersistence <> 't' AND " SESSION_SCHEMAS " ORDER BY a.attrelid, a.attnum";
+
+/*
+ * A view's query and a table's policies, as the trees that PostgreSQL keeps: which functions stand in
+ * them, by themselves or behind operators, and which relations.
+ */
+static const char READS_SQL[] =
+    "WITH tree AS (SELECT r.ev_class AS relation, r.ev_action::text AS tree FROM pg_rewrite r"
+    "   JOIN pg_class c ON c.oid = r.ev_class AND c.relkind = 'v'"
+    "   WHERE r.rulename = '_RETURN' AND c.oid >= 16384"
+    "  UNION ALL SELECT p.polrelid, p.polqual::text FROM pg_policy p"
+    "   WHERE p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL"
+    "  UNION ALL SELECT c.oid, '' FROM pg_class c WHERE c.relrowsecurity),"
+    " named AS (SELECT relation, m[1] AS kind, m[2]::oid AS id FROM tree, LATERAL"
+    "   pg_catalog.regexp_matches(tree,"
+    "   ':(funcid|opfuncid|opno|aggfnoid|winfnoid|eqop|sortop|relid) (\\d+)', 'g') m),"
+    " called AS (SELECT n.relation, p.provolatile, s.nspname, p.proname FROM named n"
+    "   LEFT JOIN pg_operator o ON n.kind IN ('opno', 'eqop', 'sortop') AND o.oid = n.id"
+    "   JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, n.id) JOIN pg_namespace s ON s.oid = p.pronamespace"
+    "   WHERE n.kind <> 'relid' AND n.id <> 0) "
+    "SELECT t.relation,"
+    " bool_or(t.tree ~ ':(hasForUpdate|hasModifyingCTE) true' OR t.tree ~ 'TABLESAMPLE')"
+    "  OR coalesce((SELECT bool_or(provolatile = 'v') FROM called c WHERE c.relation = t.relation), false),"
+    " (SELECT pg_catalog.string_agg(DISTINCT CASE nspname WHEN 'pg_catalog' THEN '' ELSE nspname || '.' END"
+    "    || proname, ',') FROM called c WHERE c.relation = t.relation AND provolatile = 's'),"
+    " (SELECT pg_catalog.string_agg(DISTINCT id::text, ',') FROM named n WHERE n.relation = t.relation"
+    "    AND n.kind = 'relid' AND n.id <> t.relation AND n.id <> 0)"
+    " FROM tree t GROUP BY 1 ORDER BY 1";
 
 static const char FUNCTIONS_SQL[] =
     "SELECT n.nspname, p.proname,"
@@ -160,6 +198,7 @@ const PgQuery CATALOG_QUERIES[CATALOG_QUESTION_COUNT] = {
     [CATALOG_ASK_ROLE_PATHS] = {.sql = ROLE_PATHS_SQL},
     [CATALOG_ASK_RELATIONS] = {.sql = RELATIONS_SQL},
     [CATALOG_ASK_COLUMNS] = {.sql = COLUMNS_SQL},
+    [CATALOG_ASK_READS] = {.sql = READS_SQL},
     [CATALOG_ASK_FUNCTIONS] = {.sql = FUNCTIONS_SQL},
     [CATALOG_ASK_TYPES] = {.sql = TYPES_SQL},
     [CATALOG_ASK_END] = {.sql = "COMMIT"},
@@ -225,7 +264,45 @@ static bool take_relations(CatalogLoader *loader, const PGresult *rows)
         loader->by_oid[i] = table;
     }
     loader->by_oid_count = (uint32_t)count;
+    catalog->by_oid = loader->by_oid;
+    catalog->by_oid_count = loader->by_oid_count;
     return ok;
+}
+
+/* "16384,16390" */
+static bool take_oids(Catalog *catalog, Slice text, CatalogReads *reads)
+{
+    reads->tables = arena_array(&catalog->arena, uint32_t, text.len / 2 + 1);
+    if (!reads->tables)
+        return false;
+    uint32_t oid = 0;
+    for (size_t i = 0; i <= text.len && text.len; i++) {
+        if (i < text.len && text.data[i] != ',') {
+            oid = oid * 10 + (uint32_t)(text.data[i] - '0');
+            continue;
+        }
+        reads->tables[reads->table_count++] = oid;
+        oid = 0;
+    }
+    return true;
+}
+
+static bool take_reads(Catalog *catalog, const PGresult *rows)
+{
+    int count = PQntuples(rows);
+    bool ok = true;
+    CatalogReads *all = arena_array(&catalog->arena, CatalogReads, MAX(count, 1));
+    for (int i = 0; all && i < count && ok; i++) {
+        CatalogTable *table =
+            (CatalogTable *)(uintptr_t)catalog_table_by_oid(catalog, (uint32_t)pg_u64(rows, i, 0));
+        CatalogReads *reads = &all[i];
+        reads->is_volatile = pg_bool(rows, i, 1);
+        reads->stable = cell_keep(catalog, rows, i, 2, &ok);
+        ok = ok && take_oids(catalog, pg_slice(rows, i, 3), reads);
+        if (table)
+            table->reads = reads;
+    }
+    return all && ok;
 }
 
 static void take_column(CatalogColumn *column, Catalog *catalog, const PGresult *rows, int i,
@@ -242,6 +319,7 @@ static void take_column(CatalogColumn *column, Catalog *catalog, const PGresult 
     column->unique_alone = pg_bool(rows, i, 9);
     column->plain_type = pg_bool(rows, i, 10);
     column->volatile_default = pg_bool(rows, i, 11);
+    column->text_key = pg_bool(rows, i, 12);
 }
 
 /* Both answers are in the order of the relation's oid: one walk through both. */
@@ -323,6 +401,9 @@ bool catalog_rows_take(CatalogLoader *loader, CatalogQuestion question, const PG
         break;
     case CATALOG_ASK_COLUMNS:
         ok = take_columns(loader, rows);
+        break;
+    case CATALOG_ASK_READS:
+        ok = take_reads(loader->next, rows);
         break;
     case CATALOG_ASK_FUNCTIONS:
         ok = take_functions(loader->next, rows);

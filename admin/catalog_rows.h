@@ -15,6 +15,7 @@ typedef enum CatalogQuestion {
     CATALOG_ASK_ROLE_PATHS,
     CATALOG_ASK_RELATIONS, /* in order of oid */
     CATALOG_ASK_COLUMNS,   /* in order of relation's oid, attnum */
+    CATALOG_ASK_READS,     /* of views and policies */
     CATALOG_ASK_FUNCTIONS,
     CATALOG_ASK_TYPES,
     CATALOG_ASK_END,

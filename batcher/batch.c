@@ -101,6 +101,23 @@ void batch_release_slot(Batch *batch)
         group_due(batch->batcher, batch->group);
 }
 
+bool batch_take_late(Group *group, Member *member)
+{
+    LIST_EACH (it, &group->batches) {
+        Batch *batch = list_entry(it, Batch, link);
+        uint32_t slot = batch->state == BATCH_SENT ? batch_find_slot(batch, member->key) : UINT32_MAX;
+        if (slot == UINT32_MAX)
+            continue;
+        member->batch = batch;
+        member->state = MEMBER_BATCHED;
+        member->slot = slot;
+        list_push(&batch->members, &member->link);
+        batch->member_count++;
+        return true;
+    }
+    return false;
+}
+
 void batch_observe(Batch *batch)
 {
     uint64_t now_us = batch->batcher->loop->now_us;

@@ -14,6 +14,8 @@
 
 #include <stdlib.h>
 
+#include "batcher/without.h"
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCache *shapes)
@@ -327,6 +329,8 @@ static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c,
         return BATCH_LIMIT;
     }
     member_adopt(member, task);
+    if (without_rule(1) && batch_take_late(group, member))
+        return BATCH_OK;
     list_push(&group->queue, &member->link);
     group->queued++;
     group->pool = c->pool;
@@ -484,6 +488,8 @@ void batcher_cancel(Batcher *batcher, Task *task)
         lane_cancel(member);
         return;
     }
+    if (without_rule(16))
+        return;
     leave(batcher, member);
     member_cancelled(member);
 }

@@ -77,6 +77,7 @@ struct Judgement {
     PolicyVerdict verdict; /* `table` is NULL here: it ends with the topology */
     WriteVerdict write; /* of INSERT, UPDATE, DELETE */
     char profile_name[64]; /* for SHOW */
+    char *casts[KEY_COUNT_MAX]; /* owned; per key the SQL name of its type, or NULL */
     uint32_t templates; /* and members in lanes: what holds it */
     uint32_t strikes; /* batches that failed although every member was fine alone */
     uint64_t seen; /* statements that asked while it said no */
@@ -110,11 +111,13 @@ struct Template {
     /* learning */
     Task task;
     Sink sink;
-    TaskStep steps[4];
+    TaskStep steps[5];
     Batcher *batcher;
     Prepared *original;
     ShapeLiteral *literals; /* of that text */
     bool second, failed, serializable;
+    Pool *pool; /* borrowed: pools live as long as the worker */
+    bool proving, indexed; /* PostgreSQL is asked for the plan; it has an index condition on a key */
 
     /* learned */
     BatchTier tier;
@@ -408,6 +411,8 @@ void batch_send(Batch *batch);
 void batch_close(Batcher *batcher, Group *group);
 /* A member has left (gone, or answered alone): the last one ends the batch. */
 void batch_member_left(Batch *batch, bool alone_failed);
+/* What rule 1 forbids: the member joins a batch that is on its way. Only in tests without that rule. */
+bool batch_take_late(Group *group, Member *member);
 /* Its answer is complete: the tuner hears how long it took. */
 void batch_observe(Batch *batch);
 /* Each member by itself. */

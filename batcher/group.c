@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "batcher/without.h"
 #include "wire/backend.h"
 #include "wire/writer.h"
 
@@ -64,8 +65,10 @@ BatchReason group_key(Batcher *batcher, const Judgement *judgement, const BatchC
         if (bind->param_count > PARAMS_MAX)
             return BATCH_LIMIT;
         put_params(key, judgement, bind);
-        writer_u16(key, bind->result_formats.count);
-        writer_bytes(key, bind->result_formats.raw);
+        if (!without_rule(11)) {
+            writer_u16(key, bind->result_formats.count);
+            writer_bytes(key, bind->result_formats.raw);
+        }
     }
     return key->failed ? BATCH_LIMIT : BATCH_OK;
 }

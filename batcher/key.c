@@ -6,6 +6,8 @@
  */
 #include "batcher/key.h"
 
+#include "batcher/without.h"
+
 static const KeyTypeInfo TYPES[] = {
     {WIRE_OID_INT4, WIRE_OID_INT4_ARRAY, "int4", true, true},
     {WIRE_OID_INT8, WIRE_OID_INT8_ARRAY, "int8", true, true},
@@ -73,6 +75,28 @@ static bool param_fits(const KeyTypeInfo *param, uint32_t column_oid)
             (is_text(param->oid) && is_text(column_oid)));
 }
 
+/* A type that only PostgreSQL reads: its values travel as text, and PostgreSQL reads each as it would
+ * have read the literal or the parameter. A bare integer beside numeric is int4 or int8 there, too. */
+static BatchReason plan_text(const ShapeValue *value, const ShapeLiteral *literals,
+                             uint32_t column_oid, const char *cast, KeyPlan *plan)
+{
+    plan->cast = cast;
+    plan->type = key_type(WIRE_OID_TEXT);
+    plan->source = KEY_FROM_STRING;
+    if (value->kind == SHAPE_VALUE_PARAM) {
+        plan->source = KEY_FROM_PARAM;
+        return BATCH_OK;
+    }
+    ShapeLiteralClass class = literals[value->index].class;
+    plan->negative = value->negative;
+    if (class == SHAPE_LITERAL_STRING)
+        return value->negative ? BATCH_KEY_VALUE : BATCH_OK;
+    plan->source = KEY_FROM_INTEGER;
+    plan->cast = NULL;
+    plan->type = key_type(class == SHAPE_LITERAL_INT4 ? WIRE_OID_INT4 : WIRE_OID_INT8);
+    return column_oid == WIRE_OID_NUMERIC ? BATCH_OK : BATCH_KEY_VALUE;
+}
+
 static BatchReason plan_literal(const ShapeValue *value, const ShapeLiteral *literal,
                                 uint32_t column_oid, KeyPlan *plan)
 {
@@ -89,8 +113,9 @@ static BatchReason plan_literal(const ShapeValue *value, const ShapeLiteral *lit
 }
 
 BatchReason key_plan_make(const Shape *shape, const PolicyVerdict *verdict,
-                          const ShapeLiteral *literals, const uint32_t *param_oids,
-                          uint32_t param_count, KeyPlan ret[KEY_COUNT_MAX])
+                          const char *const *casts, const ShapeLiteral *literals,
+                          const uint32_t *param_oids, uint32_t param_count,
+                          KeyPlan ret[KEY_COUNT_MAX])
 {
     uint32_t extra = param_count;
     for (uint32_t i = 0; i < verdict->key_count; i++) {
@@ -99,7 +124,9 @@ BatchReason key_plan_make(const Shape *shape, const PolicyVerdict *verdict,
         KeyPlan *plan = &ret[i];
         *plan = (KeyPlan){.equal = verdict->keys[i], .index = value->index};
         if (value->kind == SHAPE_VALUE_LITERAL) {
-            BatchReason reason = plan_literal(value, &literals[value->index], column_oid, plan);
+            BatchReason reason =
+                casts[i] ? plan_text(value, literals, column_oid, casts[i], plan)
+                         : plan_literal(value, &literals[value->index], column_oid, plan);
             if (reason)
                 return reason;
             plan->array_param = ++extra;
@@ -111,7 +138,10 @@ BatchReason key_plan_make(const Shape *shape, const PolicyVerdict *verdict,
         plan->index = value->index - 1;
         plan->type = key_type(param_oids[plan->index]);
         plan->array_param = value->index;
-        if (!param_fits(plan->type, column_oid))
+        bool fits = param_fits(plan->type, column_oid);
+        if (casts[i] && param_oids[plan->index] == column_oid)
+            fits = plan_text(value, literals, column_oid, casts[i], plan) == BATCH_OK;
+        if (!fits)
             return BATCH_KEY_TYPE;
     }
     return BATCH_OK;
@@ -160,7 +190,7 @@ BatchReason key_decode(const KeyPlan *plan, Slice text, const ShapeLiteral *lite
     if (plan->source == KEY_FROM_PARAM) {
         BindParam param = bind_param_at(bind, plan->index);
         uint16_t format = bind_param_format(bind, plan->index);
-        if (param.is_null || format > FORMAT_BINARY)
+        if ((param.is_null && !without_rule(10)) || format > FORMAT_BINARY || (plan->cast && format != FORMAT_TEXT))
             return BATCH_KEY_VALUE;
         return decode_value(plan, format, param.value, scratch, ret);
     }

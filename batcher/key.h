@@ -42,13 +42,16 @@ typedef struct KeyPlan {
     uint16_t equal; /* in shape->equals */
     const KeyTypeInfo *type; /* of the elements */
     uint32_t array_param; /* $n of the batch statement that carries the array, from 1 */
+    const char *cast;     /* SQL name of the column's type when the key travels as text; else NULL */
 } KeyPlan;
 
-/* Plans the keys that the policy chose. `param_oids`: what PostgreSQL said the parameters are.
+/* Plans the keys that the policy chose. `casts`: per key, SQL name of its type or NULL; kept in the
+ * plan. `param_oids`: what PostgreSQL said the parameters are.
  * BATCH_OK, BATCH_KEY_TYPE or BATCH_KEY_VALUE (the literal's class does not fit the column). */
 BatchReason key_plan_make(const Shape *shape, const PolicyVerdict *verdict,
-                          const ShapeLiteral *literals, const uint32_t *param_oids,
-                          uint32_t param_count, KeyPlan ret[KEY_COUNT_MAX]) MUST_USE;
+                          const char *const *casts, const ShapeLiteral *literals,
+                          const uint32_t *param_oids, uint32_t param_count,
+                          KeyPlan ret[KEY_COUNT_MAX]) MUST_USE;
 
 /* The element for one member, in the element type's binary form. *ret borrows from the text, the
  * Bind message, or `scratch`. BATCH_OK, BATCH_KEY_VALUE or BATCH_LIMIT. */

@@ -16,6 +16,7 @@ static const char *const STABLE_FUNCTIONS[] = {
     "array_to_string",
     "concat",
     "concat_ws",
+    "current_setting",
     "date",
     "date_bin",
     "date_cmp_timestamptz",

@@ -20,6 +20,9 @@
 #include "batcher/key.h"
 #include "batcher/names.h"
 #include "batcher/policy_judge.h"
+#include "batcher/without.h"
+
+#define LOOK_THROUGH_MAX 8 /* views upon views */
 
 /* ---- what differs from request to request ---------------------------------------------------- */
 
@@ -31,7 +34,7 @@ BatchReason policy_request(const PolicyInput *in)
         return BATCH_OFF;
     if (!in->autocommit)
         return BATCH_IN_TRANSACTION;
-    if (in->session_state)
+    if (in->session_state && !without_rule(6))
         return BATCH_SESSION_STATE;
     if (!in->values_may_vary)
         return BATCH_ENCODING;
@@ -56,6 +59,8 @@ static bool contains_nocase(Slice text, const char *word)
 
 BatchReason judge_isolation(Judge *judge)
 {
+    if (without_rule(3))
+        return BATCH_OK;
     static const char *const names[] = {"transaction_isolation", "default_transaction_isolation"};
     bool set = false;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -114,7 +119,7 @@ static BatchReason check_select(Judge *judge)
 static BatchReason check_traits(Judge *judge)
 {
     uint32_t traits = judge->shape->traits;
-    if (traits & SHAPE_HAS_LOCKING)
+    if ((traits & SHAPE_HAS_LOCKING) && !without_rule(8))
         return BATCH_LOCKING;
     if (traits & (SHAPE_HAS_INTO | SHAPE_HAS_CTE | SHAPE_HAS_MODIFYING_CTE | SHAPE_HAS_SAMPLE |
                   SHAPE_HAS_SETOP))
@@ -144,11 +149,13 @@ BatchReason judge_catalog(Judge *judge)
     return judge->catalog && judge->catalog->loaded ? BATCH_OK : BATCH_CATALOG;
 }
 
-static BatchReason check_table(Judge *judge, const CatalogTable *table)
+static BatchReason look_through(Judge *judge, const CatalogTable *table, BatchReason no, int depth);
+
+static BatchReason check_table(Judge *judge, const CatalogTable *table, int depth)
 {
     if (!table)
         return BATCH_UNKNOWN_TABLE;
-    bool kind = table->kind == 'r' || table->kind == 'p' || table->kind == 'm';
+    bool kind = table->kind == 'r' || table->kind == 'p' || table->kind == 'm' || table->kind == 'v';
     bool persistent = table->persistence == 'p' || table->persistence == 'u';
     /* Children of plain inheritance may be foreign tables, and no unique index spans them. */
     bool children = table->has_children && table->kind == 'r';
@@ -159,7 +166,38 @@ static BatchReason check_table(Judge *judge, const CatalogTable *table)
                                               table->schema, table->name);
     if (section && !section->batch)
         return BATCH_OFF;
-    return table->row_security ? BATCH_ROW_SECURITY : BATCH_OK;
+    if (table->kind == 'v')
+        return look_through(judge, table, BATCH_TABLE_KIND, depth);
+    return table->row_security ? look_through(judge, table, BATCH_ROW_SECURITY, depth) : BATCH_OK;
+}
+
+/* Stable functions of a view or policy, as those of the statement itself. */
+static bool stable_functions_good(Slice names)
+{
+    while (names.len) {
+        const uint8_t *comma = memchr(names.data, ',', names.len);
+        size_t len = comma ? (size_t)(comma - names.data) : names.len;
+        if (!names_stable_function(slice_of(names.data, len)))
+            return false;
+        names = slice_from(names, len + 1);
+    }
+    return true;
+}
+
+/* A view's query, and what it reads; a table's policies, and what they read. */
+static BatchReason look_through(Judge *judge, const CatalogTable *table, BatchReason no, int depth)
+{
+    const CatalogReads *reads = table->reads;
+    judge->looked_through = true;
+    if (without_rule(7))
+        return BATCH_OK;
+    if (!reads || reads->is_volatile || !stable_functions_good(reads->stable) ||
+        depth >= LOOK_THROUGH_MAX)
+        return no;
+    for (uint32_t i = 0; i < reads->table_count; i++)
+        if (check_table(judge, catalog_table_by_oid(judge->catalog, reads->tables[i]), depth + 1))
+            return no;
+    return BATCH_OK;
 }
 
 BatchReason judge_tables(Judge *judge)
@@ -171,7 +209,7 @@ BatchReason judge_tables(Judge *judge)
         ShapeName name = shape->tables[i].name;
         judge->tables[i] = catalog_resolve_table(judge->catalog, name.schema, name.name,
                                                  judge->in->search_path, judge->user);
-        BatchReason reason = check_table(judge, judge->tables[i]);
+        BatchReason reason = check_table(judge, judge->tables[i], 0);
         if (reason)
             return reason;
     }
@@ -201,6 +239,8 @@ static BatchReason check_functions(Judge *judge)
             judge->catalog, name.schema, name.name, judge->in->search_path, judge->user);
         if (!function || function->set_returning || function->kind == 'p')
             return BATCH_FUNCTION;
+        if (without_rule(9))
+            continue;
         bool stable = function->volatility == 's' && slice_is(function->schema, "pg_catalog") &&
                       names_stable_function(function->name);
         if (function->volatility != 'i' && !stable)
@@ -278,6 +318,14 @@ static const CatalogColumn *resolve_column(const Judge *judge, const ShapeEqual 
     return found;
 }
 
+/* How this column's values could become array elements: as they are, or through text. */
+static bool key_possible(const CatalogColumn *column, const ShapeValue *value)
+{
+    bool known = column->plain_type && key_type(column->type_oid);
+    return known ? key_cast_allowed(column->type_oid, value->cast)
+                 : column->text_key && value->cast.name.len == 0;
+}
+
 static bool same_value(const ShapeValue *a, const ShapeValue *b)
 {
     return a->kind == b->kind && a->index == b->index;
@@ -303,8 +351,7 @@ static uint32_t find_candidates(const Judge *judge, Candidate *ret, uint32_t max
         *ret_value = true;
         Candidate c = {.equal = (uint16_t)i};
         c.column = resolve_column(judge, equal, &c.table);
-        if (!equal->plain || value->token == UINT16_MAX || !c.column || !c.column->plain_type ||
-            !key_type(c.column->type_oid) || !key_cast_allowed(c.column->type_oid, value->cast))
+        if (!equal->plain || value->token == UINT16_MAX || !c.column || !key_possible(c.column, value))
             continue;
         bool known = false;
         for (uint32_t k = 0; k < count; k++)
@@ -320,6 +367,10 @@ static void take_key(Judge *judge, const Candidate *candidate)
     PolicyVerdict *verdict = judge->verdict;
     if (verdict->key_count == 0)
         verdict->table = candidate->table;
+    const CatalogColumn *column = candidate->column;
+    if (!column->plain_type || !key_type(column->type_oid))
+        verdict->key_casts[verdict->key_count] =
+            catalog_type_by_oid(judge->catalog, column->type_oid);
     verdict->keys[verdict->key_count] = candidate->equal;
     verdict->key_oids[verdict->key_count++] = candidate->column->type_oid;
 }
@@ -344,8 +395,12 @@ static BatchReason check_keys(Judge *judge)
             best = i;
     }
     const CatalogColumn *first = candidates[best].column;
-    if (!first->unique_alone && !first->indexed_alone)
+    for (uint32_t i = 0; i < count && !first->indexed_alone && !first->unique_alone; i++)
+        if (candidates[i].table->kind == 'v')
+            judge->verdict->prove_index = true; /* none here, but there may be one below it */
+    if (!first->unique_alone && !first->indexed_alone && !judge->verdict->prove_index)
         return BATCH_NO_INDEX;
+    judge->verdict->prove_index |= judge->looked_through;
     take_key(judge, &candidates[best]);
     for (uint32_t i = 0; i < count; i++)
         if (i != best &&
@@ -364,9 +419,10 @@ static BatchReason choose_tier(Judge *judge)
                              SHAPE_HAS_ORDER | SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET |
                              SHAPE_HAS_WINDOW | SHAPE_HAS_JOIN | SHAPE_HAS_OUTER_JOIN |
                              SHAPE_HAS_FUNCTION_IN_FROM;
+    const uint32_t order = without_rule(12) ? SHAPE_HAS_ORDER | SHAPE_HAS_LIMIT : 0;
     const ShapeEqual *equal = &shape->equals[verdict->keys[0]];
     const CatalogColumn *column = catalog_column(verdict->table, equal->column);
-    bool keys = verdict->key_count == 1 && shape->table_count == 1 && !(shape->traits & complex) &&
+    bool keys = verdict->key_count == 1 && shape->table_count == 1 && !verdict->key_casts[0] && !(shape->traits & complex & ~order) &&
                 !judge->aggregates && shape->select_list_token > 0 &&
                 equal->value.cast.name.len == 0 && column->unique_alone && column->equal_image &&
                 column->deterministic && key_type(column->type_oid)->same_bytes;
@@ -501,10 +557,11 @@ static const BatchReasonText REASONS[BATCH_REASON_COUNT] = {
                              "A table is not in the catalog that Shoal has loaded (new, or not "
                              "visible by search_path); seen at the next catalog poll."},
     [BATCH_TABLE_KIND] = {"table_kind", 7,
-                          "Views, foreign and temporary tables, and parents of inheritance are "
-                          "not batched; tables, partitioned tables and materialized views are."},
+                          "Foreign and temporary tables and parents of inheritance are not batched, nor "
+                          "views that read them or call functions that are not harmless."},
     [BATCH_ROW_SECURITY] = {"row_security", 9,
-                            "A table has row security; its policies might call anything."},
+                            "A policy of row security calls a function that is volatile or not known "
+                            "to be harmless, or reads a table that is not batched."},
     [BATCH_FUNCTION] = {"function", 9,
                         "A function is volatile, returns sets or is not on the list of stable "
                         "functions known to be safe; or an operator or type is not PostgreSQL's "
@@ -518,8 +575,8 @@ static const BatchReasonText REASONS[BATCH_REASON_COUNT] = {
                          "The key is NULL, out of its type's range, or written in a way that only "
                          "PostgreSQL may interpret; that statement ran alone."},
     [BATCH_NO_INDEX] = {"no_index", 0,
-                        "No valid index begins with a key column: many lookups at once would be "
-                        "many sequential scans. Create one."},
+                        "No valid index begins with a key column, or PostgreSQL would not use it through "
+                        "the view or policy: many lookups at once would be many sequential scans."},
     [BATCH_RESULT_SHAPE] = {"result_shape", 11,
                             "The result formats that were asked for do not fit the columns."},
     [BATCH_LEARNING] = {"learning", 11,

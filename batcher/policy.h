@@ -72,6 +72,12 @@ typedef struct PolicyVerdict {
     /* Type of each key: the column's, by the catalog. */
     uint32_t key_oids[8];
     const CatalogTable *table; /* of the keys; valid as long as the topology */
+    /* Types that only PostgreSQL reads: the key travels as text and is cast to this one. NULL: of
+     * those that key.h knows. Valid as long as the topology. */
+    const CatalogType *key_casts[8];
+    /* The catalog does not tell whether an index serves the keys (a view, row security): PostgreSQL
+     * is asked for the plan. */
+    bool prove_index;
     /* Whatever `reason` says: the statement only reads and runs nothing volatile, so that others may
      * be sent behind it on one connection, and it may be run a second time (tier C). */
     bool pipelined;

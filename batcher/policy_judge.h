@@ -16,6 +16,7 @@ typedef struct Judge {
     Slice user; /* for "$user" */
     const CatalogTable *tables[POLICY_TABLES_MAX];
     bool aggregates; /* some function is one: never tier A */
+    bool looked_through; /* a view or row security: PostgreSQL must say which index serves */
     PolicyVerdict *verdict;
 } Judge;
 

@@ -122,11 +122,15 @@ bool rewrite_keys(const RewriteInput *in, Buf *sql)
 /* ---- tier B ---------------------------------------------------------------------------------- */
 
 /* The reference that stands for key `k` inside the original. */
-static void put_reference(Buf *sql, uint32_t k)
+static void put_reference(Buf *sql, uint32_t k, const char *cast)
 {
     char text[48];
     int len = snprintf(text, sizeof(text), "\"_shoal_k\".\"_shoal_a%u\"", k + 1);
+    writer_bytes(sql, cast ? SLICE("(") : SLICE(""));
     writer_bytes(sql, slice_of(text, (size_t)len));
+    writer_bytes(sql, cast ? SLICE("::") : SLICE(""));
+    writer_bytes(sql, slice_str(cast));
+    writer_bytes(sql, cast ? SLICE(")") : SLICE(""));
 }
 
 static bool is_minus(Slice text, Token token)
@@ -188,7 +192,7 @@ static bool put_original(const RewriteInput *in, size_t end, Buf *sql)
             continue;
         }
         writer_u8(sql, ' ');
-        put_reference(sql, (uint32_t)key);
+        put_reference(sql, (uint32_t)key, in->keys[key].cast);
         found[key]++;
     }
     writer_bytes(sql, slice_of(in->text.data + copied, end - copied));

@@ -15,6 +15,7 @@
 
 #include <stdlib.h>
 
+#include "batcher/without.h"
 #include "wire/backend.h"
 #include "wire/writer.h"
 
@@ -162,8 +163,9 @@ static void keep_row(Batch *batch, uint32_t number, uint16_t columns, Slice rest
     header[5] = (uint8_t)(columns >> 8);
     header[6] = (uint8_t)columns;
     size_t offset = buf_len(&batch->rows);
-    bool fits = offset + len + 1 <= MIN(batch->bytes_max, (uint64_t)UINT32_MAX) &&
-                batch->entry_count < batcher->rows_max;
+    bool fits = without_rule(18) ||
+                (offset + len + 1 <= MIN(batch->bytes_max, (uint64_t)UINT32_MAX) &&
+                 batch->entry_count < batcher->rows_max);
     RowEntry *entry = fits ? entry_add(batch) : NULL;
     if (!entry) {
         refuse_size(batch);
@@ -227,6 +229,8 @@ static void split_on_frame(Sink *sink, Task *task, const Frame *frame)
         break; /* nobody listens on a shared connection */
     case BACKEND_NOTICE:
     case BACKEND_PARAMETER_STATUS: /* whose is it? (rule 17) */
+        if (without_rule(17))
+            break;
         template_distrust(batch->batcher, batch->group->template, DISTRUST_US,
                           "a notice or parameter change came that belongs to nobody");
         refuse_answer(batch, BATCH_DISTRUSTED, false);
@@ -274,7 +278,9 @@ static void emit_rows(Member *member, const Batch *batch)
         member_emit(member, BACKEND_DATA_ROW, slice_of(rows + entry->offset, entry->len));
         number = entry->next;
     }
-    emit_tag(member, slot->rows);
+    emit_tag(member, without_rule(13) ? batch->entry_count : slot->rows);
+    if (without_rule(20))
+        ((Slot *)(uintptr_t)slot)->first = ((Slot *)(uintptr_t)slot)->rows = 0;
 }
 
 /* What PostgreSQL would have answered to this step of the member. */
@@ -340,6 +346,18 @@ static void split(Batch *batch)
     batch_end(batch);
 }
 
+/* What rule 14 forbids: one member's error for all of them. */
+static void fail_all(Batch *batch)
+{
+    Error err;
+    error_set(&err, SQLSTATE_CONNECTION_FAILURE, "the batch failed");
+    batch->state = BATCH_SPLITTING;
+    List *link;
+    while ((link = list_pop(&batch->members)))
+        member_lose(list_entry(link, Member, link), &err, false);
+    batch_end(batch);
+}
+
 static void split_on_ready(Sink *sink, Task *task, char tx_status, bool last)
 {
     (void)task;
@@ -358,7 +376,9 @@ static void split_on_ready(Sink *sink, Task *task, char tx_status, bool last)
         refuse_answer(batch, BATCH_MISMATCH, false);
         template_disprove(batch->group->template);
     }
-    if (batch->trouble && batch->held)
+    if (batch->trouble && without_rule(14))
+        fail_all(batch);
+    else if (batch->trouble && batch->held)
         prefetch_refused(batch);
     else if (batch->trouble)
         batch_run_singly(batch);
@@ -372,7 +392,7 @@ static void split_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_e
 {
     (void)task;
     Batch *batch = container_of(sink, Batch, sink);
-    if (maybe_executed && !batch->held) {
+    if (maybe_executed && !batch->held && !without_rule(19)) {
         batch_run_singly(batch);
         return;
     }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "batcher/hint.h"
+#include "batcher/without.h"
 #include "core/log.h"
 
 #define EVICT_TRIES 32
@@ -22,7 +23,8 @@
 bool judgement_equal(const void *item, const void *key)
 {
     const JudgementKey *a = &((const Judgement *)item)->key, *b = key;
-    return a->shape == b->shape && a->pool_id == b->pool_id && a->gucs == b->gucs &&
+    return a->shape == b->shape && (a->pool_id == b->pool_id || without_rule(4)) &&
+           (a->gucs == b->gucs || without_rule(5) || without_rule(15)) &&
            a->simple == b->simple && a->profile == b->profile && a->oid_count == b->oid_count &&
            (a->oid_count == 0 || memcmp(a->oids, b->oids, sizeof(uint32_t) * a->oid_count) == 0);
 }
@@ -49,7 +51,9 @@ static JudgementKey judgement_key(const BatchCandidate *c)
                         .oid_count = c->param_oid_count,
                         .simple = c->bind == NULL,
                         .profile = hinted_profile(c)};
-    key.hash = mix(mix(mix((uintptr_t)key.shape, key.pool_id), (uintptr_t)key.gucs),
+    bool any_gucs = without_rule(5) || without_rule(15);
+    key.hash = mix(mix(mix((uintptr_t)key.shape, without_rule(4) ? 0 : key.pool_id),
+                       any_gucs ? 0 : (uintptr_t)key.gucs),
                    key.simple ^ key.profile);
     for (uint32_t i = 0; i < key.oid_count; i++)
         key.hash = mix(key.hash, key.oids[i]);
@@ -60,6 +64,8 @@ static void judgement_free(Batcher *batcher, Judgement *judgement)
 {
     shape_release(batcher->shapes, (Shape *)(uintptr_t)judgement->key.shape);
     guc_release(batcher->gucs, (GucVector *)(uintptr_t)judgement->key.gucs);
+    for (size_t i = 0; i < ARRAY_LEN(judgement->casts); i++)
+        free(judgement->casts[i]);
     free((void *)(uintptr_t)judgement->key.oids);
     free(judgement->pool_name);
     free(judgement);
@@ -97,6 +103,37 @@ static bool judgements_make_room(Batcher *batcher)
     return batcher->judgements.count < JUDGEMENTS_MAX;
 }
 
+/* "schema"."name", quoted whatever it is. NULL when memory is out: then it is no key. */
+static char *quoted_type(const CatalogType *type)
+{
+    Slice parts[] = {type->schema, type->name};
+    char *text = malloc(2 * (type->schema.len + type->name.len) + 6), *at = text;
+    for (size_t i = 0; text && i < ARRAY_LEN(parts); i++) {
+        *at++ = '"';
+        for (size_t k = 0; k < parts[i].len; k++) {
+            if (parts[i].data[k] == '"')
+                *at++ = '"';
+            *at++ = (char)parts[i].data[k];
+        }
+        *at++ = '"';
+        *at++ = i == 0 ? '.' : '\0';
+    }
+    return text;
+}
+
+static void keep_casts(Judgement *judgement)
+{
+    PolicyVerdict *verdict = &judgement->verdict;
+    for (uint32_t i = 0; i < verdict->key_count; i++) {
+        bool known = key_type(verdict->key_oids[i]) && !verdict->key_casts[i];
+        if (verdict->key_casts[i])
+            judgement->casts[i] = quoted_type(verdict->key_casts[i]);
+        if (!known && !judgement->casts[i])
+            verdict->reason = BATCH_KEY_TYPE;
+        verdict->key_casts[i] = NULL;
+    }
+}
+
 static void judge(Judgement *judgement, const BatchCandidate *c)
 {
     bool read = c->policy.shape->kind == SHAPE_SELECT;
@@ -104,6 +141,7 @@ static void judge(Judgement *judgement, const BatchCandidate *c)
     judgement->write = read ? (WriteVerdict){.reason = BATCH_WRITE} : policy_judge_write(&c->policy);
     snprintf(judgement->profile_name, sizeof(judgement->profile_name), "%s",
              judgement->verdict.profile_name);
+    keep_casts(judgement);
     judgement->verdict.table = NULL;
     judgement->verdict.profile_name = NULL;
 }

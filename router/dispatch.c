@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#include "batcher/without.h"
 #include "router/effect.h"
 #include "router/encode.h"
 #include "router/fence.h"
@@ -608,7 +609,8 @@ void dispatch_part(Request *request)
 static bool try_batch(Request *request)
 {
     const Session *session = request->session;
-    if (session->tx != TX_IDLE || session->part_count || !one_statement(request) || session->console ||
+    bool idle = session->tx == TX_IDLE && !session->part_count;
+    if ((!idle && !without_rule(2) && !without_rule(6)) || !one_statement(request) || session->console ||
         !is_select(request))
         return false;
     Plan plan = make_plan(request);

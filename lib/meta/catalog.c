@@ -136,6 +136,28 @@ bool catalog_add_function(Catalog *catalog, CatalogFunction *function)
     return map_put(&catalog->functions, name_hash(&own), function);
 }
 
+const CatalogTable *catalog_table_by_oid(const Catalog *catalog, uint32_t oid)
+{
+    uint32_t low = 0, high = catalog->by_oid_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (catalog->by_oid[middle]->oid < oid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < catalog->by_oid_count && catalog->by_oid[low]->oid == oid ? catalog->by_oid[low] : NULL;
+}
+
+const CatalogType *catalog_type_by_oid(const Catalog *catalog, uint32_t oid)
+{
+    size_t cursor = 0;
+    const CatalogType *type = map_next(&catalog->types, &cursor);
+    while (type && type->oid != oid)
+        type = map_next(&catalog->types, &cursor);
+    return type;
+}
+
 const CatalogTable *catalog_table(const Catalog *catalog, Slice schema, Slice name)
 {
     return name_find(&catalog->tables, schema, name);

@@ -23,8 +23,19 @@ typedef struct CatalogColumn {
     bool indexed_alone; /* some valid index has it as its only or first column */
     bool unique_alone;  /* a valid, non-partial, immediate unique index on this column alone */
     bool plain_type;    /* a base type of pg_catalog (not a domain, enum, extension type, composite) */
+    /* Its values can be had from text: ::type reads a text as the type reads a literal, and its =
+     * is immutable. Enums, extension types, arrays, numeric ... */
+    bool text_key;
     bool volatile_default;
 } CatalogColumn;
+
+/* What a view's query or a table's policies for reading do, by PostgreSQL's own trees. */
+typedef struct CatalogReads {
+    bool is_volatile; /* it calls a volatile function, or locks rows */
+    Slice stable;     /* stable functions, names of pg_catalog or schema.name, separated by commas */
+    uint32_t *tables; /* OIDs of the relations it reads */
+    uint32_t table_count;
+} CatalogReads;
 
 typedef struct CatalogTable {
     Slice schema, name;
@@ -34,6 +45,7 @@ typedef struct CatalogTable {
     bool row_security;
     bool has_rules_or_triggers; /* rules other than a view's own, or triggers that change SELECT/writes */
     bool has_children;          /* inheritance */
+    const CatalogReads *reads;  /* of a view, or one with row security; NULL: not known */
     bool cascades; /* a foreign key to it changes other rows when one of its rows is deleted or updated */
     CatalogColumn *columns;     /* by attnum, dropped ones left out */
     uint32_t column_count;
@@ -68,6 +80,8 @@ typedef struct Catalog {
      * a session that did not set the level itself may start in it. */
     bool isolation_unusual;
     Slice encoding;     /* server_encoding */
+    CatalogTable **by_oid; /* all tables, in order of oid */
+    uint32_t by_oid_count;
     uint32_t refs;      /* topologies that share it; control only */
     Arena arena;
 } Catalog;
@@ -91,6 +105,9 @@ bool catalog_add_type(Catalog *catalog, CatalogType *type) MUST_USE;
 const CatalogTable *catalog_table(const Catalog *catalog, Slice schema, Slice name);
 const CatalogFunction *catalog_function(const Catalog *catalog, Slice schema, Slice name);
 const CatalogType *catalog_type(const Catalog *catalog, Slice schema, Slice name);
+const CatalogTable *catalog_table_by_oid(const Catalog *catalog, uint32_t oid);
+/* By its OID; walks through all. */
+const CatalogType *catalog_type_by_oid(const Catalog *catalog, uint32_t oid);
 const CatalogColumn *catalog_column(const CatalogTable *table, Slice name);
 
 /*

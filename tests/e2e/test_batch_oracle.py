@@ -8,12 +8,14 @@ import itertools
 import random
 import struct
 import threading
+import time
 import uuid
 
 import pytest
 
 from tests.support import host
 from tests.support.differential import difference
+from tests.support.oracle import Chaos, Schema, answer_all, play as play_pipelines
 from tests.support.wire import (PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync)
 
 CLIENTS = 64
@@ -50,6 +52,26 @@ SCHEMA = [
     "INSERT INTO sums SELECT g + 0.50, 'sum ' || g FROM generate_series(1, 500) g",
     'CREATE VIEW dear AS SELECT id, name, price FROM items WHERE price > 100',
     'CREATE SEQUENCE seq',
+    'CREATE EXTENSION IF NOT EXISTS citext',
+    "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+    "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy', 'it''s fine')",
+    'CREATE TABLE odd (id int PRIMARY KEY, c citext UNIQUE, l text COLLATE loose UNIQUE, m mood, a int[], i inet, '
+    'iv interval, r float8, t time)',
+    "INSERT INTO odd SELECT g, 'Key-' || g, 'Word-' || g, (ARRAY['sad','ok','happy','it''s fine'])[1 + g % 4]::mood, "
+    "ARRAY[g % 50, NULL, g % 7], ('10.0.' || g % 20 || '.' || g % 250)::inet, (g % 100) * interval '1 hour', "
+    "(g % 90) / 4.0, time '00:00' + (g % 300) * interval '1 minute' FROM generate_series(1, 600) g",
+    'CREATE INDEX ON odd (m)', 'CREATE INDEX ON odd (a)', 'CREATE INDEX ON odd (i)', 'CREATE INDEX ON odd (iv)',
+    'CREATE INDEX ON odd (r)', 'CREATE INDEX ON odd (t)',
+    'CREATE TABLE parted (tenant int, id int, v text, PRIMARY KEY (tenant, id)) PARTITION BY HASH (tenant)',
+    *[f'CREATE TABLE parted{n} PARTITION OF parted FOR VALUES WITH (MODULUS 3, REMAINDER {n})' for n in range(3)],
+    "INSERT INTO parted SELECT t, g, 'row ' || t || '/' || g FROM generate_series(1, 20) t, generate_series(1, 30) g",
+    'CREATE VIEW wide AS SELECT i.id AS key, i.name, e.n, e.note FROM items i LEFT JOIN events e ON e.item_id = i.id',
+    'CREATE VIEW upon AS SELECT key, max(n) AS top, count(*) FROM wide GROUP BY key',
+    'CREATE MATERIALIZED VIEW frozen AS SELECT id, name FROM items', 'CREATE UNIQUE INDEX ON frozen (id)',
+    'CREATE TABLE owned (id int PRIMARY KEY, owner name, v text)',
+    "INSERT INTO owned SELECT g, CASE WHEN g % 2 = 0 THEN 'app' ELSE 'other' END, 'v' || g FROM generate_series(1, 200) g",
+    'ALTER TABLE owned ENABLE ROW LEVEL SECURITY', 'ALTER TABLE owned FORCE ROW LEVEL SECURITY',
+    'CREATE POLICY own ON owned USING (owner = current_user)', 'GRANT SELECT ON owned TO other',
     'CREATE TABLE secured (id int, tenant text, v text, PRIMARY KEY (id, tenant))',
     "INSERT INTO secured SELECT g, 't' || t, 'row ' || g || ' of t' || t FROM generate_series(1, 50) g, "
     'generate_series(0, 15) t',
@@ -107,6 +129,24 @@ PADDED = Key(1042, lambda rng: f'p{rng.randrange(1, 600)}' + ' ' * rng.randrange
              quoted=True)
 NUMERIC = Key(1700, lambda rng: f'{rng.randrange(1, 600)}.5' + '0' * rng.randrange(0, 3), None, ['NaN0', 'x'])
 
+CITEXT = Key(0, lambda rng: rng.choice([str.upper, str.lower, str.title])(f'key-{rng.randrange(1, 650)}'), None,
+             ['', "x'"], quoted=True)
+LOOSE = Key(25, lambda rng: rng.choice([str.upper, str.lower, str.title])(f'word-{rng.randrange(1, 650)}'), None,
+            [''], quoted=True)
+MOOD = Key(0, lambda rng: rng.choice(['sad', 'ok', 'happy', "it's fine"]), None, ['angry', 'SAD', ''], quoted=True)
+ARRAY = Key(1007, lambda rng: '{%d,NULL,%d}' % (rng.randrange(50), rng.randrange(7)), None,
+            ['{1,2', '{{1},{2}}', '{}', '{ 1 , null, 2 }'], quoted=True)
+INET = Key(869, lambda rng: f'10.0.{rng.randrange(20)}.{rng.randrange(250)}' + rng.choice(['', '/32']), None,
+           ['10.0.0.256', '::1'], quoted=True)
+SPAN = Key(1186, lambda rng: rng.choice(['{} hours', '{}:00', 'PT{}H', '{} h']).format(rng.randrange(100)), None,
+           ['soon', '1 fortnight'], quoted=True)
+FLOAT = Key(701, lambda rng: f'{rng.randrange(90) / 4.0}' + rng.choice(['', '0', 'e0']), None, ['NaN', 'x', '1e999'],
+            quoted=True)
+CLOCK = Key(1083, lambda rng: f'{rng.randrange(6):02}:{rng.randrange(60):02}' + rng.choice(['', ':00', ':00.0']), None,
+            ['25:00', 'noon'], quoted=True)
+DECIMAL = Key(1700, lambda rng: f'{rng.randrange(1, 600)}.5' + '0' * rng.randrange(0, 3), None, ['NaN', 'x', ''], quoted=True)
+WHOLE = Key(1700, lambda rng: str(rng.randrange(1, 600)), None, ['99999999999999999999'])
+
 # SQL with {0}, {1} for the keys; the kinds of the keys. `none`: what may not be batched, but must be right.
 SHAPES = [
     ('SELECT id, name FROM items WHERE id = {0}', BIG),
@@ -149,7 +189,34 @@ SHAPES = [
     ('SELECT (SELECT sum({0}) FROM events WHERE item_id = {0}) FROM items WHERE id = {0}', INT),
     ('SELECT name FROM items "_shoal_k" WHERE "_shoal_k".id = {0}', BIG),
     ('SELECT n FROM events WHERE item_id = {0} ORDER BY n LIMIT {0}', INT),
+    ('SELECT id, c FROM odd WHERE c = {0}', CITEXT),
+    ('SELECT id, l, m FROM odd WHERE l = {0}', LOOSE),
+    ('SELECT id, m FROM odd WHERE m = {0} ORDER BY id LIMIT 5', MOOD),
+    ('SELECT count(*), min(id) FROM odd WHERE a = {0}', ARRAY),
+    ('SELECT id, i FROM odd WHERE i = {0} ORDER BY id', INET),
+    ('SELECT id, iv FROM odd WHERE iv = {0} ORDER BY id', SPAN),
+    ('SELECT count(*), max(id) FROM odd WHERE r = {0}', FLOAT),
+    ('SELECT id FROM odd WHERE t = {0} ORDER BY id', CLOCK),
+    ('SELECT v, k FROM sums WHERE k = {0}', WHOLE),
+    ('SELECT k, v FROM sums WHERE k = {0}', DECIMAL),
+    ('SELECT v FROM parted WHERE tenant = {0} AND id = {1}', INT, INT),
+    ('SELECT id, v FROM parted WHERE tenant = {0} ORDER BY id DESC LIMIT 3', INT),
+    ('SELECT name, n, note FROM wide WHERE key = {0} ORDER BY n', INT),
+    ('SELECT * FROM upon WHERE key = {0}', INT),
+    ('SELECT name FROM frozen WHERE id = {0}', BIG),
+    ('SELECT v FROM owned WHERE id = {0}', INT),
+    ('SELECT o.v, i.name FROM owned o JOIN items i ON i.id = o.id WHERE o.id = {0}', INT),
 ]
+# Of these all is said when they are right, wherever they went.
+TIERS = {'SELECT id, c FROM odd WHERE c = {0}': 'B', 'SELECT id, l, m FROM odd WHERE l = {0}': 'B',
+         'SELECT id, m FROM odd WHERE m = {0} ORDER BY id LIMIT 5': 'B',
+         'SELECT count(*), min(id) FROM odd WHERE a = {0}': 'B', 'SELECT id, i FROM odd WHERE i = {0} ORDER BY id': 'B',
+         'SELECT v, k FROM sums WHERE k = {0}': 'B', 'SELECT k, v FROM sums WHERE k = {0}': 'B',
+         'SELECT name FROM dear WHERE id = {0}': 'B',
+         'SELECT name, n, note FROM wide WHERE key = {0} ORDER BY n': 'B',
+         'SELECT name FROM frozen WHERE id = {0}': 'A', 'SELECT v FROM owned WHERE id = {0}': 'A',
+         'SELECT v FROM parted WHERE tenant = {0} AND id = {1}': 'B', 'SELECT v FROM things WHERE id = {0}': 'A',
+         'SELECT v FROM padded WHERE c = {0}': 'B', 'SELECT v FROM days WHERE day = {0}': 'B'}
 
 
 class Lookup:
@@ -283,6 +350,139 @@ def test_each_shape(shoal, direct, rng, shape):
         play(clients, [Lookup(rng, shape, client, f'{turn}-{n}') for n, client in enumerate(clients)])
     for client in clients:
         client.close()
+
+
+# -- a million -------------------------------------------------------------------------------------------
+
+ANSWERS = 1000000 if host.LONG else 24000
+SLOW = 'CREATE OR REPLACE FUNCTION slowly(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS ' \
+       "'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END'"
+
+
+def chaos_of(shoal, direct, seed):
+    """Writers, DDL, cancels, timeouts, deaths: each a thread with its own connections, until it is stopped."""
+    low, high = [0] * 20, [0] * 20  # of each watched row: acknowledged, and at most sent
+
+    def write(me):
+        me.conn = getattr(me, 'conn', None) or direct.connect('solo')
+        k = me.turns % 20
+        high[k] += 1
+        me.conn.query(f'UPDATE watched SET n = {high[k]} WHERE id = {k}')
+        low[k] = high[k]
+
+    def watch(me):  # H39: a value that existed while the question was open
+        me.conns = getattr(me, 'conns', None) or [shoal.connect('solo', timeout_s=60) for _ in range(12)]
+        asked = []
+        for n, conn in enumerate(me.conns):
+            k = (me.turns * 7 + n // 2) % 20
+            asked.append((k, low[k]))
+            conn.send(query(f'SELECT n FROM watched WHERE id = {k}'))
+        for conn, (k, least) in zip(me.conns, asked):
+            seen = conn.until('Z')
+            value = int(rows_of(seen)[0][0])
+            if not least <= value <= high[k]:
+                me.wrong.append(f'watched {k}: {value} is not within {least}..{high[k]}')
+
+    def alter(me):  # columns that nobody asks for, indexes, statistics
+        me.conn = getattr(me, 'conn', None) or direct.connect('solo', timeout_s=60)
+        name = f'side{me.turns % 4}'
+        for sql in (f'CREATE TABLE {name} (id int PRIMARY KEY)', f'ALTER TABLE {name} ADD x text',
+                    f'CREATE VIEW {name}_view AS SELECT * FROM {name}', f'DROP TABLE {name} CASCADE', 'ANALYZE items'):
+            me.conn.query(sql)
+        time.sleep(0.3)
+
+    def stop_early(me):  # cancels and timeouts: the right answer, or 57014
+        rng = random.Random(seed * 1000 + me.turns)
+        me.conns = getattr(me, 'conns', None) or [shoal.connect('solo', timeout_s=60) for _ in range(8)]
+        if me.turns == 0:
+            for conn in me.conns[:3]:
+                conn.query("SET statement_timeout = '30ms'")
+        for n, conn in enumerate(me.conns):
+            conn.send(query(f'SELECT id, slowly(id) FROM items WHERE id = {n + 1}'))
+        victim = rng.choice(me.conns)
+        time.sleep(rng.random() * 0.03)
+        victim.cancel()
+        for n, conn in enumerate(me.conns):
+            seen = conn.until('Z')
+            errors = errors_of(seen)
+            good = [err.code for err in errors] == ['57014'] if errors else rows_of(seen) == [[str(n + 1).encode()] * 2]
+            if not good or (errors and conn is not victim and n >= 3):
+                me.wrong.append(f'{n}: {seen}')
+
+    def die(me):
+        conns = [shoal.connect('solo') for _ in range(4)]
+        for conn in conns:
+            conn.send(query(f'SELECT id, slowly(id) FROM items WHERE id = {me.turns % 50 + 1}') * 3)
+        time.sleep(0.004 * (me.turns % 5))
+        for conn in conns:
+            conn.abort()
+
+    return [Chaos(turn) for turn in (write, watch, alter, stop_early, die)]
+
+
+@pytest.mark.shoal_only
+def test_many_answers_of_generated_schemas(shoal, direct, rng):
+    # H10, H37-H42: among many thousands of batched answers one is another client's, old, or not PostgreSQL's.
+    direct.query(SLOW, 'solo')
+    direct.query('CREATE TABLE watched (id int PRIMARY KEY, n int); INSERT INTO watched SELECT g, 0 '
+                 'FROM generate_series(0, 19) g', 'solo')
+    answers, seed, before = 0, host.SEED, totals(shoal)
+    chaos = chaos_of(shoal, direct, seed)
+    for each in chaos:
+        each.start()
+    generation = 0
+    try:
+        while answers < ANSWERS:
+            generation += 1
+            schema = Schema(rng)
+            with direct.connect('solo', timeout_s=60) as asked:
+                asked.query(f'DROP SCHEMA IF EXISTS gen CASCADE; CREATE SCHEMA gen; SET search_path = gen, public; '
+                            'GRANT USAGE ON SCHEMA gen TO other')
+                schema.create(asked.query)
+                answers += play_generation(shoal, asked, schema, rng, min(50000, ANSWERS // 2))
+            for each in chaos:
+                assert not each.wrong, each.wrong[0]
+    finally:
+        for each in chaos:
+            each.stop()
+    assert all(each.turns > 0 for each in chaos)
+    members, sent = (now - then for now, then in zip(batches(shoal), before))
+    print(f'{answers} answers, {generation} schemas, {members} batched in {sent}')
+    assert members * 3 > answers and sent * 2 < members, (answers, members, sent)
+
+
+def play_generation(shoal, asked, schema, rng, wanted):
+    conns = [shoal.connect('solo', timeout_s=120) for _ in range(CLIENTS // 2)]
+    for conn in conns:
+        conn.query('SET search_path = gen, public')
+    time.sleep(1.2)  # the catalog is read each second
+    answers = 0
+    while answers < wanted:
+        questions = schema.questions(shapes=rng.choice([2, 4, 8]), each=60)
+        answer_all(asked, questions)
+        for _ in range(4):
+            answers += play_pipelines(conns, rng, questions, depth=40)
+    for conn in conns:
+        conn.close()
+    return answers
+
+
+@pytest.mark.shoal_only
+def test_which_tier(shoal, rng):
+    # What could be batched is not: types, views, row security or partitions have fallen out.
+    conns = [shoal.connect('solo') for _ in range(24)]
+    for sql, tier in TIERS.items():
+        keys = next(shape[1:] for shape in SHAPES if shape[0] == sql)
+        marked = sql.replace('SELECT', f'SELECT {len(sql)} AS marked_{len(sql)},', 1)
+        for _ in range(6):
+            for conn in conns:
+                conn.send(query(marked.format(*[key.literal(key.draw(rng)) for key in keys])))
+            for conn in conns:
+                assert not errors_of(conn.until('Z')), marked
+        found = [row for row in shoal.console('SHOW BATCHES') if f'marked_{len(sql)},' in row['template']]
+        assert any(row['tier'] == tier and int(row['statements']) > 0 for row in found), (sql, found)
+    for conn in conns:
+        conn.close()
 
 
 class Same:

@@ -1,6 +1,8 @@
 /* Members' values as array elements. */
 #include "sketch.h"
 
+static const char *const NO_CASTS[KEY_COUNT_MAX];
+
 typedef struct Row {
     const char *sql;
     BatchReason reason;
@@ -46,7 +48,7 @@ static void test_literals(void **state)
         PolicyVerdict verdict = policy_judge(&s->input);
         assert_int_equal(verdict.reason, BATCH_OK);
         BatchReason reason =
-            key_plan_make(s->input.shape, &verdict, s->reading.literals, NULL, 0, keys);
+            key_plan_make(s->input.shape, &verdict, NO_CASTS, s->reading.literals, NULL, 0, keys);
         uint32_t last = verdict.key_count - 1;
         if (reason == BATCH_OK)
             reason = key_decode(&keys[last], slice_str(ROWS[i].sql), s->reading.literals, NULL,
@@ -69,7 +71,7 @@ static BatchReason decode_param(Sketch *s, uint32_t oid, int format, Slice value
     Error err;
     Buf buf;
     PolicyVerdict verdict = policy_judge(&s->input);
-    BatchReason reason = key_plan_make(s->input.shape, &verdict, NULL, &oid, 1, keys);
+    BatchReason reason = key_plan_make(s->input.shape, &verdict, NO_CASTS, NULL, &oid, 1, keys);
     if (reason)
         return reason;
     buf_init(&buf, 1 << 16);

@@ -3,6 +3,8 @@
 
 #include "batcher/rewrite.h"
 
+static const char *const NO_CASTS[KEY_COUNT_MAX];
+
 #define B(arrays, names, original)                                                                 \
     "SELECT \"_shoal_k\".\"_shoal_o\", \"_shoal_s\".* FROM ROWS FROM (" arrays                     \
     ") WITH ORDINALITY AS \"_shoal_k\"(" names ", \"_shoal_o\") CROSS JOIN LATERAL (" original     \
@@ -59,7 +61,7 @@ static void check(Sketch *s, size_t row, bool (*rewrite)(const RewriteInput *, B
     uint32_t oids[2] = {WIRE_OID_INT4, WIRE_OID_TEXT};
     PolicyVerdict verdict = policy_judge(&s->input);
     assert_int_equal(verdict.reason, BATCH_OK);
-    assert_int_equal(key_plan_make(s->input.shape, &verdict, s->reading.literals, oids,
+    assert_int_equal(key_plan_make(s->input.shape, &verdict, NO_CASTS, s->reading.literals, oids,
                                    s->input.shape->param_max, keys),
                      BATCH_OK);
     RewriteInput input = {slice_str(ROWS[row].sql), s->input.shape, keys, verdict.key_count};
@@ -98,7 +100,7 @@ static void test_foreign_texts_are_refused(void **state)
     KeyPlan keys[KEY_COUNT_MAX];
     sketch_read(s, "select name from users where id = 1");
     PolicyVerdict verdict = policy_judge(&s->input);
-    assert_int_equal(key_plan_make(s->input.shape, &verdict, s->reading.literals, NULL, 0, keys),
+    assert_int_equal(key_plan_make(s->input.shape, &verdict, NO_CASTS, s->reading.literals, NULL, 0, keys),
                      BATCH_OK);
     Buf sql;
     buf_init(&sql, 1 << 16);
