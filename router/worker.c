@@ -19,6 +19,7 @@
 #include "router/gather.h"
 #include "router/cancel.h"
 #include "router/copy_in.h"
+#include "router/fence.h"
 #include "router/greeting.h"
 #include "router/park.h"
 #include "router/reads.h"
@@ -121,6 +122,7 @@ static void adopt_topology(void *ctx)
     worker->n1.patterns_max = worker_config(worker)->n1_patterns_max;
     greetings_forget(worker);
     parks_look(worker);
+    fence_on_adopt(worker);
 }
 
 /* ---- timeouts ------------------------------------------------------------------------------------- */
