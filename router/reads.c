@@ -103,6 +103,7 @@ static ReadPromise promise_of(const Request *request, const ReadWish *wish, uint
     ReadPromise promise = {.consistency = wish->consistency,
                            .max_lag_us = (uint64_t)wish->max_lag_ms * 1000,
                            .max_lag_bytes = worker_config(session->worker)->max_lag_bytes,
+                           .map_us = session->worker->reads->map_since_us,
                            .seen_server = NO_SERVER};
     if (wish->consistency != READ_SESSION)
         return promise;
