@@ -13,6 +13,7 @@
 #include "admin/console_moves.h"
 #include "admin/control_state.h"
 #include "admin/fsck.h"
+#include "admin/places.h"
 #include "admin/replicas.h"
 #include "admin/shard_add.h"
 #include "admin/resolve.h"

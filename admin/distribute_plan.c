@@ -170,6 +170,26 @@ static bool plan_again(const Table *now, DistributePlan *plan, Error *err)
     return false;
 }
 
+/* One map for all databases: each shard that has buckets must be one of this database's. */
+static bool plan_map_fits(const Topology *topology, const DistributePlan *plan, Error *err)
+{
+    const DatabaseConfig *database = &topology->config->databases[plan->database];
+    const ShardMap *map = topology->map;
+    for (uint32_t bucket = 0; plan->kind == TABLE_HASH && bucket < map->bucket_count; bucket++) {
+        bool found = false;
+        for (uint32_t i = 0; i < database->shard_count; i++)
+            found |= database->shards[i] == map->shard_of[bucket];
+        if (found)
+            continue;
+        error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "database \"%s\" does not lie on all shards", database->name);
+        error_detail(err, "Rows of a table distributed by hash belong on shard %s too.",
+                     topology->config->shards[map->shard_of[bucket]].name);
+        error_hint(err, "Name all shards in [database %s], or distribute the table by range or list.", database->name);
+        return false;
+    }
+    return true;
+}
+
 static bool plan_distribute(const Topology *topology, const Slice *args, uint32_t arg_count,
                             Arena *arena, DistributePlan *plan, Error *err)
 {
@@ -185,7 +205,7 @@ static bool plan_distribute(const Topology *topology, const Slice *args, uint32_
         error_hint(err, "CREATE TABLE through Shoal makes it on every shard.");
         return false;
     }
-    if (!plan_kind(table, plan, err) || !plan_key_texts(plan, arena, err) ||
+    if (!plan_map_fits(topology, plan, err) || !plan_kind(table, plan, err) || !plan_key_texts(plan, arena, err) ||
         (keyed && !plan_key(table, args[1], arena, plan, err)))
         return false;
     if ((placed || plan->kind == TABLE_LOCAL) &&

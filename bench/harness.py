@@ -158,10 +158,10 @@ class Bench:
     def make_shoal(self):
         return self.start_shoal('shoal', {'s0': self.cluster()})
 
-    def start_shoal(self, name, shards, **settings):
+    def start_shoal(self, name, shards, tables=None, **settings):
         """A shoald over these shards, started as users start it."""
         shoal = Shoal(self.workspace, shards, databases={'bench': {'pool_size': str(SERVER_CONNECTIONS)}},
-                      users={'admin': {'admin': 'on'}, 'postgres': {'admin': 'on'}}, name=name,
+                      users={'admin': {'admin': 'on'}, 'postgres': {'admin': 'on'}}, name=name, tables=tables,
                       settings=dict({'workers': 0}, **settings), batch={'batch_proof_every': 10000})
         shoal.start()
         side = Side(name, shoal.port, list(shards.values()), shoal.process, stop=shoal.finish)

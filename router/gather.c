@@ -41,9 +41,13 @@ const PlanStatement *gather_statement(const Gather *gather)
 /* Its connection goes back (what is open there is rolled back), and what is not in the arena. */
 static void gather_free(Gather *gather)
 {
-    if (gather->active)
+    if (gather->active) {
         task_abandon(&gather->task);
+        if (gather->running_on) /* it was held before: it stays so until it is let go */
+            backend_release(gather->running_on, true);
+    }
     gather->active = false;
+    gather->running_on = NULL;
     if (gather->backend)
         backend_release(gather->backend, false);
     gather->backend = NULL;
@@ -145,7 +149,7 @@ static void add_describe(Steps *steps, Prepared *prepared)
 static void add_bind(Steps *steps, Prepared *prepared, WireFormats results)
 {
     Gather *gather = steps->gather;
-    Slice bind = spread_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
+    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
                              results, &gather->request->arena);
     step_add(steps, (TaskStep){.op = TASK_BIND, .unnamed = true, .hidden = true, .prepared = prepared,
                                .frame = bind});
@@ -175,9 +179,9 @@ static void steps_run(Steps *steps)
     gather->task.holder = gather;
     gather->active = true;
     if (gather->backend) {
-        Backend *backend = gather->backend;
+        gather->running_on = gather->backend;
         gather->backend = NULL;
-        backend_run(backend, &gather->task);
+        backend_run(gather->running_on, &gather->task);
         return;
     }
     Pool *pool = dispatch_pool(session, gather->shard);
@@ -257,7 +261,7 @@ static void run_learn(Gather *gather)
                                    statement->param_oid_count));
     if (types_declared(gather)) {
         gather->phase = GATHER_CREATE;
-        gather->types = spread_types(statement, form, &gather->type_count, &gather->request->arena);
+        gather->types = fanout_types(statement, form, &gather->type_count, &gather->request->arena);
         steps.failed |= !gather->types;
         add_create(&steps);
     } else {
@@ -558,6 +562,7 @@ static void on_ready(Sink *sink, Task *task, char tx_status, bool last)
     if (!last)
         return;
     gather->active = false;
+    gather->running_on = NULL;
     if (tx_status != TX_IDLE) {
         task_hold(task);
         gather->backend = task->backend;
@@ -590,7 +595,7 @@ static void on_lost(Sink *sink, Task *task, const Error *err, bool maybe_execute
     (void)task;
     (void)maybe_executed;
     gather->active = false;
-    gather->backend = NULL;
+    gather->backend = gather->running_on = NULL;
     buf_reset(&gather->error);
     gather_fail(gather, err);
 }
@@ -610,7 +615,7 @@ void gather_on_scatter_free(Gather *gather)
     gather_free(gather);
 }
 
-void gather_start(Request *request, const Spread *spread)
+void gather_start(Request *request, const Fanout *spread)
 {
     Session *session = request->session;
     const DatabaseConfig *database = session_database(session, session->worker->topology);
@@ -630,7 +635,7 @@ void gather_start(Request *request, const Spread *spread)
     gather->sink.ops = &SINK_OPS;
     gather->bytes_max = worker_config(session->worker)->gather_max_bytes;
     buf_init(&gather->error, 1 << 20);
-    if (!spread_limits(gather_statement(gather), &spread->form, &gather->offset, &gather->limit, &err)) {
+    if (!fanout_limits(gather_statement(gather), &spread->form, &gather->offset, &gather->limit, &err)) {
         dispatch_error(request, &err);
         return;
     }

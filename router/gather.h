@@ -17,12 +17,12 @@
 #define SHOAL_ROUTER_GATHER_H
 
 #include "router/scatter.h"
-#include "router/spread.h"
+#include "router/fanout.h"
 
 typedef struct Gather Gather;
 
 /* Starts it; the request is RUNNING and ends by it. */
-void gather_start(Request *request, const Spread *spread);
+void gather_start(Request *request, const Fanout *spread);
 /* A cancel request: whatever the merge server does for it. The legs are the scatter's. */
 void gather_cancel(Gather *gather);
 /* The client has gone. Frees it. Its legs are abandoned already. */

@@ -31,13 +31,14 @@ typedef struct GatherLeg {
 struct Gather {
     Holder holder; /* first member */
     Request *request;
-    const Spread *spread;
+    const Fanout *spread;
     GatherPhase phase;
     uint32_t shard; /* the merge server's */
     Sink sink;
     Task task;
     bool active;      /* the task is with a pool or a backend */
     Backend *backend; /* held, with no task */
+    Backend *running_on; /* held, with the task; NULL for the first one, which a pool gave a connection */
     Buf error;        /* the merge server's first E */
     bool ended;       /* failed, or abandoned */
     bool finished;    /* the final statement has answered */

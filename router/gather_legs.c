@@ -306,13 +306,13 @@ static const ComposerOps COMPOSER_GATHER = {.on_frame = legs_on_frame,
 
 /* ---- what the legs say --------------------------------------------------------------------------------------------- */
 
-static const SpreadLegs *shards_of(const Gather *gather, uint32_t relation)
+static const FanoutLegs *shards_of(const Gather *gather, uint32_t relation)
 {
-    const Spread *spread = gather->spread;
+    const Fanout *spread = gather->spread;
     return spread->form.kind == SPLIT_GATHER ? &spread->relations[relation] : &spread->legs;
 }
 
-static bool has_shard(const SpreadLegs *legs, uint32_t shard)
+static bool has_shard(const FanoutLegs *legs, uint32_t shard)
 {
     for (uint32_t i = 0; i < legs->count; i++)
         if (legs->shards[i] == shard)
@@ -341,7 +341,7 @@ static bool relation_steps(Gather *gather, uint32_t relation, TaskStep *steps)
     Prepared *prepared = request_prepare(gather->request, gather->spread->form.relations[relation].leg,
                                          gather->types, gather->type_count);
     WireFormats results = gather->relations[relation].binary ? WIRE_FORMATS_BINARY : WIRE_FORMATS_NONE;
-    Slice bind = spread_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
+    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
                              results, arena);
     Buf frame;
     buf_init(&frame, 256);

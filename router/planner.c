@@ -16,7 +16,7 @@
 
 #include <stdio.h>
 
-#include "router/spread.h"
+#include "router/fanout.h"
 #include "wire/value.h"
 
 #define SHARD_NONE    UINT32_MAX       /* not fixed */
@@ -856,10 +856,10 @@ static bool plan_write(Planner *p, Plan *ret)
     return true;
 }
 
-/* A SELECT that no shard can answer alone (spread.h). */
+/* A SELECT that no shard can answer alone (fanout.h). */
 static Plan plan_spread(Planner *p)
 {
-    SpreadRef *refs = arena_array(p->in->arena, SpreadRef, p->shape->table_count + 1);
+    FanoutRef *refs = arena_array(p->in->arena, FanoutRef, p->shape->table_count + 1);
     Plan plan = {.kind = PLAN_SCATTER};
     if (!refs)
         return reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
@@ -873,7 +873,7 @@ static Plan plan_spread(Planner *p)
             return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
                           "The session has temporary tables, and one of them may have that name.",
                           "Write schema and table, or drop the temporary tables and DISCARD ALL.");
-        refs[i] = (SpreadRef){.place = ref->kind == REF_DISTRIBUTED ? SPLIT_PLACE_SPREAD
+        refs[i] = (FanoutRef){.place = ref->kind == REF_DISTRIBUTED ? SPLIT_PLACE_SPREAD
                                        : ref->kind == REF_REFERENCE ? SPLIT_PLACE_EVERY
                                        : ref->kind == REF_SYSTEM    ? SPLIT_PLACE_SYSTEM
                                                                     : SPLIT_PLACE_HOME,
@@ -882,7 +882,7 @@ static Plan plan_spread(Planner *p)
         refs[i].known_shard = (ref->kind == REF_DISTRIBUTED || ref->kind == REF_LOCAL) && ref->shard != SHARD_NONE;
         refs[i].shard = ref->shard == SHARD_EVERY ? UINT32_MAX : ref->shard;
     }
-    plan.spread = spread_make(p->in, p->statement, refs, p->in->keep, &plan.error);
+    plan.spread = fanout_make(p->in, p->statement, refs, p->in->keep, &plan.error);
     if (!plan.spread)
         plan.kind = PLAN_REJECT;
     return plan;

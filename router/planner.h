@@ -3,7 +3,7 @@
  *
  *   DIRECT     one shard answers for the whole database
  *   WRITE      each of several shards runs it, in one transaction; counts are added up
- *   SCATTER    a SELECT over several shards, made one answer (spread.h)
+ *   SCATTER    a SELECT over several shards, made one answer (fanout.h)
  *   DDL        every shard of the database runs it, answered once
  *   INSERT     each of several shards gets its rows of VALUES
  *   COPY_IN    rows of copy data go to their shards
@@ -71,7 +71,7 @@ typedef struct Plan {
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
-    const struct Spread *spread; /* SCATTER; in `keep` */
+    const struct Fanout *spread; /* SCATTER; in `keep` */
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
     const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
     uint32_t row_count;

@@ -95,6 +95,8 @@ struct Reads {
 };
 
 Reads *reads_create(Worker *worker) MUST_USE;
+/* A shard has joined. False: out of memory; reads of the new one go to its primary. */
+bool reads_grow(Reads *reads, const Config *config);
 void reads_destroy(Reads *reads);
 
 /* The pool for a request that runs on a connection of its own on `shard`; with request->read when more

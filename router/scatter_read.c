@@ -250,7 +250,7 @@ static bool number_of(const PlanStatement *statement, const SplitNumber *number,
     return true;
 }
 
-bool spread_limits(const PlanStatement *statement, const SplitForm *form, uint64_t *ret_offset,
+bool fanout_limits(const PlanStatement *statement, const SplitForm *form, uint64_t *ret_offset,
                    uint64_t *ret_limit, Error *err)
 {
     bool none;
@@ -263,7 +263,7 @@ bool spread_limits(const PlanStatement *statement, const SplitForm *form, uint64
     return true;
 }
 
-uint32_t *spread_types(const PlanStatement *statement, const SplitForm *form, uint32_t *ret_count,
+uint32_t *fanout_types(const PlanStatement *statement, const SplitForm *form, uint32_t *ret_count,
                        Arena *arena)
 {
     uint32_t count = MAX(statement->param_oid_count, form->limit_param);
@@ -300,7 +300,7 @@ static void put_limit(Buf *frame, uint64_t offset, uint64_t limit, bool binary)
                                                                      (unsigned long long)sum)));
 }
 
-Slice spread_bind(const PlanStatement *statement, const SplitForm *form, uint64_t offset, uint64_t limit,
+Slice fanout_bind(const PlanStatement *statement, const SplitForm *form, uint64_t offset, uint64_t limit,
                   WireFormats results, Arena *arena)
 {
     const BindMessage *bind = statement->bind;
@@ -358,10 +358,10 @@ static TaskStep *steps_own(Request *request, const SplitForm *form, uint64_t off
     const PlanStatement *statement = &request->planned[request->planned_count - 1];
     Arena *arena = &request->arena;
     uint32_t type_count;
-    uint32_t *types = spread_types(statement, form, &type_count, arena);
+    uint32_t *types = fanout_types(statement, form, &type_count, arena);
     Prepared *prepared = types ? request_prepare(request, form->leg, types, type_count) : NULL;
     TaskStep *steps = arena_array(arena, TaskStep, 5);
-    Slice bind = spread_bind(statement, form, offset, limit, formats_hidden(statement, form, arena), arena);
+    Slice bind = fanout_bind(statement, form, offset, limit, formats_hidden(statement, form, arena), arena);
     Buf frame;
     buf_init(&frame, 256);
     frontend_put_describe(&frame, 'P', SLICE(""));
@@ -381,7 +381,7 @@ static TaskStep *steps_own(Request *request, const SplitForm *form, uint64_t off
     return steps;
 }
 
-static ScatterLeg *legs_make(Request *request, const Spread *spread, uint64_t offset, uint64_t limit)
+static ScatterLeg *legs_make(Request *request, const Fanout *spread, uint64_t offset, uint64_t limit)
 {
     const SplitForm *form = &spread->form;
     ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, spread->legs.count);
@@ -398,7 +398,7 @@ static ScatterLeg *legs_make(Request *request, const Spread *spread, uint64_t of
     return legs;
 }
 
-static MergeComposer *composer_make(Request *request, const Spread *spread, uint64_t offset, uint64_t limit)
+static MergeComposer *composer_make(Request *request, const Fanout *spread, uint64_t offset, uint64_t limit)
 {
     Session *session = request->session;
     const SplitForm *form = &spread->form;
@@ -421,12 +421,12 @@ static MergeComposer *composer_make(Request *request, const Spread *spread, uint
     return composer;
 }
 
-void scatter_read(Request *request, const Spread *spread)
+void scatter_read(Request *request, const Fanout *spread)
 {
     const PlanStatement *statement = &request->planned[request->planned_count - 1];
     uint64_t offset, limit;
     Error err;
-    if (!spread_limits(statement, &spread->form, &offset, &limit, &err)) {
+    if (!fanout_limits(statement, &spread->form, &offset, &limit, &err)) {
         dispatch_error(request, &err);
         return;
     }

@@ -102,7 +102,9 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     list_init(&session->wake_link);
     list_init(&session->requests);
     map_init(&session->statements, statement_name_equal);
-    socket_tune(fd, config->tcp_user_timeout_ms);
+    /* No user timeout: a client that does not read for a while (a pager, a debugger) is not dead. Keepalives
+     * find out those that are. */
+    socket_tune(fd, 0);
     stream_init(&session->stream, &worker->loop, &SESSION_EVENTS, session,
                 (StreamLimits){.in_max = config->message_max + 64,
                                .out_max = 2 * config->server_message_max + config->output_high,

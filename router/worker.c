@@ -117,6 +117,7 @@ static void adopt_topology(void *ctx)
     worker->topology = topology;
     if (before->map->version != topology->map->version)
         worker->reads->map_since_us = clock_now_us();
+    reads_grow(worker->reads, topology->config);
     leave_old_primaries(worker, before); /* before anybody hears that it is adopted */
     published_announce(worker->options.topologies, worker->reader, value, 0);
     pool_set_adopt(worker->pools, topology);

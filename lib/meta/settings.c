@@ -95,7 +95,7 @@ static const Setting SETTINGS[] = {
      "A client that leaves a transaction open and silent for so long is disconnected. 0: never."},
     {"shoal", "tcp_user_timeout", SETTING_DURATION, SHOAL(tcp_user_timeout_ms), 0, HOUR, NULL,
      "3s", RELOADS, false,
-     "A connection whose bytes were not acknowledged for so long is broken. 0: the kernel's default."},
+     "A server connection whose bytes were not acknowledged for so long is broken. 0: the kernel's default."},
     {"shoal", "shutdown_timeout", SETTING_DURATION, SHOAL(shutdown_timeout_ms), 0, DAY, NULL,
      "30s", RELOADS, false, "How long a shutdown waits for running transactions."},
     {"shoal", "commit_timeout", SETTING_DURATION, SHOAL(commit_timeout_ms), 100 * MS, HOUR, NULL, "10s",

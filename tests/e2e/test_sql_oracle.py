@@ -1,6 +1,6 @@
 """SELECTs over 2, 3 and 5 shards are answered as by one PostgreSQL with all the rows.
 
-Statements come from tests/support/grammar.py by seed and number; a failure names both, and SHOAL_SEED replays it.
+Statements come from tests/support/select_grammar.py by seed and number; a failure names both, and SHOAL_SEED replays it.
 Refusals (0A000) are counted by their reason.
 """
 import random
@@ -10,7 +10,8 @@ from decimal import Decimal
 import pytest
 
 from tests.e2e.conftest import prepared_cluster
-from tests.support import grammar, host
+from tests.support import host
+from tests.support import select_grammar as oracle
 from tests.support.cluster import wait_until
 from tests.support.shoal import Shoal
 from tests.support.wire import bind, describe, errors_of, execute, parse, query, rows_of, sync, tags_of
@@ -50,13 +51,13 @@ def shoals(workspace, clusters, shoal_users):
 
 @pytest.fixture(scope='module')
 def app(shoals, clusters):
-    inserts = list(grammar.rows(random.Random(host.SEED)))
-    clusters[0].sql(*grammar.SCHEMA, *inserts, database='solo', user='app')
+    inserts = list(oracle.rows(random.Random(host.SEED)))
+    clusters[0].sql(*oracle.SCHEMA, *inserts, database='solo', user='app')
     for name, shoal in shoals.items():
         with shoal.connect(name, timeout_s=60) as conn:
-            for ddl in grammar.SCHEMA:
+            for ddl in oracle.SCHEMA:
                 conn.query(ddl)
-            for table, (_, key, _) in grammar.TABLES.items():
+            for table, (_, key, _) in oracle.TABLES.items():
                 if key:
                     conn.query(f"SELECT shoal.distribute_table('{table}', '{key}')")
             for insert in inserts:
@@ -101,7 +102,7 @@ def test_random_statements(app, clusters, name, record_property):
     refused, counts = Counter(), Counter()
     with app[name].connect(name, timeout_s=60) as ours, clusters[0].connect('solo', 'app', timeout_s=60) as theirs:
         for n in range(STATEMENTS):
-            statement = grammar.Grammar(f'{host.SEED} {n}').statement()
+            statement = oracle.Grammar(f'{host.SEED} {n}').statement()
             data = bytes_of(statement)
             seen = ours.exchange(data)
             expected = outcome(theirs.exchange(data), statement.ordered)

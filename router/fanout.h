@@ -1,5 +1,5 @@
 /*
- * spread.h - a SELECT that needs several shards: which of them, and what each is asked (query/split.h).
+ * fanout.h - a SELECT that needs several shards: which of them, and what each is asked (query/split.h).
  *
  *     SELECT count(*) FROM users            all shards           PARTIAL
  *     SELECT ... FROM users u JOIN items i  users: all shards    GATHER, two relations
@@ -8,35 +8,35 @@
  *
  * Pure; the planner's last resort before it refuses.
  */
-#ifndef SHOAL_ROUTER_SPREAD_H
-#define SHOAL_ROUTER_SPREAD_H
+#ifndef SHOAL_ROUTER_FANOUT_H
+#define SHOAL_ROUTER_FANOUT_H
 
 #include "query/split.h"
 #include "router/planner.h"
 
 /* A table reference of the shape, as the planner found it. */
-typedef struct SpreadRef {
+typedef struct FanoutRef {
     SplitPlace place;
     const Table *table;          /* SPREAD */
     const CatalogTable *catalog; /* NULL: not known */
     bool known_shard;
     uint32_t shard; /* known_shard: its rows are there; UINT32_MAX: it has none that count */
-} SpreadRef;
+} FanoutRef;
 
-typedef struct SpreadLegs {
+typedef struct FanoutLegs {
     const uint32_t *shards; /* ascending */
     uint32_t count;
-} SpreadLegs;
+} FanoutLegs;
 
-typedef struct Spread {
+typedef struct Fanout {
     SplitForm form;
-    SpreadLegs legs;       /* CONCAT, ORDERED, PARTIAL */
-    SpreadLegs *relations; /* GATHER: [form.relation_count] */
+    FanoutLegs legs;       /* CONCAT, ORDERED, PARTIAL */
+    FanoutLegs *relations; /* GATHER: [form.relation_count] */
     SplitInput input;      /* while it is made */
-    const SpreadRef *refs; /* while it is made */
-} Spread;
+    const FanoutRef *refs; /* while it is made */
+} Fanout;
 
 /* In `arena`: it lives as long as the request. NULL: refused, `err` says why. */
-const Spread *spread_make(const PlanInput *input, const PlanStatement *statement, const SpreadRef *refs,
+const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement, const FanoutRef *refs,
                           Arena *arena, Error *err) MUST_USE;
 #endif

@@ -1,7 +1,7 @@
 /*
- * spread.c - what the catalog and the shard map say, put in split.h's words.
+ * fanout.c - what the catalog and the shard map say, put in split.h's words.
  */
-#include "router/spread.h"
+#include "router/fanout.h"
 
 #include <stdlib.h>
 
@@ -32,7 +32,7 @@ static bool is_key(const Table *table, Slice column)
 }
 
 /* Unique over all shards: the key, or any column of a table that is whole somewhere. */
-static Slice primary_of(const SpreadRef *ref)
+static Slice primary_of(const FanoutRef *ref)
 {
     for (uint32_t i = 0; ref->catalog && i < ref->catalog->column_count; i++) {
         const CatalogColumn *column = &ref->catalog->columns[i];
@@ -51,7 +51,7 @@ static bool same_placement(const Table *a, const Table *b)
     return a->key_type == b->key_type && (a->key_oid == b->key_oid || a->key_type == KEY_INT);
 }
 
-static bool columns_fill(const SpreadRef *ref, SplitTable *table, Arena *arena)
+static bool columns_fill(const FanoutRef *ref, SplitTable *table, Arena *arena)
 {
     const CatalogTable *from = ref->catalog;
     if (!from)
@@ -66,7 +66,7 @@ static bool columns_fill(const SpreadRef *ref, SplitTable *table, Arena *arena)
     return true;
 }
 
-static SplitTable *tables_fill(const SpreadRef *refs, uint32_t count, Arena *arena)
+static SplitTable *tables_fill(const FanoutRef *refs, uint32_t count, Arena *arena)
 {
     SplitTable *tables = arena_array(arena, SplitTable, count + 1);
     for (uint32_t i = 0; tables && i < count; i++) {
@@ -95,10 +95,10 @@ static int shard_order(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static SpreadLegs legs_of(const bool *wanted, const DatabaseConfig *database, Arena *arena)
+static FanoutLegs legs_of(const bool *wanted, const DatabaseConfig *database, Arena *arena)
 {
     uint32_t *shards = arena_array(arena, uint32_t, database->shard_count);
-    SpreadLegs legs = {shards, 0};
+    FanoutLegs legs = {shards, 0};
     for (uint32_t i = 0; shards && i < database->shard_count; i++)
         if (wanted[i])
             shards[legs.count++] = database->shards[i];
@@ -109,7 +109,7 @@ static SpreadLegs legs_of(const bool *wanted, const DatabaseConfig *database, Ar
     return legs;
 }
 
-static void want(bool *wanted, const SpreadRef *ref, const DatabaseConfig *database)
+static void want(bool *wanted, const FanoutRef *ref, const DatabaseConfig *database)
 {
     bool home = !ref->known_shard && ref->place != SPLIT_PLACE_SPREAD;
     for (uint32_t i = 0; i < database->shard_count; i++)
@@ -117,7 +117,7 @@ static void want(bool *wanted, const SpreadRef *ref, const DatabaseConfig *datab
 }
 
 /* The shards of one relation: those of all references to that table, because they are not told apart. */
-static bool relation_legs(const Spread *spread, const DatabaseConfig *database, uint32_t relation,
+static bool relation_legs(const Fanout *spread, const DatabaseConfig *database, uint32_t relation,
                           Arena *arena)
 {
     const Shape *shape = spread->input.shape;
@@ -132,7 +132,7 @@ static bool relation_legs(const Spread *spread, const DatabaseConfig *database, 
     return wanted && spread->relations[relation].shards;
 }
 
-static bool legs_fill(Spread *spread, const DatabaseConfig *database, Arena *arena)
+static bool legs_fill(Fanout *spread, const DatabaseConfig *database, Arena *arena)
 {
     SplitForm *form = &spread->form;
     if (form->kind != SPLIT_GATHER) {
@@ -143,7 +143,7 @@ static bool legs_fill(Spread *spread, const DatabaseConfig *database, Arena *are
         spread->legs = legs_of(wanted, database, arena);
         return spread->legs.shards != NULL;
     }
-    spread->relations = arena_array(arena, SpreadLegs, form->relation_count);
+    spread->relations = arena_array(arena, FanoutLegs, form->relation_count);
     for (uint32_t i = 0; spread->relations && i < form->relation_count; i++)
         if (!relation_legs(spread, database, i, arena))
             return false;
@@ -161,7 +161,7 @@ static bool form_keep(SplitForm *form, Arena *arena)
     return true;
 }
 
-static const Spread *spread_fill(Spread *spread, const Topology *topology, uint32_t database,
+static const Fanout *fanout_fill(Fanout *spread, const Topology *topology, uint32_t database,
                                  Arena *arena, Error *err)
 {
     if (!split_make(&spread->input, &spread->form) || !form_keep(&spread->form, arena) ||
@@ -179,10 +179,10 @@ static const Spread *spread_fill(Spread *spread, const Topology *topology, uint3
     return NULL;
 }
 
-const Spread *spread_make(const PlanInput *input, const PlanStatement *statement, const SpreadRef *refs,
+const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement, const FanoutRef *refs,
                           Arena *arena, Error *err)
 {
-    Spread *spread = arena_new(arena, Spread);
+    Fanout *spread = arena_new(arena, Fanout);
     FunctionLookup *lookup = arena_new(arena, FunctionLookup);
     uint32_t count = statement->shape->table_count;
     SplitTable *tables = tables_fill(refs, count, arena);
@@ -201,5 +201,5 @@ const Spread *spread_make(const PlanInput *input, const PlanStatement *statement
                                  .fetch_every = input->in_transaction,
                                  .whole = input->whole,
                                  .arena = arena};
-    return spread_fill(spread, input->topology, input->database, arena, err);
+    return fanout_fill(spread, input->topology, input->database, arena, err);
 }
