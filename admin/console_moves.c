@@ -133,16 +133,31 @@ static bool move_syntax(Error *err)
     return false;
 }
 
+/* Tables that are not spread by hash have none: their values have places of their own. */
+static bool has_buckets(const Control *control, uint32_t database, const char *text, Arena *arena, Error *err)
+{
+    const char *schema, *name;
+    if (!table_name_read(slice_str(text), arena, &schema, &name, err))
+        return false;
+    const Table *table = topology_table(control->topology, database, slice_str(schema), slice_str(name));
+    if (!table || table->kind == TABLE_HASH)
+        return true;
+    error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "table \"%s\" is not spread by hash: it has no buckets", text);
+    return false;
+}
+
 /* The bucket of a key of a table, in the only database that has such a table. */
 static bool key_buckets(Control *control, Call *call, const char *table, const char *key, BucketSet *buckets,
                         Error *err)
 {
     bool found = false;
     for (uint32_t d = 0; d < control->config->database_count; d++) {
-        uint32_t bucket;
+        uint32_t bucket, shard;
+        Slice value = slice_str(key);
         if (!topology_database_sharded(control->topology, d))
             continue;
-        if (!key_bucket(control->topology, d, slice_str(table), slice_str(key), &call->arena, &bucket, err)) {
+        if (!has_buckets(control, d, table, &call->arena, err) ||
+            !key_bucket(control->topology, d, slice_str(table), &value, 1, &call->arena, &bucket, &shard, err)) {
             if (!error_is(err, SQLSTATE_UNDEFINED_TABLE))
                 return false;
             continue;

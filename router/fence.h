@@ -13,8 +13,11 @@
 #ifndef SHOAL_ROUTER_FENCE_H
 #define SHOAL_ROUTER_FENCE_H
 
-#include "router/request.h"
+#include "router/planner.h"
 #include "router/worker.h"
+
+typedef struct Request Request;
+typedef struct Session Session;
 
 #define FENCE_ANY_SHARD    UINT32_MAX
 #define FENCE_ANY_DATABASE UINT32_MAX
