@@ -9,8 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "admin/answer.h"
+#include "admin/console_moves.h"
+#include "admin/control_state.h"
+#include "admin/fsck.h"
 #include "admin/places.h"
 #include "admin/replicas.h"
+#include "admin/shard_add.h"
 #include "admin/resolve.h"
 #include "admin/show.h"
 #include "core/clock.h"
@@ -74,6 +79,30 @@ static const Command COMMANDS[] = {
      "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
+    {"show moves", COMMAND_FOR_MONITORS, "", "Moves of buckets: where they go, how far they are.", 0,
+     console_show_moves},
+    {"move", COMMAND_FOR_ADMINS, "buckets TO shard | KEY table key TO shard",
+     "Moves buckets, or the bucket of a key, to another shard while everybody works.", 0, console_move},
+    {"rebalance plan", COMMAND_FOR_ADMINS, "[BY COUNT] [DRAIN shard]", "What REBALANCE START would move.",
+     REBALANCE_PLAN, console_rebalance},
+    {"rebalance start", COMMAND_FOR_ADMINS, "[BY COUNT] [DRAIN shard]",
+     "Moves as few buckets as make the shards even, or empty one.", REBALANCE_START, console_rebalance},
+    {"rebalance pause", COMMAND_FOR_ADMINS, "", "Nothing new begins to move, nothing is switched.",
+     REBALANCE_PAUSE, console_rebalance},
+    {"rebalance resume", COMMAND_FOR_ADMINS, "", "Goes on.", REBALANCE_RESUME, console_rebalance},
+    {"rebalance cancel", COMMAND_FOR_ADMINS, "[move]", "Undoes moves that are not switched yet.",
+     REBALANCE_CANCEL, console_rebalance},
+    {"rebalance rollback", COMMAND_FOR_ADMINS, "[move]",
+     "Brings the rows of switched moves back to where they came from.", REBALANCE_ROLLBACK, console_rebalance},
+    {"rebalance finish", COMMAND_FOR_ADMINS, "[move]",
+     "Ends the time in which switched moves can be rolled back: old rows are deleted.", REBALANCE_FINISH,
+     console_rebalance},
+    {"shard add", COMMAND_FOR_ADMINS, "shard", "Makes the schema on a new shard of shards.ini, and lets it join.", 0,
+     console_shard_add},
+    {"shard remove", COMMAND_FOR_ADMINS, "shard", "Says whether a shard is empty, and how to take it out.", 0,
+     console_shard_remove},
+    {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
+     "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"show transactions", COMMAND_FOR_MONITORS, "",
      "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
      show_transactions},

@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/moves.h"
 #include "admin/places.h"
 #include "admin/resolve.h"
 #include "core/clock.h"
@@ -22,6 +23,7 @@
 #define HTTP_RETRY_MS      5000
 #define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
 
+static bool out_of_memory(Error *err);
 static void control_start(Control *control);
 static void control_open_http(Timer *timer);
 static bool parts_load(Control *control, Config *config, Error *err);
@@ -36,6 +38,37 @@ static void control_on_round(CatalogLoader *loader, uint64_t round, const Error 
 static const CatalogLoaderEvents LOADER_EVENTS = {.on_catalog = control_on_catalog,
                                                   .on_round = control_on_round};
 
+/* ---- members: shards that have joined (admin/shard_add.h) -------------------------------------- */
+
+static bool members_store(Control *control, const Config *config, Error *err)
+{
+    Arena arena;
+    arena_init(&arena, 1024);
+    const char **names = arena_array(&arena, const char *, config->shard_count);
+    for (uint32_t i = 0; names && i < config->shard_count; i++)
+        names[i] = config->shards[i].name;
+    bool ok = names ? store_put_members(control->store, names, config->shard_count, err) : out_of_memory(err);
+    arena_finish(&arena);
+    return ok;
+}
+
+/* At the start: the store's order. A store that knows none yet has just been made, or was made before
+ * there were members: then all shards of the file are. */
+static bool members_apply(Control *control, Config *config, Error *err)
+{
+    Arena arena;
+    const char **names;
+    uint32_t count, written = config->shard_count;
+    arena_init(&arena, 1024);
+    bool ok = store_load_members(control->store, &arena, &names, &count, err) &&
+              (count == 0 || config_arrange(config, names, count, NULL, err));
+    arena_finish(&arena);
+    if (ok && config->shard_count < written)
+        log_line(LOG_WARNING, "control", "%u shards of %s have not joined yet: SHARD ADD", written - config->shard_count,
+                 config->path);
+    return ok;
+}
+
 Control *control_create(const ControlOptions *options, Config *config, Error *err)
 {
     Control *control = calloc(1, sizeof *control);
@@ -48,6 +81,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
     control->options = *options;
     control->started_wall_us = clock_wall_us();
     list_init(&control->jobs);
+    list_init(&control->moves.list);
     inbox_open(&control->inbox, &control->loop, control);
     arena_init(&control->tables_arena, 4096);
     timer_init(&control->adoption_timer, &control->loop, jobs_on_adoption_time, control);
@@ -60,12 +94,12 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
-    if (!failover_init(control, config, err)) {
+    if (!members_apply(control, config, err) || !failover_init(control, config, err)) {
         config_free(config);
         control_destroy(control);
         return NULL;
     }
-    if (!parts_load(control, config, err)) {
+    if (!parts_load(control, config, err) || !members_store(control, control->config, err)) {
         control_destroy(control);
         return NULL;
     }
@@ -131,6 +165,7 @@ static void epoch_begin(Control *control)
 static void control_start(Control *control)
 {
     loaders_start(control);
+    moves_init(control);
     probes_start(control);
     if (!history_start(&control->history, &control->loop, control->workers, control->worker_count))
         log_line(LOG_ERROR, "control", "out of memory: there is no history");
@@ -362,6 +397,15 @@ bool control_load_tables(Control *control, Error *err)
     return true;
 }
 
+/* What the moves of this moment ask of the data path. */
+static bool topology_add_moves(Control *control, Topology *topology, Error *err)
+{
+    topology->moving = moves_any(control);
+    if (moves_fence(control, topology))
+        return true;
+    return out_of_memory(err);
+}
+
 /* What recovery has found out about the shards; a RELOAD changes neither shards nor databases. */
 static bool control_add_two_phase(Control *control, Topology *topology, Error *err)
 {
@@ -385,7 +429,7 @@ bool control_publish(Control *control, Error *err)
     topology->standings = control->standings;
     memcpy(topology->primaries, control->primaries,
            control->config->shard_count * sizeof *topology->primaries);
-    if (!control_add_two_phase(control, topology, err)) {
+    if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err)) {
         topology_destroy(&topology->published);
         return false;
     }
@@ -407,20 +451,79 @@ static void control_on_collect(Timer *timer)
 
 /* ---- reload ---------------------------------------------------------------------------------- */
 
+/* A new [shard] section is not seen by RELOAD: it joins by SHARD ADD. */
+static bool members_keep(const Control *control, Config *config, Arena *arena, Error *err)
+{
+    const Config *now = control->config;
+    const char **names = arena_array(arena, const char *, now->shard_count);
+    if (!names)
+        return out_of_memory(err);
+    for (uint32_t i = 0; i < now->shard_count; i++)
+        names[i] = now->shards[i].name;
+    return config_arrange(config, names, now->shard_count, NULL, err);
+}
+
+/* Who holds pointers into the Config that was replaced begins anew. */
+static void config_changed(Control *control)
+{
+    probes_finish(&control->probes);
+    loaders_finish(control);
+    loaders_start(control);
+    probes_start(control);
+}
+
+bool control_adopt_shard(Control *control, Config *config, Error *err)
+{
+    if (control->stopping || !members_store(control, config, err)) {
+        if (control->stopping)
+            error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+        config_free(config);
+        return false;
+    }
+    /* They count shards, and the topology of the new ones asks them. */
+    Config *old = control->config;
+    Error again;
+    if (!failover_grow(control, config, err)) {
+        if (!members_store(control, old, &again))
+            log_error("store", &again);
+        config_free(config);
+        return false;
+    }
+    control->config = config;
+    bool grown = recovery_grow(&control->recovery, control);
+    control->config = old;
+    deadlock_finish(&control->deadlock);
+    bool ok = parts_load(control, config, err);
+    if (!ok && !members_store(control, old, &again))
+        log_error("store", &again);
+    config_changed(control);
+    if (!grown || (!ok && !recovery_grow(&control->recovery, control)))
+        log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (!deadlock_init(&control->deadlock, control))
+        log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
+    if (ok)
+        control_event(control, LOG_INFO, "shard", "a shard has joined");
+    return ok;
+}
+
 bool control_reload(Control *control, Arena *arena, const char **ret_restart, Error *err)
 {
     if (control->stopping) {
         error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         return false;
     }
-    if (control->distribute) {
-        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed");
+    if (control->distribute || control->shard_joining) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed, or a shard is joining");
         error_hint(err, "Try again when it is done.");
         return false;
     }
     Config *config = config_load(control->options.config_path, err);
     if (!config)
         return false;
+    if (!members_keep(control, config, arena, err)) {
+        config_free(config);
+        return false;
+    }
     const char *restart = config_restart_needed(control->config, config, arena);
     /* A Config is adopted as a whole. Settings of the process just stay as they are; shards and
      * databases that differ would be half old, half new. */
@@ -434,10 +537,7 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
     if (!parts_load(control, config, err))
         return false;
     *ret_restart = restart;
-    probes_finish(&control->probes);
-    loaders_finish(control);
-    loaders_start(control);
-    probes_start(control);
+    config_changed(control);
     control_event(control, LOG_INFO, "reload", "configuration was read again");
     return true;
 }
@@ -619,6 +719,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
+        moves_finish(control);
         loaders_finish(control);
     }
     control_stop_if_due(control);
@@ -654,6 +755,7 @@ void control_destroy(Control *control)
     Error err;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
     jobs_end_all(control, &err);
+    moves_finish(control);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
     deadlock_finish(&control->deadlock);

@@ -20,6 +20,8 @@
 #define CHECK_TIMEOUT_MS 20000
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x) STRINGIFY_(x)
+#define DRAIN_LOOK_MS    5
+#define DRAIN_MAX_US     UINT64_C(10000000) /* what runs on a server for so long cannot touch the table */
 /* Questions to each shard, in this order. $1 schema, $2 table. */
 typedef enum CheckQuestion {
     CHECK_BEGIN,
@@ -53,6 +55,10 @@ struct DistributeJob {
     ShardCheck *checks;
     uint32_t check_count, pending;
     bool releasing;
+    Drain drain; /* requests that were planned before */
+    Timer timer; /* the next look at it */
+    uint64_t draining_since_us;
+    bool cancelling; /* those who wait for our locks are being cancelled */
 };
 
 static void distribute_on_round(Job *base, const Error *err);
@@ -61,6 +67,7 @@ static bool check_on_result(PgClient *client, uint32_t index, const PGresult *ro
 static void check_on_done(PgClient *client, const Error *err);
 static bool distribute_decide(DistributeJob *job, Error *err);
 static void distribute_on_adopted(Job *base);
+static void distribute_on_time(Timer *timer);
 static void distribute_answer(DistributeJob *job);
 static void distribute_on_free(Job *base);
 
@@ -137,7 +144,12 @@ bool distribute_run(Control *control, Call *call, const Function *function, Erro
         error_set(err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist", call->database);
         return false;
     }
-    if (control->distribute) {
+    if (moves_any(control)) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "buckets are being moved");
+        error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
+        return false;
+    }
+    if (control->distribute || control->shard_joining) {
         error_set(err, SQLSTATE_OBJECT_IN_USE, "another table is being distributed");
         error_hint(err, "Try again when it is done.");
         return false;
@@ -461,6 +473,10 @@ static void check_on_done(PgClient *client, const Error *err)
     /* While releasing, an error means that the connection is gone, and the lock with it. */
     if (--job->pending > 0)
         return;
+    if (job->releasing && job->cancelling) {
+        timer_start_ms(&job->timer, DRAIN_LOOK_MS);
+        return;
+    }
     if (job->releasing) {
         distribute_answer(job);
         return;
@@ -513,26 +529,51 @@ static bool distribute_decide(DistributeJob *job, Error *err)
 /* Whoever waits for our lock was planned before: cancelled, it is planned anew when it is retried.
  * Only sessions that our role may signal can be helped so, which are the same client's in a
  * database with server_user. */
-static const PgQuery RELEASE_QUERIES[] = {
+static const PgQuery CANCEL_QUERIES[] = {
     {.sql = "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_stat_activity a"
             " WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(a.pid))"
             " AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')"},
-    {.sql = "COMMIT"},
 };
+static const PgQuery RELEASE_QUERIES[] = {{.sql = "COMMIT"}};
 
-static void distribute_on_adopted(Job *base)
+static void on_all_shards(DistributeJob *job, const PgQuery *queries, uint32_t count)
 {
-    DistributeJob *job = container_of(base, DistributeJob, job);
-    Control *control = base->control;
+    Control *control = job->job.control;
     const DatabaseConfig *database = &control->config->databases[job->plan.database];
-    job->releasing = true;
     job->pending = job->check_count;
     for (uint32_t i = 0; i < job->check_count; i++) {
         const ServerConfig *server = control_primary(control, database->shards[i]);
-        PgLogin login = client_login(control->config, database, server, base->call->user);
-        pg_client_run(&job->checks[i].client, &login, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES),
-                      CHECK_TIMEOUT_MS);
+        PgLogin login = client_login(control->config, database, server, job->job.call->user);
+        pg_client_run(&job->checks[i].client, &login, queries, count, CHECK_TIMEOUT_MS);
     }
+}
+
+/* Every worker plans by the new topology. What was planned before and still waits, in a pool or for our
+ * locks, must end before they are let go: it would write to the wrong shard. */
+static void distribute_on_adopted(Job *base)
+{
+    DistributeJob *job = container_of(base, DistributeJob, job);
+    job->releasing = true;
+    job->draining_since_us = base->control->loop.now_us;
+    drain_start(&job->drain, base->control, FENCE_ANY_SHARD);
+    job->drain.database = job->plan.database;
+    job->drain.requests_only = true;
+    timer_init(&job->timer, &base->control->loop, distribute_on_time, job);
+    timer_start_ms(&job->timer, 0);
+}
+
+static void distribute_on_time(Timer *timer)
+{
+    DistributeJob *job = timer->ctx;
+    bool late = job->job.control->loop.now_us - job->draining_since_us > DRAIN_MAX_US;
+    if (job->drain.done || (late && job->drain.waiting == 0)) {
+        job->cancelling = false;
+        on_all_shards(job, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES));
+        return;
+    }
+    drain_look(&job->drain);
+    job->cancelling = true;
+    on_all_shards(job, CANCEL_QUERIES, ARRAY_LEN(CANCEL_QUERIES));
 }
 
 static void distribute_answer(DistributeJob *job)
@@ -556,6 +597,9 @@ static void distribute_answer(DistributeJob *job)
 static void distribute_on_free(Job *base)
 {
     DistributeJob *job = container_of(base, DistributeJob, job);
+    drain_stop(&job->drain);
+    if (job->timer.loop)
+        timer_stop(&job->timer);
     for (uint32_t i = 0; job->checks && i < job->check_count; i++)
         pg_client_close(&job->checks[i].client);
     free(job->checks);

@@ -8,9 +8,9 @@
  * publish, wait until every worker has adopted it release   statements that were planned before and
  * wait for our lock are cancelled, then COMMIT
  *
- * The lock is held until every worker knows, so that no row can slip into the wrong shard under an
- * old plan. What stays open: a statement that was planned before, and that waits in a pool for a
- * server connection until after the release. Distribute tables before their traffic.
+ * The locks are held until every worker knows, and until what was planned before has ended (drain.h):
+ * no row can slip into the wrong shard under an old plan. A statement that has been running on a
+ * server for ten seconds is not waited for: it does not touch the table, or it would wait for us.
  */
 #ifndef SHOAL_ADMIN_DISTRIBUTE_H
 #define SHOAL_ADMIN_DISTRIBUTE_H

@@ -10,6 +10,21 @@
 
 #include "admin/control_state.h"
 
+/* What a shard that joined made too small. Topologies of before read it until they are given back. */
+struct FailoverPast {
+    FailoverPast *before;
+    Standings *standings;
+    RoleMemory *roles;
+    uint32_t *primaries;
+};
+
+static void past_free(FailoverPast *past)
+{
+    standings_destroy(past->standings);
+    free(past->roles);
+    free(past->primaries);
+}
+
 bool failover_init(Control *control, const Config *config, Error *err)
 {
     uint32_t shards = MAX(config->shard_count, 1);
@@ -35,11 +50,54 @@ bool failover_init(Control *control, const Config *config, Error *err)
     return true;
 }
 
+/* The same server in another Config; NO_PRIMARY stays what it is. */
+static uint32_t server_of(const Config *old, uint32_t server, const Config *new)
+{
+    for (uint32_t i = 0; server != NO_PRIMARY && i < new->server_count; i++)
+        if (strcmp(new->servers[i]->name, old->servers[server]->name) == 0)
+            return i;
+    return server == NO_PRIMARY ? NO_PRIMARY : new->shards[old->servers[server]->shard].primary->index;
+}
+
+bool failover_grow(Control *control, const Config *config, Error *err)
+{
+    Control old = {.standings = control->standings, .roles = control->roles, .primaries = control->primaries};
+    FailoverPast *past = calloc(1, sizeof *past);
+    const Config *before = control->config;
+    if (!past || !failover_init(control, config, err)) {
+        if (!past)
+            error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        else
+            past_free(&(FailoverPast){NULL, control->standings, control->roles, control->primaries});
+        control->standings = old.standings;
+        control->roles = old.roles;
+        control->primaries = old.primaries;
+        free(past);
+        return false;
+    }
+    for (uint32_t i = 0; i < before->shard_count; i++) {
+        control->roles[i] = old.roles[i];
+        control->roles[i].primary = server_of(before, old.roles[i].primary, config);
+        control->primaries[i] = server_of(before, old.primaries[i], config);
+    }
+    for (uint32_t i = 0; i < before->server_count; i++) {
+        ServerStanding standing = standing_get(old.standings, i);
+        standing_put(control->standings, server_of(before, i, config), &standing);
+    }
+    *past = (FailoverPast){control->failover_past, old.standings, old.roles, old.primaries};
+    control->failover_past = past;
+    return true;
+}
+
 void failover_finish(Control *control)
 {
-    standings_destroy(control->standings);
-    free(control->roles);
-    free(control->primaries);
+    past_free(&(FailoverPast){NULL, control->standings, control->roles, control->primaries});
+    while (control->failover_past) {
+        FailoverPast *past = control->failover_past;
+        control->failover_past = past->before;
+        past_free(past);
+        free(past);
+    }
 }
 
 const ServerConfig *control_primary(const Control *control, uint32_t shard)

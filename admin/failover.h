@@ -16,9 +16,13 @@
 #include "meta/config.h"
 
 typedef struct Control Control;
+typedef struct FailoverPast FailoverPast;
 
 /* Standings, roles as the store remembers them, primaries to begin with. Before the first topology. */
 bool failover_init(Control *control, const Config *config, Error *err) MUST_USE;
+/* `config` has a shard more, behind the others. What is known of them stays, and so does the memory that
+ * topologies and probes of before still read; begin the probes anew. False: nothing has changed. */
+bool failover_grow(Control *control, const Config *config, Error *err) MUST_USE;
 void failover_finish(Control *control);
 /* ProbeEvents.on_primary. */
 void failover_on_primary(void *ctx, uint32_t shard, uint32_t server, uint64_t timeline,

@@ -109,6 +109,27 @@ void recovery_finish(Recovery *recovery)
     *recovery = (Recovery){.stats = recovery->stats, .round = recovery->round};
 }
 
+bool recovery_grow(Recovery *recovery, Control *control)
+{
+    uint32_t count = recovery->look_count;
+    ShardLook *known = calloc(count + 1, sizeof *known);
+    if (known && count)
+        memcpy(known, recovery->looks, count * sizeof *known);
+    recovery_finish(recovery);
+    bool ok = recovery_init(recovery, control);
+    for (uint32_t i = 0; ok && i < recovery->look_count; i++) {
+        ShardLook *look = &recovery->looks[i];
+        for (uint32_t k = 0; known && k < count; k++) {
+            if (known[k].database != look->database || known[k].shard != look->shard)
+                continue;
+            look->facts = known[k].facts;
+            recovery_note_why(look);
+        }
+    }
+    free(known);
+    return ok;
+}
+
 uint64_t recovery_kick(Recovery *recovery)
 {
     if (!recovery->control)

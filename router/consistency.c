@@ -17,6 +17,7 @@ const char *read_refusal_text(ReadRefusal refusal)
         [READ_LAGS_BYTES] = "lags by more than max_lag_bytes",
         [READ_BEFORE_WRITE] = "may lack what the session wrote",
         [READ_BEFORE_SEEN] = "may lack what the session saw",
+        [READ_BEFORE_MOVE] = "may lack rows that were moved to its shard",
         [READ_BROKEN] = "breaker is open",
     };
     return TEXTS[refusal];
@@ -50,6 +51,8 @@ ReadRefusal consistency_check(const ReadPromise *promise, const ServerStanding *
         return READ_NOT_UP;
     if (!standing->in_recovery)
         return READ_NO_STANDBY;
+    if (standing->fresh_us < promise->map_us)
+        return READ_BEFORE_MOVE;
     switch (promise->consistency) {
     case READ_BOUNDED:
         return check_bounded(promise, standing, now_us, stale_us);

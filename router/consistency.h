@@ -47,6 +47,7 @@ typedef struct ReadPromise {
     uint64_t floor_us, floor_lsn;       /* session: what it has written; 0 nothing */
     uint64_t seen_us;                   /* session: when it last read, on `seen_server` */
     uint32_t seen_server;
+    uint64_t map_us; /* rows came to the shard up to then: without them it answers nothing; 0 none */
 } ReadPromise;
 
 typedef enum ReadRefusal {
@@ -58,6 +59,7 @@ typedef enum ReadRefusal {
     READ_LAGS_BYTES,
     READ_BEFORE_WRITE, /* what the session wrote is not known to be there */
     READ_BEFORE_SEEN,  /* what the session saw elsewhere is not known to be there */
+    READ_BEFORE_MOVE,  /* rows that were moved to its shard are not known to be there */
     READ_BROKEN,       /* its breaker is open */
     READ_REFUSAL_COUNT
 } ReadRefusal;

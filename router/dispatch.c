@@ -18,6 +18,7 @@
 #include "router/copy_out.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/fence.h"
 #include "router/insert.h"
 #include "router/local.h"
 #include "router/read_setting.h"
@@ -45,6 +46,9 @@ static bool is_sharded(const Session *session)
 static void start(Request *request)
 {
     Session *session = request->session;
+    request->planned_version = session->worker->topology->published.version;
+    if (session->tx == TX_IDLE)
+        session->tx_version = request->planned_version; /* of the one that it may begin */
     request->state = REQUEST_RUNNING;
     session->running++;
     session->running_alone = !request->batched;
@@ -761,6 +765,23 @@ static void pass_over(Request *request)
     request_end(request, session->tx);
 }
 
+/* Rows that it needs are changing their shard: it is planned again by the next topology. */
+static bool must_wait(Request *request)
+{
+    Session *session = request->session;
+    if (session->console || session->tx_lost || request->local_error || request->planned_count == 0)
+        return false;
+    Plan plan = make_plan(request, false);
+    return fence_holds(session, &plan);
+}
+
+static bool end_with(Request *request, const Error *err)
+{
+    start(request);
+    dispatch_error(request, err);
+    return true;
+}
+
 bool dispatch_request(Request *request)
 {
     Session *session = request->session;
@@ -777,6 +798,18 @@ bool dispatch_request(Request *request)
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         session_fatal(session, &err);
         return false;
+    }
+    Error err;
+    if (session->park_cancelled && !session->running) {
+        session->park_cancelled = false;
+        error_set(&err, SQLSTATE_QUERY_CANCELED, "canceling statement due to user request");
+        return end_with(request, &err);
+    }
+    if (session->worker->topology->fenced && must_wait(request)) {
+        if (fence_park(session) || session->running)
+            return false;
+        fence_full_error(session->worker, &err);
+        return end_with(request, &err);
     }
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
@@ -799,6 +832,11 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
     if (request->planned_count == planned)
         return;
     Plan plan = make_plan(request, false);
+    if (plan.fenced && !fence_passed(request)) {
+        plan.kind = PLAN_REJECT; /* what runs already cannot wait, and cannot go on elsewhere */
+        error_set(&plan.error, "40001", "rows of this key are being moved to another shard");
+        error_hint(&plan.error, "Try again, or send Sync between statements.");
+    }
     if (plan.kind == PLAN_DIRECT && (plan.any_shard || plan.shard == request->shard))
         return;
     if (plan.kind != PLAN_REJECT) {

@@ -68,6 +68,7 @@ typedef struct Planner {
     Ref refs[TABLES_MAX];
     uint32_t distributed_count, local_count, reference_count;
     ParamMemo *memo;
+    bool *fenced; /* a bucket that it needs is moving at this moment */
     Plan plan;
 } Planner;
 
@@ -399,6 +400,17 @@ static KeyKnown key_value(const Planner *p, const ShapeValue *value, const Table
     return key->type == KEY_NONE ? KEY_UNKNOWN : value_key(p, value, key, ret);
 }
 
+/* The shard of the row with these key values; false when it has none. Takes note of a fenced bucket. */
+static bool place_values(const Planner *p, const Table *table, const Slice *values, uint32_t *ret_shard)
+{
+    const Topology *t = p->in->topology;
+    if (!topology_place(t, table, values, ret_shard))
+        return false;
+    if (t->fenced && table->kind == TABLE_HASH)
+        *p->fenced |= t->fenced[shard_map_bucket(t->map, table_row_hash(table, values))];
+    return true;
+}
+
 /* All key columns are known: their shard. No shard for values that have no place: no row has them. */
 static void ref_place(const Planner *p, Ref *ref)
 {
@@ -410,7 +422,7 @@ static void ref_place(const Planner *p, Ref *ref)
         known &= ref->keys[i].known == KEY_KNOWN;
         values[i] = ref->keys[i].value;
     }
-    if (known && ref->shard == SHARD_NONE && !topology_place(p->in->topology, ref->table, values, &ref->shard))
+    if (known && ref->shard == SHARD_NONE && !place_values(p, ref->table, values, &ref->shard))
         ref->shard = SHARD_EVERY;
 }
 
@@ -664,7 +676,7 @@ static bool insert_row(const Planner *p, const Ref *target, const int *at, uint3
         }
     }
     *ret_shard = SHARD_EVERY;
-    if (every || topology_place(p->in->topology, target->table, values, ret_shard))
+    if (every || place_values(p, target->table, values, ret_shard))
         return true;
     *ret = reject("23514", "no shard may have this row", NULL, "Give its key a place, or correct it.");
     error_detail(&ret->error, "Table \"%.*s\" is distributed by %s of \"%.*s\", which has no place for this value.",
@@ -1145,12 +1157,49 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
     return plan_merge(input, plans, shape->part_count);
 }
 
+/* True when the statement names a distributed table, by any schema: a move relies on its shape. */
+static bool names_distributed(const PlanInput *input, const Shape *shape)
+{
+    const Topology *topology = input->topology;
+    for (uint32_t i = 0; i < shape->table_count; i++)
+        for (uint32_t t = 0; t < topology->table_count; t++)
+            if (topology->tables[t].database == input->database &&
+                slice_equal(topology->tables[t].name, shape->tables[i].name.name))
+                return true;
+    return shape->table_count == 0;
+}
+
+/* While buckets are moved their rows lie on two shards, and their tables must stay as they are. */
+static Plan while_moving(const PlanInput *input, Plan plan, const Shape *shape)
+{
+    if (plan.kind != PLAN_DDL)
+        return reject(SQLSTATE_OBJECT_IN_USE, "a statement without its key cannot run while buckets are moved",
+                      "Some rows lie on two shards at this moment.",
+                      "Fix the key, or try again when SHOW MOVES says that the moves are done.");
+    if (!names_distributed(input, shape))
+        return plan;
+    return reject(SQLSTATE_OBJECT_IN_USE, "a distributed table cannot be changed while buckets are moved",
+                  "The move relies on equal tables on both shards.",
+                  "Try again when SHOW MOVES says that the moves are done.");
+}
+
+/* Of one shard: when a bucket it needs is fenced; of many shards: when any is. */
+static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
+{
+    bool many = plan.kind != PLAN_DIRECT && plan.kind != PLAN_LOCAL && plan.kind != PLAN_PROBE &&
+                plan.kind != PLAN_REJECT;
+    plan.fenced = fenced || (many && input->topology->fenced);
+    return many && input->topology->moving ? while_moving(input, plan, shape) : plan;
+}
+
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
 {
     const Shape *shape = statement->shape;
     ParamMemo memo = {0};
+    bool fenced = false;
     Planner planner = {
         .memo = &memo,
+        .fenced = &fenced,
         .in = input,
         .statement = statement,
         .shape = shape,
@@ -1167,10 +1216,11 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
         return plan_parts(input, statement);
     if (!resolve_all(&planner))
         return planner.plan;
-    return plan_sharded(&planner);
+    Plan plan = plan_sharded(&planner);
+    return with_fence(input, plan, shape, fenced);
 }
 
-Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+static Plan merge(const PlanInput *input, const Plan *plans, uint32_t count)
 {
     const Config *config = input->topology->config;
     Plan merged = direct(config->databases[input->database].shards[0], true);
@@ -1192,5 +1242,13 @@ Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
         }
         merged = *plan;
     }
+    return merged;
+}
+
+Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+{
+    Plan merged = merge(input, plans, count);
+    for (uint32_t i = 0; i < count; i++)
+        merged.fenced |= plans[i].fenced;
     return merged;
 }

@@ -23,23 +23,38 @@ Reads *reads_create(Worker *worker)
     if (!reads)
         return NULL;
     reads->worker = worker;
-    reads->server_count = config->server_count; /* neither changes while the process lives */
-    reads->shard_count = config->shard_count;
-    reads->servers = calloc(MAX(reads->server_count, 1), sizeof *reads->servers);
-    reads->shards = calloc(MAX(reads->shard_count, 1), sizeof *reads->shards);
     list_init(&reads->active);
     timer_init(&reads->timer, &worker->loop, reads_on_time, reads);
-    if (!reads->servers || !reads->shards) {
+    if (!reads_grow(reads, config)) {
         reads_destroy(reads);
         return NULL;
     }
-    for (uint32_t i = 0; i < reads->server_count; i++)
-        breaker_init(&reads->servers[i].breaker);
-    for (uint32_t i = 0; i < reads->shard_count; i++) {
-        balancer_init(&reads->shards[i].balancer, clock_now_us() * 31 + worker->options.index + i);
-        quantile_init(&reads->shards[i].quantile);
-    }
     return reads;
+}
+
+bool reads_grow(Reads *reads, const Config *config)
+{
+    uint32_t servers = MAX(config->server_count, reads->server_count);
+    uint32_t shards = MAX(config->shard_count, reads->shard_count);
+    if (reads->servers && servers == reads->server_count && shards == reads->shard_count)
+        return true;
+    ReadServer *more_servers = realloc(reads->servers, MAX(servers, 1) * sizeof *more_servers);
+    reads->servers = more_servers ? more_servers : reads->servers;
+    ReadShard *more_shards = realloc(reads->shards, MAX(shards, 1) * sizeof *more_shards);
+    reads->shards = more_shards ? more_shards : reads->shards;
+    if (!more_servers || !more_shards)
+        return false;
+    for (; reads->server_count < servers; reads->server_count++) {
+        reads->servers[reads->server_count] = (ReadServer){0};
+        breaker_init(&reads->servers[reads->server_count].breaker);
+    }
+    for (; reads->shard_count < shards; reads->shard_count++) {
+        ReadShard *shard = &reads->shards[reads->shard_count];
+        *shard = (ReadShard){0};
+        balancer_init(&shard->balancer, clock_now_us() * 31 + reads->worker->options.index + reads->shard_count);
+        quantile_init(&shard->quantile);
+    }
+    return true;
 }
 
 void reads_destroy(Reads *reads)
@@ -103,6 +118,7 @@ static ReadPromise promise_of(const Request *request, const ReadWish *wish, uint
     ReadPromise promise = {.consistency = wish->consistency,
                            .max_lag_us = (uint64_t)wish->max_lag_ms * 1000,
                            .max_lag_bytes = worker_config(session->worker)->max_lag_bytes,
+                           .map_us = session->worker->reads->map_since_us,
                            .seen_server = NO_SERVER};
     if (wish->consistency != READ_SESSION)
         return promise;
@@ -252,7 +268,7 @@ static Read *read_create(Request *request, uint32_t shard, const ReadWish *wish,
  * just written something reads it there as a matter of course. */
 static bool primary_bears(Reads *reads, ReadRefusal refusal)
 {
-    if (refusal == READ_BEFORE_WRITE || refusal == READ_BEFORE_SEEN)
+    if (refusal == READ_BEFORE_WRITE || refusal == READ_BEFORE_SEEN || refusal == READ_BEFORE_MOVE)
         return true;
     const Config *config = worker_config(reads->worker);
     uint32_t workers = MAX(reads->worker->options.count, 1);
@@ -306,7 +322,7 @@ static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, P
     if (!pool)
         return true;
     *ret_pool = pool;
-    bool want = refusal != READ_BEFORE_WRITE && refusal != READ_BEFORE_SEEN;
+    bool want = refusal != READ_BEFORE_WRITE && refusal != READ_BEFORE_SEEN && refusal != READ_BEFORE_MOVE;
     request->read = read;
     read_start(read, server, fallback && want);
     if (fallback)
@@ -319,7 +335,8 @@ bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
     const Config *config = worker_config(request->session->worker);
     request->read = NULL;
     request->read_rule = -1;
-    if (config->shards[shard].replica_count) {
+    const Reads *reads = request->session->worker->reads;
+    if (config->shards[shard].replica_count && shard < reads->shard_count) {
         ReadWish wish = wish_of(request);
         if (wish.consistency != READ_STRONG)
             return route_read(request, shard, &wish, ret_pool, err);

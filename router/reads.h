@@ -86,6 +86,7 @@ struct Reads {
     ReadShard *shards; /* by shard index */
     uint32_t shard_count;
     Budget hedges, reruns;
+    uint64_t map_since_us; /* rows of moved buckets were on their new shard by then; 0 since before we were */
     uint32_t primary_reads; /* fallbacks under way */
     List active;
     Timer timer;
@@ -94,6 +95,8 @@ struct Reads {
 };
 
 Reads *reads_create(Worker *worker) MUST_USE;
+/* A shard has joined. False: out of memory; reads of the new one go to its primary. */
+bool reads_grow(Reads *reads, const Config *config);
 void reads_destroy(Reads *reads);
 
 /* The pool for a request that runs on a connection of its own on `shard`; with request->read when more

@@ -504,7 +504,7 @@ static void report_statements(Worker *worker, Report *report)
 static void report_replicas(Worker *worker, Report *report)
 {
     const Config *config = worker_config(worker);
-    for (uint32_t i = 0; i < config->server_count; i++) {
+    for (uint32_t i = 0; i < MIN(config->server_count, worker->reads->server_count); i++) {
         const ReadServer *s = &worker->reads->servers[i];
         Cells c = {.arena = &report->arena};
         cell_text(&c, config->servers[i]->name);

@@ -86,6 +86,7 @@ struct Request {
     bool aside;    /* it only prepares, outside of the transaction that has no server yet */
     bool batched;
     uint32_t shard;
+    uint64_t planned_version; /* of the topology it was planned by; 0: not yet */
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
     struct Read *read;     /* more than one server may answer it; in the arena */

@@ -20,6 +20,7 @@
 #include "router/cancel.h"
 #include "router/decode.h"
 #include "router/dispatch.h"
+#include "router/fence.h"
 #include "router/effect.h"
 #include "router/login.h"
 #include "router/park.h"
@@ -286,6 +287,7 @@ static void abandon_requests(Session *session)
 
 void session_destroy(Session *session)
 {
+    fence_unpark(session);
     Worker *worker = session->worker;
     assert(session->state == SESSION_DEAD);
     login_finish(session);
@@ -324,6 +326,12 @@ void session_cancel(Session *session)
     if (session->state != SESSION_ACTIVE || !link)
         return;
     Request *request = list_entry(link, Request, link);
+    if (session->parked && request->state == REQUEST_QUEUED) {
+        fence_unpark(session);
+        session->park_cancelled = true; /* answered when it is dispatched: 57014 */
+        worker_wake_session(session->worker, session);
+        return;
+    }
     if (request->parked)
         park_cancel(request);
     if (request->scatter)

@@ -77,6 +77,9 @@ typedef struct Session {
     uint32_t cancel_pid, cancel_key;
 
     char tx;           /* I, T or E: what the last ReadyForQuery said */
+    bool park_cancelled; /* ... and its client does not want it any more */
+    bool parked;       /* its next request waits for a topology without fence (fence.h) */
+    uint64_t tx_version; /* of the topology in which the transaction began */
     bool tx_lost;      /* E, and a server connection of it has died */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
     bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */

@@ -19,6 +19,7 @@
 #include "router/gather.h"
 #include "router/cancel.h"
 #include "router/copy_in.h"
+#include "router/fence.h"
 #include "router/greeting.h"
 #include "router/park.h"
 #include "router/reads.h"
@@ -92,7 +93,8 @@ static void reap(void *ctx)
 static void leave_old_primaries(Worker *worker, const Topology *before)
 {
     const Topology *now = worker->topology;
-    for (uint32_t i = 0; i < now->config->shard_count; i++) {
+    uint32_t shards = MIN(before->config->shard_count, now->config->shard_count); /* one may have joined */
+    for (uint32_t i = 0; i < shards; i++) {
         uint32_t old = before->primaries[i];
         if (old == NO_PRIMARY || old == now->primaries[i])
             continue;
@@ -113,6 +115,9 @@ static void adopt_topology(void *ctx)
         return;
     const Topology *before = worker->topology;
     worker->topology = topology;
+    if (before->map->version != topology->map->version)
+        worker->reads->map_since_us = clock_now_us();
+    reads_grow(worker->reads, topology->config);
     leave_old_primaries(worker, before); /* before anybody hears that it is adopted */
     published_announce(worker->options.topologies, worker->reader, value, 0);
     pool_set_adopt(worker->pools, topology);
@@ -121,6 +126,7 @@ static void adopt_topology(void *ctx)
     worker->n1.patterns_max = worker_config(worker)->n1_patterns_max;
     greetings_forget(worker);
     parks_look(worker);
+    fence_on_adopt(worker);
 }
 
 /* ---- timeouts ------------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@ struct Worker {
 
     List sessions, closing, dead; /* Session.link, by state */
     List woken;          /* Session.wake_link: run them at the end of the turn */
+    uint32_t parked_count; /* sessions that wait for a fence to go */
     List commits;        /* Commit.link: those under way */
     uint64_t next_commit; /* number in the next gid */
     Map cancel_keys;     /* cancel_pid -> Session */

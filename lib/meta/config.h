@@ -173,6 +173,10 @@ typedef struct Config {
     const char *http_listen;  /* address of metrics and dashboard */
     int http_port;            /* 0: off */
     const char *http_password; /* NULL: nobody is asked */
+    uint32_t move_parallel;
+    uint64_t move_bytes_per_s, move_lag_max; /* bytes */
+    uint32_t move_slot_timeout_ms, move_fence_timeout_ms, move_fence_attempts, move_rollback_window_ms;
+    uint32_t fence_wait_max; /* requests per worker */
     /* [batch] */
     bool batch;
     uint32_t batch_max;          /* members */
@@ -260,6 +264,11 @@ void config_write_markdown(FILE *out);
 /* NULL and err ("path:line: reason", F0000, HINT with the nearest key) for a wrong file. */
 Config *config_load(const char *path, Error *err) MUST_USE;
 void config_free(Config *config);
+/* Of a Config that nobody shares yet: its shards become `members`, in that order, and `joining` behind
+ * them (NULL: none); others, which have no schema yet, are left out. Members that the file does not
+ * name are missing. */
+bool config_arrange(Config *config, const char *const *members, uint32_t member_count, const char *joining,
+                    Error *err) MUST_USE;
 /* Of a section that is there once: [shoal], [batch], [replicas]; not of a list. */
 bool setting_is_global(const Setting *setting);
 /* The value in force of a global setting as text; "********" for secrets. */

@@ -72,6 +72,13 @@ static bool store_fill_buckets(Store *store, uint32_t bucket_count, const Config
     return ok && store_seal(store, &STORE_BUCKET, err) && store_seal(store, &STORE_TABLE, err);
 }
 
+/* From version 2 on: moves and members, none yet. */
+static bool upgrade_moves(Store *store, Error *err)
+{
+    return store_exec(store, sql_store_schema_3, err) && store_seal(store, &STORE_MOVE, err) &&
+           store_seal(store, &STORE_MEMBER, err);
+}
+
 static bool store_fill(Store *store, uint32_t bucket_count, const Config *config, Error *err)
 {
     char identity[96];
@@ -80,7 +87,9 @@ static bool store_fill(Store *store, uint32_t bucket_count, const Config *config
     return store_exec(store, "PRAGMA synchronous=FULL", err) && store_begin(store, err) &&
            store_exec(store, sql_store_schema, err) && store_exec(store, identity, err) &&
            store_fill_facts(store, bucket_count, err) &&
-           store_fill_buckets(store, bucket_count, config, err) && store_commit(store, err);
+           store_fill_buckets(store, bucket_count, config, err) &&
+           store_seal(store, &STORE_MOVE, err) && store_seal(store, &STORE_MEMBER, err) &&
+           store_commit(store, err);
 }
 
 static bool sync_directory(const char *path)
@@ -208,7 +217,9 @@ static bool store_verify(Store *store, Error *err)
     store->bucket_count = (uint32_t)buckets;
     BucketWalk walk = {0};
     return store_walk_buckets(store, &walk, err) &&
-           store_rows_each(store, &STORE_TABLE, NULL, NULL, err);
+           store_rows_each(store, &STORE_TABLE, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_MOVE, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_MEMBER, NULL, NULL, err);
 }
 
 Store *store_open(const char *path, uint32_t bucket_count, const Config *config, Error *err)
@@ -341,21 +352,6 @@ bool store_load_tables(Store *store, Arena *arena, StoreTable **ret_tables, uint
     return true;
 }
 
-/* Ends a transaction that changed `kind`: seal, count up, commit; or undo everything. */
-static bool store_finish_change(Store *store, bool ok, const StoreKind *kind, Error *err)
-{
-    uint64_t generation;
-    char text[24];
-    if (ok && store_seal(store, kind, err) &&
-        store_fact_number(store, "generation", &generation, err)) {
-        snprintf(text, sizeof text, "%" PRIu64, generation + 1);
-        if (store_fact_put(store, "generation", text, err))
-            return store_commit(store, err);
-    }
-    store_rollback(store);
-    return false;
-}
-
 static void table_columns(const StoreTable *table, Slice columns[static STORE_TABLE_COLUMNS])
 {
     columns[0] = slice_str(table->database);
@@ -399,7 +395,7 @@ bool store_add_table(Store *store, const StoreTable *table, Error *err)
         return found == 1;
     if (!store_begin(store, err))
         return false;
-    return store_finish_change(store, store_row_put(store, &STORE_TABLE, columns, err), &STORE_TABLE, err);
+    return store_change_end(store, store_row_put(store, &STORE_TABLE, columns, err), &STORE_TABLE, NULL, err);
 }
 
 bool store_remove_table(Store *store, const StoreTable *table, Error *err)
@@ -414,7 +410,7 @@ bool store_remove_table(Store *store, const StoreTable *table, Error *err)
                   table->name);
         ok = false;
     }
-    return store_finish_change(store, ok, &STORE_TABLE, err);
+    return store_change_end(store, ok, &STORE_TABLE, NULL, err);
 }
 
 static bool tables_put(Store *store, const StoreTable *tables, uint32_t count, Error *err)
@@ -441,7 +437,7 @@ bool store_place_group(Store *store, const char *database, const char *colocatio
             strcmp(tables[i].kind, kind) == 0)
             tables[i].placement = placement;
     if (ok)
-        ok = store_finish_change(store, tables_put(store, tables, count, err), &STORE_TABLE, err);
+        ok = store_change_end(store, tables_put(store, tables, count, err), &STORE_TABLE, NULL, err);
     arena_finish(&arena);
     return ok;
 }
@@ -461,29 +457,39 @@ static bool upgrade_tables(Store *store, TableWalk *walk, Error *err)
     return store_rows_each(store, &STORE_TABLE_1, upgrade_visit, walk, err) &&
            store_exec(store, "ALTER TABLE distributed_table ADD COLUMN kind TEXT NOT NULL DEFAULT 'hash';"
                              "ALTER TABLE distributed_table ADD COLUMN placement TEXT NOT NULL DEFAULT ''", err) &&
-           tables_put(store, walk->tables, walk->count, err) && store_seal(store, &STORE_TABLE, err) &&
-           store_exec(store, "PRAGMA user_version=2", err);
+           tables_put(store, walk->tables, walk->count, err) && store_seal(store, &STORE_TABLE, err);
 }
 
-static bool store_upgrade(Store *store, Error *err)
+/* One step and the version that it leads to, in one transaction. */
+static bool upgrade_step(Store *store, int64_t from, Error *err)
 {
-    int64_t version;
     Arena arena;
-    if (!store_number(store, "PRAGMA user_version", &version, err))
-        return false;
-    if (version >= STORE_VERSION)
-        return true;
+    char identity[48];
+    snprintf(identity, sizeof identity, "PRAGMA user_version=%d", (int)from + 1);
     if (!store_begin(store, err))
         return false;
     arena_init(&arena, 4096);
     TableWalk walk = {.arena = &arena};
-    bool ok = upgrade_tables(store, &walk, err);
+    bool ok = (from == 1 ? upgrade_tables(store, &walk, err) : upgrade_moves(store, err)) &&
+              store_exec(store, identity, err);
     if (ok)
         ok = store_commit(store, err);
     else
         store_rollback(store);
     arena_finish(&arena);
     return ok;
+}
+
+/* A store of an older program becomes one of this program, step by step. */
+static bool store_upgrade(Store *store, Error *err)
+{
+    int64_t version;
+    if (!store_number(store, "PRAGMA user_version", &version, err))
+        return false;
+    for (; version < STORE_VERSION; version++)
+        if (!upgrade_step(store, version, err))
+            return false;
+    return true;
 }
 
 /* ---- events ---- */

@@ -71,6 +71,13 @@ typedef struct Topology {
     /* [database * shard_count + shard]: NULL when the shard's primary can take part in a commit over
      * several shards for this database, else why not, in an operator's words. */
     const char **two_phase_why;
+    /* Buckets that change their shard at this moment, a byte each; NULL: none. Statements that need one
+     * wait (router/fence.h). */
+    const uint8_t *fenced;
+    /* [shard_count], NULL with `fenced`: the first topology with the fence of the buckets that this
+     * shard is about to lose; 0: it loses none. */
+    const uint64_t *fence_since;
+    bool moving; /* some move is under way: distributed tables keep their shape */
     Arena arena;
 } Topology;
 

@@ -15,6 +15,7 @@
  */
 typedef struct World {
     Config config;
+    uint32_t home; /* shard 0, the only one */
     uint32_t config_refs;
     DatabaseConfig database;
     TableConfig declared;
@@ -78,7 +79,7 @@ static void make_topology(World *world, bool loaded)
 static int setup(void **state)
 {
     World *world = calloc(1, sizeof *world);
-    world->database = (DatabaseConfig){.name = "app", .dbname = "app"};
+    world->database = (DatabaseConfig){.name = "app", .dbname = "app", .shards = &world->home, .shard_count = 1};
     world->config =
         (Config){.path = "shards.ini", .databases = &world->database, .database_count = 1};
     world->config_refs = 1;

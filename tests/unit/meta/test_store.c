@@ -10,6 +10,7 @@
 
 #include "core/failpoint.h"
 #include "meta/store.h"
+#include "meta/store_moves.h"
 
 static Config *config;
 
@@ -186,11 +187,60 @@ static void make_version_1(const char *path)
     fact = hash_bytes_extended((const uint8_t *)"seal_distributed_table", 22, fact);
     fact = hash_bytes_extended((const uint8_t *)seal, strlen(seal), fact);
     snprintf(sql, sizeof sql,
+             "DROP TABLE move; DROP TABLE member; DELETE FROM fact WHERE name IN ('seal_move', 'seal_member');"
              "ALTER TABLE distributed_table DROP COLUMN kind; ALTER TABLE distributed_table DROP COLUMN placement;"
              "UPDATE distributed_table SET sum = %s;"
              "UPDATE fact SET value = '%s', sum = %" PRId64 " WHERE name = 'seal_distributed_table';"
              "PRAGMA user_version = 1", sum, seal, (int64_t)fact);
     tamper(path, sql);
+}
+
+/* What version 2 had: the places, and no moves yet. */
+static void make_version_2(const char *path)
+{
+    tamper(path, "DROP TABLE move; DROP TABLE member; DELETE FROM fact WHERE name IN ('seal_move', 'seal_member');"
+                 "PRAGMA user_version = 2");
+}
+
+/* Moves and members can be kept; `had`: since an earlier call. */
+static void takes_moves(Store *store, Arena *arena, bool had)
+{
+    static const char *const SHARDS[] = {"s0", "s1"};
+    Error err = {0};
+    StoreMove *moves, move = {.id = 1, .source = "s0", .target = "s1", .buckets = "0-3", .state = "planned",
+                              .step = "", .reason = "", .created_wall_us = 1, .changed_wall_us = 1};
+    const char **names;
+    uint32_t count;
+    assert_true(store_load_moves(store, arena, &moves, &count, &err));
+    assert_int_equal(count, had ? 1 : 0);
+    assert_true(store_load_members(store, arena, &names, &count, &err));
+    assert_int_equal(count, had ? 2 : 0);
+    assert_true(store_put_move(store, &move, &err) && store_put_members(store, SHARDS, 2, &err));
+}
+
+/* Else: an operator who upgrades loses what was pinned, or a move that is under way is forgotten. */
+static void a_store_of_version_2_is_taken_over(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreTable *tables, orders = TABLE("orders", "id", "g");
+    uint32_t count;
+    const char *path = made_store();
+    Store *store = open_store(path);
+    orders.placement = "05@s1";
+    assert_true(store_add_table(store, &orders, &err));
+    store_close(store);
+    make_version_2(path);
+    for (int i = 0; i < 2; i++) {
+        store = open_store(path);
+        arena_init(&arena, 1024);
+        assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+        assert_int_equal(count, 1);
+        assert_string_equal(tables[0].placement, "05@s1");
+        takes_moves(store, &arena, i > 0);
+        arena_finish(&arena);
+        store_close(store);
+    }
 }
 
 /* Else: an operator who upgrades finds no tables, or a changed file taken for a good one. */
@@ -213,6 +263,7 @@ static void a_store_of_version_1_is_taken_over(void **state)
         assert_string_equal(tables[0].key, "id");
         assert_string_equal(tables[0].kind, "hash");
         assert_string_equal(tables[0].placement, "");
+        takes_moves(store, &arena, i > 0);
         arena_finish(&arena);
         store_close(store);
     }
@@ -289,8 +340,8 @@ static void files_that_are_no_store_are_refused(void **state)
 static void a_newer_store_is_refused(void **state)
 {
     const char *path = made_store();
-    tamper(path, "PRAGMA user_version=3");
-    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 3");
+    tamper(path, "PRAGMA user_version=4");
+    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 4");
 }
 
 /* Else: whatever changed a row behind our back decides where queries go. */
@@ -427,6 +478,7 @@ int main(void)
         cmocka_unit_test(the_map_follows_names_not_positions),
         cmocka_unit_test(tables_survive_and_do_not_change_their_key),
         cmocka_unit_test(a_store_of_version_1_is_taken_over),
+        cmocka_unit_test(a_store_of_version_2_is_taken_over),
         cmocka_unit_test(places_change_for_a_whole_group),
         cmocka_unit_test(events_are_kept_newest_first),
         cmocka_unit_test(files_that_are_no_store_are_refused),
