@@ -91,9 +91,10 @@ static bool transaction_blocks(const Session *session, const FenceAsk *ask)
     return false;
 }
 
+/* One that waits for the control thread (the asker himself is one) is on no server. */
 static bool request_blocks(const Request *request, const FenceAsk *ask)
 {
-    if (request->state != REQUEST_RUNNING || request->planned_version >= ask->version)
+    if (request->state != REQUEST_RUNNING || request->call || request->planned_version >= ask->version)
         return false;
     return ask->shard == FENCE_ANY_SHARD || request->scatter || request->gather || request->session->commit ||
            request->shard == ask->shard;
