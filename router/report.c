@@ -577,10 +577,10 @@ static uint64_t bytes_out_of_living(const Worker *worker)
 static void report_read_rules(Worker *worker, Report *report)
 {
     const Reads *reads = worker->reads;
-    char name[64];
     for (int i = 0; i < READ_RULE_COUNT; i++) {
-        snprintf(name, sizeof name, "reads_%s", read_rule_text((ReadRule)i));
-        stat_row(report, name, counter_get(&reads->rules[i]));
+        const char *name = arena_printf(&report->arena, "reads_%s", read_rule_text((ReadRule)i));
+        if (name) /* the report outlives this function */
+            stat_row(report, name, counter_get(&reads->rules[i]));
     }
     stat_row(report, "reads_fallback", counter_get(&reads->fallbacks));
     stat_row(report, "reads_refused", counter_get(&reads->refused));
@@ -588,7 +588,7 @@ static void report_read_rules(Worker *worker, Report *report)
 
 static void report_stats(Worker *worker, Report *report)
 {
-    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_ddl",
+    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_scatter", "plans_ddl",
                                                        "plans_insert", "plans_copy_in", "plans_copy_out",
                                                        "plans_local", "plans_probe", "plans_reject"};
     const WorkerStats *s = &worker->stats;
