@@ -173,9 +173,11 @@ static bool plan_again(const Table *now, DistributePlan *plan, Error *err)
 /* One map for all databases: each shard that has buckets must be one of this database's. */
 static bool plan_map_fits(const Topology *topology, const DistributePlan *plan, Error *err)
 {
-    const DatabaseConfig *database = &topology->config->databases[plan->database];
     const ShardMap *map = topology->map;
-    for (uint32_t bucket = 0; plan->kind == TABLE_HASH && bucket < map->bucket_count; bucket++) {
+    if (!map || plan->kind != TABLE_HASH)
+        return true;
+    const DatabaseConfig *database = &topology->config->databases[plan->database];
+    for (uint32_t bucket = 0; bucket < map->bucket_count; bucket++) {
         bool found = false;
         for (uint32_t i = 0; i < database->shard_count; i++)
             found |= database->shards[i] == map->shard_of[bucket];

@@ -270,7 +270,8 @@ def print_table(results):
         title = ' '.join(str(x) for x in (r['work'], r.get('clients', ''), r.get('protocol', '') if r.get('protocol') != 'simple' else ''))
         say(f'{title:<26}' + ' '.join(cell(None if r['tps'].get(n) is None else f'{r["tps"][n]:.0f}', 10) for n in names)
             + '  ' + ' '.join(cell(r['cpu_us'].get(n), 10) for n in names[:3]))
-    say(f'\n{"bar":<66}{"measured":>10}{"wanted":>10}')
+    if any(r['bars'] for r in results):
+        say(f'\n{"bar":<66}{"measured":>10}{"wanted":>10}')
     for r in results:
         for bar in r['bars']:
             sign = '<=' if bar['less'] else '>='

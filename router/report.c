@@ -555,6 +555,7 @@ static void report_n1(Worker *worker, Report *report)
     }
 }
 
+/* `name` must live as long as the report. */
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
@@ -579,7 +580,7 @@ static void report_read_rules(Worker *worker, Report *report)
     const Reads *reads = worker->reads;
     for (int i = 0; i < READ_RULE_COUNT; i++) {
         const char *name = arena_printf(&report->arena, "reads_%s", read_rule_text((ReadRule)i));
-        if (name) /* the report outlives this function */
+        if (name)
             stat_row(report, name, counter_get(&reads->rules[i]));
     }
     stat_row(report, "reads_fallback", counter_get(&reads->fallbacks));
@@ -588,9 +589,11 @@ static void report_read_rules(Worker *worker, Report *report)
 
 static void report_stats(Worker *worker, Report *report)
 {
-    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_scatter", "plans_ddl",
-                                                       "plans_insert", "plans_copy_in", "plans_copy_out",
-                                                       "plans_local", "plans_probe", "plans_reject"};
+    static const char *const PLANS[PLAN_KIND_COUNT] = {
+        [PLAN_DIRECT] = "plans_direct",     [PLAN_WRITE] = "plans_write",     [PLAN_SCATTER] = "plans_scatter",
+        [PLAN_DDL] = "plans_ddl",           [PLAN_INSERT] = "plans_insert",   [PLAN_COPY_IN] = "plans_copy_in",
+        [PLAN_COPY_OUT] = "plans_copy_out", [PLAN_LOCAL] = "plans_local",     [PLAN_PROBE] = "plans_probe",
+        [PLAN_REJECT] = "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);
     stat_row(report, "clients", counter_get(&s->clients));

@@ -490,7 +490,7 @@ def test_a_replica_of_another_cluster_is_not_read(workspace, servers, shoal):
                     databases={'app': {'read_consistency': 'eventual'}})
         own.start()
         try:
-            time.sleep(0.5)
+            wait_until('the stranger to be known', lambda: row_of(own, 's0/replica2')['state'] == 'wrong', 10)
             row = row_of(own, 's0/replica2')
             assert row['state'] == 'wrong' and 'system identifier' in row['why']
             with own.connect() as conn:
