@@ -116,6 +116,13 @@ def test_keyless_statements_while_buckets_move(moving):
         with pytest.raises(PgError) as caught:
             conn.query('ALTER TABLE rows ADD COLUMN late int')
         assert caught.value.code == '55006'
+        before = moving.shoal.ini.read_text()
+        moving.shoal.ini.write_text(before + '\n[table late]\nkey = id\n')
+        with pytest.raises(PgError) as caught:
+            moving.shoal.console('RELOAD')
+        assert caught.value.code == '55006'
+        moving.shoal.ini.write_text(before)
+        moving.shoal.console('RELOAD')
         moving.shoal.console(f'REBALANCE ROLLBACK {number}')
         assert moving.wait(number)['state'] == 'cancelled'
         assert moving.owners()[5] == 's0'
