@@ -310,6 +310,22 @@ static void parts_free(Parts parts)
         config_free(parts.config);
 }
 
+/* A move knows the tables that it began with: a new one's rows would stay behind. */
+static bool tables_may_grow(const Control *control, const Config *config, Error *err)
+{
+    for (uint32_t i = 0; i < config->table_count && moves_any(control); i++) {
+        const TableConfig *t = &config->tables[i];
+        const DatabaseConfig *database = t->key ? config_database(control->config, slice_str(t->database)) : NULL;
+        if (!t->key || (database && topology_table(control->topology, database->index, slice_str(t->schema),
+                                                   slice_str(t->name))))
+            continue;
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "buckets are being moved: table \"%.100s\" cannot be distributed now", t->name);
+        error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
+        return false;
+    }
+    return true;
+}
+
 static bool parts_make(const Control *control, Parts *parts, Error *err)
 {
     const Config *config = parts->config;
@@ -324,7 +340,7 @@ static bool parts_make(const Control *control, Parts *parts, Error *err)
             return out_of_memory(err);
     }
     parts->map = store_load_map(control->store, config, err);
-    return parts->map && tables_declare(control->store, config, err);
+    return parts->map && tables_may_grow(control, config, err) && tables_declare(control->store, config, err);
 }
 
 /* Replaces config, map, tables and catalogs by those of `config` and publishes; on failure nothing

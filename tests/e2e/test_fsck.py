@@ -108,14 +108,43 @@ def test_keyless_statements_while_buckets_move(moving):
     number = moving.move('5', 's1')
     moving.wait(number, ('switched',))
     with moving.shoal.connect() as conn:
-        with pytest.raises(PgError) as caught:
-            conn.query('UPDATE rows SET n = n + 1')
-        assert caught.value.code == '55006'
+        for sql in ('UPDATE rows SET n = n + 1', 'SELECT count(*) FROM rows', 'COPY rows TO STDOUT', 'COPY rows FROM STDIN',
+                    'INSERT INTO rows VALUES ' + ', '.join(f'({10000 + i}, 0)' for i in range(20))):
+            with pytest.raises(PgError) as caught:
+                conn.query(sql)
+            assert caught.value.code == '55006', sql
         with pytest.raises(PgError) as caught:
             conn.query('ALTER TABLE rows ADD COLUMN late int')
         assert caught.value.code == '55006'
+        before = moving.shoal.ini.read_text()
+        moving.shoal.ini.write_text(before + '\n[table late]\nkey = id\n')
+        with pytest.raises(PgError) as caught:
+            moving.shoal.console('RELOAD')
+        assert caught.value.code == '55006'
+        moving.shoal.ini.write_text(before)
+        moving.shoal.console('RELOAD')
         moving.shoal.console(f'REBALANCE ROLLBACK {number}')
         assert moving.wait(number)['state'] == 'cancelled'
         assert moving.owners()[5] == 's0'
         conn.query('UPDATE rows SET n = n + 1')
+        assert conn.query('SELECT count(*) FROM rows') == [['100']]
+    moving.check()
+
+
+def test_tables_of_other_kinds_beside(moving):
+    # A reference table keeps buckets from moving, or is moved with them; a new shard has none of its rows.
+    with moving.shoal.connect() as conn:
+        conn.query('CREATE TABLE lands(code text PRIMARY KEY)')
+        conn.query("SELECT shoal.create_reference_table('lands')")
+        conn.query("INSERT INTO lands VALUES ('de')")
+        moving.shoal.console('REBALANCE FINISH')
+        number = moving.move('6', 's1')
+        moving.wait(number, ('switched',))
+        assert conn.query('SELECT code FROM lands') == [['de']]
+        moving.shoal.console(f'REBALANCE FINISH {number}')
+        assert moving.wait(number)['state'] == 'done'
+        assert [c.query('SELECT code FROM lands', 'app') for c in moving.clusters] == [[['de']], [['de']]]
+        with pytest.raises(PgError) as caught:
+            moving.shoal.console('SHARD ADD s9')
+        assert caught.value.code == '0A000'
     moving.check()

@@ -492,6 +492,53 @@ static void parameters_in_text_and_binary(void **state)
     assert_int_equal(bound(s, 0, false, SLICE("two")).any_shard, true);
 }
 
+static bool is_fenced(Story *s, const char *sql)
+{
+    return plan_of(s, sql, NULL, NULL, 0, false).fenced;
+}
+
+/* Else: a row is written to, or looked for on, the shard that its bucket is leaving. */
+static void a_fenced_bucket_is_noticed_wherever_a_row_is_placed(void **state)
+{
+    Story *s = *state;
+    uint8_t fenced[1024] = {0};
+    int64_t key = 7;
+    Slice value = slice_of(&(uint64_t){__builtin_bswap64((uint64_t)key)}, 8);
+    const Table *users = topology_table(s->topology, 0, SLICE("public"), SLICE("users"));
+    fenced[shard_map_bucket(s->map, table_row_hash(users, &value))] = 1;
+    s->topology->fenced = fenced;
+    s->topology->moving = true;
+    assert_true(is_fenced(s, "SELECT * FROM users WHERE id = 7"));
+    assert_true(is_fenced(s, "SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = 7"));
+    assert_true(is_fenced(s, "UPDATE users SET name = 'x' WHERE id = 7"));
+    assert_true(is_fenced(s, "INSERT INTO users(id) VALUES (7)"));
+    assert_true(is_fenced(s, "SELECT 1; DELETE FROM users WHERE id = 7"));
+    assert_false(is_fenced(s, "SELECT * FROM users WHERE id = 8"));
+    assert_false(is_fenced(s, "INSERT INTO users(id) VALUES (8)"));
+    assert_false(is_fenced(s, "SELECT * FROM days WHERE id = 7")); /* by range: it has no buckets */
+    s->topology->fenced = NULL;
+    s->topology->moving = false;
+}
+
+/* Else: rows that lie on two shards at this moment are changed or read twice. */
+static void many_shards_wait_until_the_moves_are_over(void **state)
+{
+    static const char *const SQL[] = {
+        "UPDATE users SET name = 'x'", "INSERT INTO users(id) VALUES (1), (2), (3), (4)", "COPY users FROM STDIN",
+        "COPY users TO STDOUT", "ALTER TABLE users ADD COLUMN late int"};
+    Story *s = *state;
+    s->topology->moving = true;
+    for (size_t i = 0; i < ARRAY_LEN(SQL); i++) {
+        Plan plan = plan_of(s, SQL[i], NULL, NULL, 0, false);
+        assert_int_equal(plan.kind, PLAN_REJECT);
+        assert_string_equal(plan.error.sqlstate, "55006");
+        assert_true(plan.error.hint[0]);
+    }
+    s->topology->moving = false;
+    for (size_t i = 0; i < ARRAY_LEN(SQL); i++)
+        assert_int_not_equal(plan_of(s, SQL[i], NULL, NULL, 0, false).kind, PLAN_REJECT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -512,6 +559,8 @@ int main(void)
         cmocka_unit_test(a_local_table_is_on_its_own_shard),
         cmocka_unit_test(a_key_of_two_columns_needs_both),
         cmocka_unit_test(ranges_and_lists_decide_by_value),
+        cmocka_unit_test(a_fenced_bucket_is_noticed_wherever_a_row_is_placed),
+        cmocka_unit_test(many_shards_wait_until_the_moves_are_over),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
