@@ -54,7 +54,7 @@ static bool members_store(Control *control, const Config *config, Error *err)
 
 /* At the start: the store's order. A store that knows none yet has just been made, or was made before
  * there were members: then all shards of the file are. */
-static bool members_apply(Control *control, Config *config, Error *err)
+static bool members_apply(Control *control, Config *config, bool *ret_new, Error *err)
 {
     Arena arena;
     const char **names;
@@ -62,6 +62,7 @@ static bool members_apply(Control *control, Config *config, Error *err)
     arena_init(&arena, 1024);
     bool ok = store_load_members(control->store, &arena, &names, &count, err) &&
               (count == 0 || config_arrange(config, names, count, NULL, err));
+    *ret_new = ok && count == 0;
     arena_finish(&arena);
     if (ok && config->shard_count < written)
         log_line(LOG_WARNING, "control", "%u shards of %s have not joined yet: SHARD ADD", written - config->shard_count,
@@ -94,15 +95,19 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
-    if (!members_apply(control, config, err) || !failover_init(control, config, err)) {
+    bool new_members;
+    if (!members_apply(control, config, &new_members, err) || !failover_init(control, config, err)) {
         config_free(config);
         control_destroy(control);
         return NULL;
     }
-    if (!parts_load(control, config, err) || !members_store(control, control->config, err)) {
+    if (!parts_load(control, config, err)) {
         control_destroy(control);
         return NULL;
     }
+    /* What cannot be written now is the same at the next start: no reason not to serve (M1). */
+    if (new_members && !members_store(control, control->config, err))
+        log_error("store", err);
     epoch_begin(control);
     return control;
 }
