@@ -38,7 +38,7 @@ static bool in_transaction(const Scatter *scatter)
 /* ---- the first error ------------------------------------------------------------------------------- */
 
 /* What runs is stopped. Legs of a transaction are waited for: their connections belong to it. */
-static void stop_legs(Scatter *scatter)
+static void stop_legs(Scatter *scatter, bool wait)
 {
     for (uint32_t i = 0; i < scatter->leg_count; i++) {
         Leg *leg = &scatter->legs[i];
@@ -49,7 +49,7 @@ static void stop_legs(Scatter *scatter)
             backend_resume(leg->task.backend);
         if (scatter->ops->on_stop)
             scatter->ops->on_stop(scatter, leg);
-        if (in_transaction(scatter)) {
+        if (wait || in_transaction(scatter)) {
             task_cancel(&leg->task);
             continue;
         }
@@ -68,34 +68,20 @@ static void fail_with_frame(Scatter *scatter, Slice frame)
     buf_append(&scatter->error, frame);
 }
 
-/* As stop_legs, but they are waited for: a composer may be inside the answer of one of them. */
-static void cancel_legs(Scatter *scatter)
-{
-    for (uint32_t i = 0; i < scatter->leg_count; i++) {
-        Leg *leg = &scatter->legs[i];
-        if (leg->state != LEG_RUNNING)
-            continue;
-        leg->paused = 0;
-        if (leg->task.backend)
-            backend_resume(leg->task.backend);
-        task_cancel(&leg->task);
-    }
-}
-
 void scatter_fail(Scatter *scatter, const Error *err)
 {
     if (scatter->failed)
         return;
     scatter->failed = true;
     backend_put_error(&scatter->error, SEVERITY_ERROR, err);
-    cancel_legs(scatter);
+    stop_legs(scatter, true); /* a composer may be inside the answer of one of them */
 }
 
 void scatter_enough(Scatter *scatter)
 {
     scatter->enough = true;
     if (!in_transaction(scatter)) /* a cancelled leg would fail the transaction: its rows are passed over */
-        stop_legs(scatter);
+        stop_legs(scatter, false);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------- */
@@ -140,7 +126,7 @@ static void leg_over(Leg *leg)
     scatter->running--;
     scatter->done++;
     if (scatter->failed)
-        stop_legs(scatter);
+        stop_legs(scatter, false);
     else if (!scatter->enough && scatter->ops->on_leg_end)
         scatter->ops->on_leg_end(scatter, leg);
     scatter_go_on(scatter);
