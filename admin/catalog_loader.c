@@ -23,9 +23,9 @@ static const PgClientEvents CLIENT_EVENTS = {.on_result = loader_on_result,
                                              .on_done = loader_on_done};
 
 void catalog_loader_init(CatalogLoader *loader, Loop *loop, const Config *config, uint32_t database,
-                         const Catalog *known, const CatalogLoaderEvents *events, void *ctx)
+                         const uint32_t *primaries, const Catalog *known, const CatalogLoaderEvents *events, void *ctx)
 {
-    *loader = (CatalogLoader){.config = config, .database = database, .events = events, .ctx = ctx};
+    *loader = (CatalogLoader){.config = config, .database = database, .primaries = primaries, .events = events, .ctx = ctx};
     if (known && known->loaded) {
         loader->digest = known->digest;
         loader->version = known->version;
@@ -71,7 +71,9 @@ PgLogin control_login(const Config *config, const DatabaseConfig *database,
 static void loader_run(CatalogLoader *loader, const PgQuery *queries, uint32_t count)
 {
     const DatabaseConfig *database = &loader->config->databases[loader->database];
-    const ServerConfig *home = loader->config->shards[database->shards[0]].primary;
+    uint32_t shard = database->shards[0], server = loader->primaries[shard];
+    const ServerConfig *home = server < loader->config->server_count ? loader->config->servers[server]
+                                                                     : loader->config->shards[shard].primary;
     PgLogin login = control_login(loader->config, database, home);
     pg_client_run(&loader->client, &login, queries, count, ROUND_TIMEOUT_MS);
 }

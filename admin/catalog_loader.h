@@ -31,6 +31,7 @@ struct CatalogLoader {
     Timer timer;          /* the next poll */
     const Config *config; /* borrowed: in force as long as the loader */
     uint32_t database;
+    const uint32_t *primaries; /* by shard, the control thread's: where the home shard is read now */
     uint64_t digest, version; /* of the catalog in force; 0 none */
     uint64_t round;           /* begun so far */
     bool running;             /* `round` is not over yet */
@@ -46,7 +47,7 @@ struct CatalogLoader {
 
 /* `known` is the catalog that is in force already (after RELOAD) or NULL. */
 void catalog_loader_init(CatalogLoader *loader, Loop *loop, const Config *config, uint32_t database,
-                         const Catalog *known, const CatalogLoaderEvents *events, void *ctx);
+                         const uint32_t *primaries, const Catalog *known, const CatalogLoaderEvents *events, void *ctx);
 void catalog_loader_finish(CatalogLoader *loader);
 /* Begins a round now, or right after the running one; its number. */
 uint64_t catalog_loader_refresh(CatalogLoader *loader);

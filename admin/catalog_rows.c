@@ -115,7 +115,17 @@ static const char COLUMNS_SQL[] =
     " volatile AS (SELECT d.adrelid, d.adnum FROM pg_attrdef d"
     "   WHERE EXISTS (SELECT FROM pg_catalog.regexp_matches(d.adbin::text,"
     "     ':(?:funcid|opfuncid) (\\d+)', 'g') AS f(id)"
-    "     JOIN pg_proc p ON p.oid = f.id[1]::oid WHERE p.provolatile = 'v')) "
+    "     JOIN pg_proc p ON p.oid = f.id[1]::oid WHERE p.provolatile = 'v')),"
+    " varying AS (SELECT d.adrelid, d.adnum FROM pg_attrdef d"
+    "   WHERE d.adbin::text ~ '\\{SQLVALUEFUNCTION' OR EXISTS (SELECT FROM pg_catalog.regexp_matches("
+    "     d.adbin::text, ':(?:funcid|opfuncid) (\\d+)', 'g') AS f(id)"
+    "     JOIN pg_proc p ON p.oid = f.id[1]::oid WHERE p.provolatile <> 'i')),"
+    " sequences AS (SELECT d.refobjid, d.refobjsubid, pg_catalog.min(pg_catalog.quote_ident(n.nspname) || '.'"
+    "     || pg_catalog.quote_ident(s.relname)) AS name"
+    "   FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'"
+    "   JOIN pg_namespace n ON n.oid = s.relnamespace"
+    "   WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass"
+    "     AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0 GROUP BY 1, 2) "
     "SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnum, a.attnotnull,"
     " CASE g.proc WHEN 'btequalimage'::regproc THEN true"
     "   WHEN 'btvarstrequalimage'::regproc THEN coalesce(l.collisdeterministic, true)"
@@ -125,6 +135,7 @@ static const char COLUMNS_SQL[] =
     " k.indrelid IS NOT NULL, coalesce(k.alone, false),"
     " t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace AND t.oid < 16384,"
     " v.adrelid IS NOT NULL OR a.attidentity <> '',"
+    " y.adrelid IS NOT NULL OR a.attidentity <> '', a.attgenerated <> '', a.attidentity, q.name,"
     " (t.typtype = 'e' OR (t.typtype = 'b' AND (t.oid IN (SELECT type FROM equal)"
     "    OR (t.typcategory = 'A' AND t.typelem IN (SELECT type FROM equal)))))"
     "  AND (SELECT p.provolatile <> 'v' FROM pg_proc p WHERE p.oid = t.typinput)"
@@ -139,6 +150,8 @@ static const char COLUMNS_SQL[] =
     " LEFT JOIN keys k ON k.indrelid = a.attrelid AND k.attnum = a.attnum"
     "   AND k.collation = a.attcollation"
     " LEFT JOIN volatile v ON v.adrelid = a.attrelid AND v.adnum = a.attnum"
+    " LEFT JOIN varying y ON y.adrelid = a.attrelid AND y.adnum = a.attnum"
+    " LEFT JOIN sequences q ON q.refobjid = a.attrelid AND q.refobjsubid = a.attnum"
     " WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN (" TABLE_KINDS ")"
     " AND c.relpersistence <> 't' AND " SESSION_SCHEMAS " ORDER BY a.attrelid, a.attnum";
 
@@ -319,7 +332,12 @@ static void take_column(CatalogColumn *column, Catalog *catalog, const PGresult 
     column->unique_alone = pg_bool(rows, i, 9);
     column->plain_type = pg_bool(rows, i, 10);
     column->volatile_default = pg_bool(rows, i, 11);
-    column->text_key = pg_bool(rows, i, 12);
+    column->varying_default = pg_bool(rows, i, 12);
+    column->generated = pg_bool(rows, i, 13);
+    column->identity = *PQgetvalue(rows, i, 14);
+    if (!PQgetisnull(rows, i, 15))
+        column->sequence = cell_keep(catalog, rows, i, 15, ok);
+    column->text_key = pg_bool(rows, i, 16);
 }
 
 /* Both answers are in the order of the relation's oid: one walk through both. */

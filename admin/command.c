@@ -72,6 +72,12 @@ static bool syntax_error(Error *err, const char *at, const char *end)
     return false;
 }
 
+/* What may stand inside a word: 0-15,40 and app.orders and s-1; not the two of a comment. */
+static bool is_inner_byte(const Reader *r)
+{
+    return strchr(".,-", *r->at) && *r->at && !(*r->at == '-' && r->at + 1 < r->end && r->at[1] == '-');
+}
+
 /* A word, folded, or one in "double" or 'single' quotes as it is. NULL when something else stands here. */
 static const char *reader_word(Reader *r, Arena *arena)
 {
@@ -83,7 +89,7 @@ static const char *reader_word(Reader *r, Arena *arena)
         r->at = close + 1;
         return arena_text(arena, slice_of(start + 1, (size_t)(close - start - 1)));
     }
-    while (r->at < r->end && is_word_byte(*r->at))
+    while (r->at < r->end && (is_word_byte(*r->at) || (r->at > start && is_inner_byte(r))))
         r->at++;
     if (r->at == start)
         return NULL;

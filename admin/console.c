@@ -9,6 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "admin/answer.h"
+#include "admin/console_moves.h"
+#include "admin/control_state.h"
+#include "admin/fsck.h"
+#include "admin/places.h"
+#include "admin/replicas.h"
+#include "admin/shard_add.h"
 #include "admin/resolve.h"
 #include "admin/show.h"
 #include "core/clock.h"
@@ -32,6 +39,10 @@ static const Command COMMANDS[] = {
     {"show shards", COMMAND_FOR_MONITORS, "",
      "Servers of each shard with role, health and the reason when it is not up.", 0, show_shards},
     {"show servers_health", COMMAND_FOR_MONITORS, "", "The same as SHOW SHARDS.", 0, show_shards},
+    {"show replicas", COMMAND_FOR_MONITORS, "",
+     "Servers of shards with replicas: role, lag, why out of use, and their share of the reads.", 0, show_replicas},
+    {"show replica_lag", COMMAND_FOR_MONITORS, "", "Lag of each replica, second by second, newest first.", 0,
+     show_replica_lag},
     {"show tables", COMMAND_FOR_MONITORS, "", "Distributed tables with their keys.", 0,
      show_tables},
     {"show map", COMMAND_FOR_MONITORS, "", "Buckets of each shard.", 0, show_map},
@@ -68,6 +79,30 @@ static const Command COMMANDS[] = {
      "Transactions over several shards that are being committed now.", REPORT_TRANSACTIONS, show_report},
     {"show events", COMMAND_FOR_MONITORS, "", "What happened lately, newest first.", 0,
      show_events},
+    {"show moves", COMMAND_FOR_MONITORS, "", "Moves of buckets: where they go, how far they are.", 0,
+     console_show_moves},
+    {"move", COMMAND_FOR_ADMINS, "buckets TO shard | KEY table key TO shard",
+     "Moves buckets, or the bucket of a key, to another shard while everybody works.", 0, console_move},
+    {"rebalance plan", COMMAND_FOR_ADMINS, "[BY COUNT] [DRAIN shard]", "What REBALANCE START would move.",
+     REBALANCE_PLAN, console_rebalance},
+    {"rebalance start", COMMAND_FOR_ADMINS, "[BY COUNT] [DRAIN shard]",
+     "Moves as few buckets as make the shards even, or empty one.", REBALANCE_START, console_rebalance},
+    {"rebalance pause", COMMAND_FOR_ADMINS, "", "Nothing new begins to move, nothing is switched.",
+     REBALANCE_PAUSE, console_rebalance},
+    {"rebalance resume", COMMAND_FOR_ADMINS, "", "Goes on.", REBALANCE_RESUME, console_rebalance},
+    {"rebalance cancel", COMMAND_FOR_ADMINS, "[move]", "Undoes moves that are not switched yet.",
+     REBALANCE_CANCEL, console_rebalance},
+    {"rebalance rollback", COMMAND_FOR_ADMINS, "[move]",
+     "Brings the rows of switched moves back to where they came from.", REBALANCE_ROLLBACK, console_rebalance},
+    {"rebalance finish", COMMAND_FOR_ADMINS, "[move]",
+     "Ends the time in which switched moves can be rolled back: old rows are deleted.", REBALANCE_FINISH,
+     console_rebalance},
+    {"shard add", COMMAND_FOR_ADMINS, "shard", "Makes the schema on a new shard of shards.ini, and lets it join.", 0,
+     console_shard_add},
+    {"shard remove", COMMAND_FOR_ADMINS, "shard", "Says whether a shard is empty, and how to take it out.", 0,
+     console_shard_remove},
+    {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
+     "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"show transactions", COMMAND_FOR_MONITORS, "",
      "Prepared transactions of all shards: whose, how old, where, and what was decided.", 0,
      show_transactions},
@@ -155,7 +190,7 @@ static bool show_config(Control *control, Call *call, const Command *command,
     for (size_t i = 0; i < count; i++) {
         const Setting *s = &settings[i];
         /* The other sections are lists: SHOW SHARDS, DATABASES and TABLES show them. */
-        if (strcmp(s->section, "shoal") != 0 && strcmp(s->section, "batch") != 0)
+        if (!setting_is_global(s))
             continue;
         const char *cells[] = {
             s->section,        s->key, config_show(control->config, s, &call->arena), s->def,
@@ -242,7 +277,7 @@ static bool show_shards(Control *control, Call *call, const Command *command,
         bool known = health->system_id[0] != '\0';
         const char *cells[] = {control->config->shards[server->shard].name,
                                server->name,
-                               server->role == SERVER_PRIMARY ? "primary" : "replica",
+                               server == control_primary(control, server->shard) ? "primary" : "replica",
                                server->host,
                                number(arena, (uint64_t)server->port),
                                health_state_name(health->state),
@@ -259,29 +294,40 @@ static bool show_shards(Control *control, Call *call, const Command *command,
     return show_end(control, call);
 }
 
+/* "integer, text"; NULL when a column is not known, or there is none. */
+static const char *key_types_text(const Table *table, Arena *arena)
+{
+    const char *text = "";
+    for (uint32_t i = 0; text && i < table->key_count; i++)
+        text = arena_printf(arena, "%s%s%s", text, i ? ", " : "", key_type_name(table->keys[i].type));
+    return table->key_count && table_is_ready(table) ? text : NULL;
+}
+
 static bool show_tables(Control *control, Call *call, const Command *command,
                         const CommandLine *arguments, Error *err)
 {
     static const AnswerColumn COLUMNS[] = {TEXT("database"),   TEXT("schema"), TEXT("name"),
                                            TEXT("kind"),       TEXT("key"),    TEXT("key_type"),
-                                           TEXT("colocation"), TEXT("state")};
+                                           TEXT("colocation"), TEXT("places"),
+                                           TEXT("state")};
     Arena *arena = &call->arena;
     const Topology *topology = control->topology;
     answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *table = &topology->tables[i];
-        const char *state = table->key_type != KEY_NONE ? "ready"
-                            : table->key_oid            ? "key type not allowed"
+        const char *state = table_is_ready(table)    ? "ready"
+                            : table->keys[0].oid      ? "key type not allowed"
                             : topology->catalogs[table->database]->loaded
                                 ? "table or key column not found"
                                 : "catalog not loaded";
         const char *cells[] = {topology->config->databases[table->database].name,
                                arena_text(arena, table->schema),
                                arena_text(arena, table->name),
-                               "hash",
+                               table_kind_name(table->kind),
                                arena_text(arena, table->key),
-                               table->key_type != KEY_NONE ? key_type_name(table->key_type) : NULL,
+                               key_types_text(table, arena),
                                arena_text(arena, table->colocation),
+                               places_text(table, topology->config, arena),
                                state};
         answer_row(call, cells, ARRAY_LEN(cells));
     }

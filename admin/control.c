@@ -14,14 +14,16 @@
 #include "admin/answer.h"
 #include "admin/console.h"
 #include "admin/functions.h"
+#include "admin/moves.h"
+#include "admin/places.h"
 #include "admin/resolve.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
 #define HTTP_RETRY_MS      5000
 #define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
-#define DEFAULT_COLOCATION "default"
 
+static bool out_of_memory(Error *err);
 static void control_start(Control *control);
 static void control_open_http(Timer *timer);
 static bool parts_load(Control *control, Config *config, Error *err);
@@ -36,6 +38,38 @@ static void control_on_round(CatalogLoader *loader, uint64_t round, const Error 
 static const CatalogLoaderEvents LOADER_EVENTS = {.on_catalog = control_on_catalog,
                                                   .on_round = control_on_round};
 
+/* ---- members: shards that have joined (admin/shard_add.h) -------------------------------------- */
+
+static bool members_store(Control *control, const Config *config, Error *err)
+{
+    Arena arena;
+    arena_init(&arena, 1024);
+    const char **names = arena_array(&arena, const char *, config->shard_count);
+    for (uint32_t i = 0; names && i < config->shard_count; i++)
+        names[i] = config->shards[i].name;
+    bool ok = names ? store_put_members(control->store, names, config->shard_count, err) : out_of_memory(err);
+    arena_finish(&arena);
+    return ok;
+}
+
+/* At the start: the store's order. A store that knows none yet has just been made, or was made before
+ * there were members: then all shards of the file are. */
+static bool members_apply(Control *control, Config *config, bool *ret_new, Error *err)
+{
+    Arena arena;
+    const char **names;
+    uint32_t count, written = config->shard_count;
+    arena_init(&arena, 1024);
+    bool ok = store_load_members(control->store, &arena, &names, &count, err) &&
+              (count == 0 || config_arrange(config, names, count, NULL, err));
+    *ret_new = ok && count == 0;
+    arena_finish(&arena);
+    if (ok && config->shard_count < written)
+        log_line(LOG_WARNING, "control", "%u shards of %s have not joined yet: SHARD ADD", written - config->shard_count,
+                 config->path);
+    return ok;
+}
+
 Control *control_create(const ControlOptions *options, Config *config, Error *err)
 {
     Control *control = calloc(1, sizeof *control);
@@ -48,6 +82,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
     control->options = *options;
     control->started_wall_us = clock_wall_us();
     list_init(&control->jobs);
+    list_init(&control->moves.list);
     inbox_open(&control->inbox, &control->loop, control);
     arena_init(&control->tables_arena, 4096);
     timer_init(&control->adoption_timer, &control->loop, jobs_on_adoption_time, control);
@@ -60,10 +95,19 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
+    bool new_members;
+    if (!members_apply(control, config, &new_members, err) || !failover_init(control, config, err)) {
+        config_free(config);
+        control_destroy(control);
+        return NULL;
+    }
     if (!parts_load(control, config, err)) {
         control_destroy(control);
         return NULL;
     }
+    /* What cannot be written now is the same at the next start: no reason not to serve (M1). */
+    if (new_members && !members_store(control, control->config, err))
+        log_error("store", err);
     epoch_begin(control);
     return control;
 }
@@ -100,6 +144,14 @@ void control_run(Control *control)
     loop_run(&control->loop);
 }
 
+static void probes_start(Control *control)
+{
+    const ProbeEvents events = {control_event, failover_on_primary, control};
+    if (!probes_init(&control->probes, &control->loop, control->config, control->standings,
+                     control->roles, &events))
+        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+}
+
 /* Before any transaction gets a name. A store that cannot be written does not keep single shards from
  * working: only commits over several of them are refused (M1). */
 static void epoch_begin(Control *control)
@@ -118,8 +170,8 @@ static void epoch_begin(Control *control)
 static void control_start(Control *control)
 {
     loaders_start(control);
-    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
-        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    moves_init(control);
+    probes_start(control);
     if (!history_start(&control->history, &control->loop, control->workers, control->worker_count))
         log_line(LOG_ERROR, "control", "out of memory: there is no history");
     control_open_http(&control->http_timer);
@@ -159,6 +211,32 @@ static bool out_of_memory(Error *err)
     return false;
 }
 
+static bool table_declare(Store *store, const Config *config, const TableConfig *t, Arena *arena, Error *err)
+{
+    StoreTable table = {.database = t->database, .schema = t->schema, .name = t->name, .key = t->key,
+                        .kind = t->kind, .placement = "", .colocation = t->colocate_with};
+    TableKind kind = TABLE_HASH;
+    Place *places = NULL;
+    uint32_t count = 0;
+    if (!table_kind_read(slice_str(t->kind), &kind))
+        return false;
+    if (kind == TABLE_LOCAL) {
+        places = arena_new(arena, Place);
+        count = 1;
+        if (!places || !place_shard_read(slice_str(t->shard), config, &places->shard, err))
+            return false;
+    } else if (t->places) {
+        uint32_t oid = key_type_oid(slice_str(t->key_type));
+        if (!places_read(slice_str(t->places), kind, oid, config, arena, &places, &count, err))
+            return false;
+    }
+    if (count && !(table.placement = placement_write(places, count, config, arena)))
+        return out_of_memory(err);
+    if (!table.colocation)
+        table.colocation = colocation_default(kind, t->schema, t->name, arena);
+    return table.colocation ? store_add_table(store, &table, err) : out_of_memory(err);
+}
+
 /* [table] sections are tables to begin with: once in the store they stay, whatever becomes of the
  * section, because rows may be spread already. */
 static bool tables_declare(Store *store, const Config *config, Error *err)
@@ -167,8 +245,11 @@ static bool tables_declare(Store *store, const Config *config, Error *err)
         const TableConfig *t = &config->tables[i];
         if (!t->key)
             continue; /* it is about batching */
-        StoreTable table = {t->database, t->schema, t->name, t->key, DEFAULT_COLOCATION};
-        if (!t->key || store_add_table(store, &table, err))
+        Arena arena;
+        arena_init(&arena, 1024);
+        bool ok = table_declare(store, config, t, &arena, err);
+        arena_finish(&arena);
+        if (ok)
             continue;
         error_detail(err, "%s:%d: [table %s]", config->path, t->line, t->name);
         return false;
@@ -234,6 +315,22 @@ static void parts_free(Parts parts)
         config_free(parts.config);
 }
 
+/* A move knows the tables that it began with: a new one's rows would stay behind. */
+static bool tables_may_grow(const Control *control, const Config *config, Error *err)
+{
+    for (uint32_t i = 0; i < config->table_count && moves_any(control); i++) {
+        const TableConfig *t = &config->tables[i];
+        const DatabaseConfig *database = t->key ? config_database(control->config, slice_str(t->database)) : NULL;
+        if (!t->key || (database && topology_table(control->topology, database->index, slice_str(t->schema),
+                                                   slice_str(t->name))))
+            continue;
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "buckets are being moved: table \"%.100s\" cannot be distributed now", t->name);
+        error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
+        return false;
+    }
+    return true;
+}
+
 static bool parts_make(const Control *control, Parts *parts, Error *err)
 {
     const Config *config = parts->config;
@@ -248,7 +345,7 @@ static bool parts_make(const Control *control, Parts *parts, Error *err)
             return out_of_memory(err);
     }
     parts->map = store_load_map(control->store, config, err);
-    return parts->map && tables_declare(control->store, config, err);
+    return parts->map && tables_may_grow(control, config, err) && tables_declare(control->store, config, err);
 }
 
 /* Replaces config, map, tables and catalogs by those of `config` and publishes; on failure nothing
@@ -296,12 +393,19 @@ bool control_load_tables(Control *control, Error *err)
                      stored[i].schema, stored[i].name, stored[i].database, control->config->path);
             continue;
         }
-        tables[count++] = (Table){.database = database->index,
-                                  .schema = slice_str(stored[i].schema),
-                                  .name = slice_str(stored[i].name),
-                                  .kind = TABLE_HASH,
-                                  .key = slice_str(stored[i].key),
-                                  .colocation = slice_str(stored[i].colocation)};
+        Table *table = &tables[count++];
+        *table = (Table){.database = database->index,
+                         .schema = slice_str(stored[i].schema),
+                         .name = slice_str(stored[i].name),
+                         .key = slice_str(stored[i].key),
+                         .colocation = slice_str(stored[i].colocation)};
+        ok = table_kind_read(slice_str(stored[i].kind), &table->kind);
+        if (!ok)
+            error_set(err, SQLSTATE_DATA_CORRUPTED, "table %s.%s is of an unknown kind, \"%.20s\"",
+                      stored[i].schema, stored[i].name, stored[i].kind);
+        ok = ok &&
+             placement_read(slice_str(stored[i].placement), control->config, &arena, &table->places,
+                            &table->place_count, err);
     }
     if (!ok) {
         arena_finish(&arena);
@@ -312,6 +416,15 @@ bool control_load_tables(Control *control, Error *err)
     control->tables = tables;
     control->table_count = count;
     return true;
+}
+
+/* What the moves of this moment ask of the data path. */
+static bool topology_add_moves(Control *control, Topology *topology, Error *err)
+{
+    topology->moving = moves_any(control);
+    if (moves_fence(control, topology))
+        return true;
+    return out_of_memory(err);
 }
 
 /* What recovery has found out about the shards; a RELOAD changes neither shards nor databases. */
@@ -334,7 +447,10 @@ bool control_publish(Control *control, Error *err)
                         control->table_count, control->catalogs, err);
     if (!topology)
         return false;
-    if (!control_add_two_phase(control, topology, err)) {
+    topology->standings = control->standings;
+    memcpy(topology->primaries, control->primaries,
+           control->config->shard_count * sizeof *topology->primaries);
+    if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err)) {
         topology_destroy(&topology->published);
         return false;
     }
@@ -356,20 +472,79 @@ static void control_on_collect(Timer *timer)
 
 /* ---- reload ---------------------------------------------------------------------------------- */
 
+/* A new [shard] section is not seen by RELOAD: it joins by SHARD ADD. */
+static bool members_keep(const Control *control, Config *config, Arena *arena, Error *err)
+{
+    const Config *now = control->config;
+    const char **names = arena_array(arena, const char *, now->shard_count);
+    if (!names)
+        return out_of_memory(err);
+    for (uint32_t i = 0; i < now->shard_count; i++)
+        names[i] = now->shards[i].name;
+    return config_arrange(config, names, now->shard_count, NULL, err);
+}
+
+/* Who holds pointers into the Config that was replaced begins anew. */
+static void config_changed(Control *control)
+{
+    probes_finish(&control->probes);
+    loaders_finish(control);
+    loaders_start(control);
+    probes_start(control);
+}
+
+bool control_adopt_shard(Control *control, Config *config, Error *err)
+{
+    if (control->stopping || !members_store(control, config, err)) {
+        if (control->stopping)
+            error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
+        config_free(config);
+        return false;
+    }
+    /* They count shards, and the topology of the new ones asks them. */
+    Config *old = control->config;
+    Error again;
+    if (!failover_grow(control, config, err)) {
+        if (!members_store(control, old, &again))
+            log_error("store", &again);
+        config_free(config);
+        return false;
+    }
+    control->config = config;
+    bool grown = recovery_grow(&control->recovery, control);
+    control->config = old;
+    deadlock_finish(&control->deadlock);
+    bool ok = parts_load(control, config, err);
+    if (!ok && !members_store(control, old, &again))
+        log_error("store", &again);
+    config_changed(control);
+    if (!grown || (!ok && !recovery_grow(&control->recovery, control)))
+        log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    if (!deadlock_init(&control->deadlock, control))
+        log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
+    if (ok)
+        control_event(control, LOG_INFO, "shard", "a shard has joined");
+    return ok;
+}
+
 bool control_reload(Control *control, Arena *arena, const char **ret_restart, Error *err)
 {
     if (control->stopping) {
         error_set(err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         return false;
     }
-    if (control->distribute) {
-        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed");
+    if (control->distribute || control->shard_joining) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "a table is being distributed, or a shard is joining");
         error_hint(err, "Try again when it is done.");
         return false;
     }
     Config *config = config_load(control->options.config_path, err);
     if (!config)
         return false;
+    if (!members_keep(control, config, arena, err)) {
+        config_free(config);
+        return false;
+    }
     const char *restart = config_restart_needed(control->config, config, arena);
     /* A Config is adopted as a whole. Settings of the process just stay as they are; shards and
      * databases that differ would be half old, half new. */
@@ -383,11 +558,7 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
     if (!parts_load(control, config, err))
         return false;
     *ret_restart = restart;
-    probes_finish(&control->probes);
-    loaders_finish(control);
-    loaders_start(control);
-    if (!probes_init(&control->probes, &control->loop, control->config, control_event, control))
-        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
+    config_changed(control);
     control_event(control, LOG_INFO, "reload", "configuration was read again");
     return true;
 }
@@ -405,7 +576,7 @@ static void loaders_start(Control *control)
     control->loader_count = count;
     for (uint32_t i = 0; i < count; i++)
         catalog_loader_init(&control->loaders[i], &control->loop, control->config, i,
-                            control->catalogs[i], &LOADER_EVENTS, control);
+                            control->primaries, control->catalogs[i], &LOADER_EVENTS, control);
 }
 
 /* Who waits for a round of a loader that goes is let go: its catalog is read anew in any case. */
@@ -569,6 +740,7 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
         jobs_end_all(control, &err);
+        moves_finish(control);
         loaders_finish(control);
     }
     control_stop_if_due(control);
@@ -604,6 +776,7 @@ void control_destroy(Control *control)
     Error err;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
     jobs_end_all(control, &err);
+    moves_finish(control);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
     deadlock_finish(&control->deadlock);
@@ -611,6 +784,7 @@ void control_destroy(Control *control)
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);
     store_close(control->store);
+    failover_finish(control);
     while (control->parked) {
         Mail *mail = control->parked;
         control->parked = mail->next;

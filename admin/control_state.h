@@ -10,6 +10,8 @@
 
 #include "admin/catalog_loader.h"
 #include "admin/control.h"
+#include "admin/failover.h"
+#include "admin/moves.h"
 #include "admin/deadlock.h"
 #include "admin/history.h"
 #include "admin/http.h"
@@ -67,6 +69,10 @@ struct Control {
     Timer http_timer;      /* tries the port again */
     bool http_complained;
     uint64_t store_errors; /* events that could not be written */
+    Standings *standings;  /* by server index; owned, shared with the workers */
+    RoleMemory *roles;     /* by shard index; `primary` is a server index or NO_PRIMARY */
+    uint32_t *primaries;   /* by shard index, as published; NO_PRIMARY while there is none */
+    struct FailoverPast *failover_past; /* the same, of when there were fewer shards; owned */
     Recovery recovery;
     Deadlock deadlock;
 
@@ -75,6 +81,8 @@ struct Control {
     Timer collect_timer;
     Timer ready_timer; /* on_ready at the latest */
     bool ready;
+    Moves moves;
+    bool shard_joining; /* SHARD ADD is at work */
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 
     uint32_t reports; /* Reports on their way through the workers */
@@ -91,6 +99,8 @@ void control_try_ready(Control *control);
 void control_answer(Control *control, Call *call);
 /* Makes a Topology of the parts in force, publishes it and wakes the workers. */
 bool control_publish(Control *control, Error *err) MUST_USE;
+/* A Config with one shard more, whose schema stands: takes it over, also on failure. */
+bool control_adopt_shard(Control *control, Config *config, Error *err) MUST_USE;
 /* Reads control->tables from the store again. */
 bool control_load_tables(Control *control, Error *err) MUST_USE;
 /* To the log, and to SHOW EVENTS. */

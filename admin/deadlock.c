@@ -112,7 +112,7 @@ static const DatabaseConfig *database_on(const Config *config, uint32_t shard)
 
 static bool worth_asking(const Control *control, uint32_t shard)
 {
-    const ServerConfig *server = control->config->shards[shard].primary;
+    const ServerConfig *server = control_primary(control, shard);
     return !control->probes.servers || control->probes.servers[server->index].state == HEALTH_UP;
 }
 
@@ -146,7 +146,7 @@ static void deadlock_on_time(Timer *timer)
         LockWatch *watch = &deadlock->watches[i];
         if (!worth_asking(control, watch->shard))
             continue;
-        PgLogin login = control_login(config, database_on(config, watch->shard), config->shards[watch->shard].primary);
+        PgLogin login = control_login(config, database_on(config, watch->shard), control_primary(control, watch->shard));
         pg_client_run(&watch->client, &login, &WAITS, 1, LOOK_TIMEOUT_MS);
         deadlock->pending++;
     }
@@ -225,13 +225,12 @@ static int client_index(LockLook *look, const ReportRow *row, uint32_t room)
 static void take_holding(Deadlock *deadlock, const ReportRow *row, uint32_t room)
 {
     LockLook *look = &deadlock->now;
-    const Config *config = deadlock->control->config;
     uint64_t pid = strtoull(row->cells[3], NULL, 10);
     int client = -2; /* not looked for yet */
     for (uint32_t i = 0; i < look->edge_count; i++) {
         WaitEdge *edge = &look->edges[i];
         if ((edge->pid != pid && edge->blocker_pid != pid) ||
-            strcmp(config->shards[edge->shard].primary->name, row->cells[2]) != 0)
+            strcmp(control_primary(deadlock->control, edge->shard)->name, row->cells[2]) != 0)
             continue;
         if (client == -2)
             client = client_index(look, row, room);

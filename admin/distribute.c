@@ -15,9 +15,14 @@
 
 #include "admin/answer.h"
 #include "admin/control_state.h"
+#include "meta/bucket_sql.h"
 
 #define CHECK_TIMEOUT_MS 20000
-/* Questions to each shard, in this order. $1 schema, $2 table, $3 key. */
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x) STRINGIFY_(x)
+#define DRAIN_LOOK_MS    5
+#define DRAIN_MAX_US     UINT64_C(10000000) /* what runs on a server for so long cannot touch the table */
+/* Questions to each shard, in this order. $1 schema, $2 table. */
 typedef enum CheckQuestion {
     CHECK_BEGIN,
     CHECK_FACTS, /* before the lock: a missing table is told in our words */
@@ -26,6 +31,7 @@ typedef enum CheckQuestion {
     CHECK_UNIQUE,
     CHECK_FOREIGN,
     CHECK_ROWS,
+    CHECK_SEQUENCES,
     CHECK_COUNT
 } CheckQuestion;
 
@@ -45,10 +51,14 @@ struct DistributeJob {
     Job job;
     DistributePlan plan;
     const Function *function;
-    const char *values[3]; /* parameters of the questions */
+    const char *values[2]; /* parameters of the questions */
     ShardCheck *checks;
     uint32_t check_count, pending;
     bool releasing;
+    Drain drain; /* requests that were planned before */
+    Timer timer; /* the next look at it */
+    uint64_t draining_since_us;
+    bool cancelling; /* those who wait for our locks are being cancelled */
 };
 
 static void distribute_on_round(Job *base, const Error *err);
@@ -57,47 +67,67 @@ static bool check_on_result(PgClient *client, uint32_t index, const PGresult *ro
 static void check_on_done(PgClient *client, const Error *err);
 static bool distribute_decide(DistributeJob *job, Error *err);
 static void distribute_on_adopted(Job *base);
+static void distribute_on_time(Timer *timer);
 static void distribute_answer(DistributeJob *job);
 static void distribute_on_free(Job *base);
 
 static const PgClientEvents CLIENT_EVENTS = {.on_result = check_on_result,
                                              .on_done = check_on_done};
 
+/* %s is the key: a text[]. */
 static const char FACTS_SQL[] =
-    "SELECT c.relkind, a.atttypid, coalesce(l.collisdeterministic, true),"
+    "SELECT c.relkind, (SELECT pg_catalog.string_agg(a.atttypid::text, ',' ORDER BY k.i)"
+    "   FROM pg_catalog.unnest(%s) WITH ORDINALITY k(name, i) JOIN pg_attribute a ON a.attrelid = c.oid"
+    "    AND a.attname = k.name AND a.attnum > 0 AND NOT a.attisdropped),"
+    " NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation"
+    "   WHERE a.attrelid = c.oid AND a.attname = ANY (%s) AND NOT l.collisdeterministic),"
     " pg_catalog.current_setting('server_encoding'),"
     " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid),"
     " pg_catalog.pg_has_role(c.relowner, 'USAGE')"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3 AND a.attnum > 0"
-    "   AND NOT a.attisdropped"
-    " LEFT JOIN pg_collation l ON l.oid = a.attcollation"
     " WHERE n.nspname = $1 AND c.relname = $2";
 
-/* Unique indexes and exclusion constraints without the key among their columns. */
+/* Unique indexes and exclusion constraints without all columns of the key among theirs. */
 static const char UNIQUE_SQL[] =
     "SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
     " JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3"
     " WHERE n.nspname = $1 AND c.relname = $2 AND (i.indisunique OR i.indisexclusion)"
-    " AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k"
-    "   WHERE i.indkey[k] = a.attnum) ORDER BY 1 LIMIT 1";
+    " AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY (%s)"
+    "   AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k"
+    "     WHERE i.indkey[k] = a.attnum)) ORDER BY 1 LIMIT 1";
 
-/* Foreign keys from (out) and to (in) the table: the other table, and which of its columns is
- * paired with our key. */
+/* Foreign keys from (out) and to (in) the table: the other table, and which of its columns are paired with
+ * our key, in its order, joined as the store joins them; NULL when some column is not paired. */
 static const char FOREIGN_SQL[] =
-    "SELECT f.conname, f.conrelid = c.oid, on2.nspname, o.relname, oa.attname"
+    "SELECT f.conname, f.conrelid = c.oid, on2.nspname, o.relname,"
+    " (SELECT CASE WHEN pg_catalog.count(*) = pg_catalog.cardinality(%s)"
+    "    THEN pg_catalog.string_agg(oa.attname, pg_catalog.chr(31) ORDER BY k.i) END"
+    "   FROM pg_catalog.unnest(%s) WITH ORDINALITY k(name, i)"
+    "   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = k.name"
+    "   JOIN pg_catalog.generate_subscripts(f.conkey, 1) s(i)"
+    "    ON (CASE WHEN f.conrelid = c.oid THEN f.conkey ELSE f.confkey END)[s.i] = a.attnum"
+    "   JOIN pg_attribute oa ON oa.attrelid = o.oid"
+    "    AND oa.attnum = (CASE WHEN f.conrelid = c.oid THEN f.confkey ELSE f.conkey END)[s.i])"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = $3"
     " JOIN pg_constraint f ON f.contype = 'f' AND (f.conrelid = c.oid OR f.confrelid = c.oid)"
     " JOIN pg_class o ON o.oid = CASE WHEN f.conrelid = c.oid THEN f.confrelid ELSE f.conrelid END"
     " JOIN pg_namespace on2 ON on2.oid = o.relnamespace"
-    " LEFT JOIN LATERAL (SELECT k.i FROM pg_catalog.generate_subscripts(f.conkey, 1) k(i)"
-    "   WHERE (CASE WHEN f.conrelid = c.oid THEN f.conkey ELSE f.confkey END)[k.i] = a.attnum"
-    "   LIMIT 1) p ON true"
-    " LEFT JOIN pg_attribute oa ON oa.attrelid = o.oid AND oa.attnum ="
-    "   (CASE WHEN f.conrelid = c.oid THEN f.confkey ELSE f.conkey END)[p.i]"
     " WHERE n.nspname = $1 AND c.relname = $2 ORDER BY 1";
+
+/* Each shard's own share of the numbers that the table's sequences give: shard i of the database takes
+ * i+1, i+1+64, i+1+128 ... so that ids are unique over all shards. One that counts otherwise is left alone. */
+#define SEQUENCE_STRIDE 64
+static const char SEQUENCES_SQL[] =
+    "DO $shoal$ DECLARE s record; last bigint; BEGIN"
+    " FOR s IN SELECT d.objid::regclass AS name FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid"
+    "   WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass"
+    "    AND d.refobjid = %s::regclass AND d.deptype IN ('a', 'i') AND q.seqincrement = 1 LOOP"
+    "  EXECUTE pg_catalog.format('SELECT last_value FROM %%s', s.name) INTO last;"
+    "  EXECUTE pg_catalog.format('ALTER SEQUENCE %%s INCREMENT BY " STRINGIFY(SEQUENCE_STRIDE)
+    " RESTART WITH %%s', s.name,"
+    "   (last / " STRINGIFY(SEQUENCE_STRIDE) ") * " STRINGIFY(SEQUENCE_STRIDE) " + %u"
+    "   + CASE WHEN last > 1 THEN " STRINGIFY(SEQUENCE_STRIDE) " ELSE 0 END);"
+    " END LOOP; END $shoal$";
 
 static bool out_of_memory(Error *err)
 {
@@ -114,7 +144,12 @@ bool distribute_run(Control *control, Call *call, const Function *function, Erro
         error_set(err, SQLSTATE_INVALID_DATABASE, "database \"%s\" does not exist", call->database);
         return false;
     }
-    if (control->distribute) {
+    if (moves_any(control)) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "buckets are being moved");
+        error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
+        return false;
+    }
+    if (control->distribute || control->shard_joining) {
         error_set(err, SQLSTATE_OBJECT_IN_USE, "another table is being distributed");
         error_hint(err, "Try again when it is done.");
         return false;
@@ -136,7 +171,6 @@ static void distribute_on_round(Job *base, const Error *refresh_err)
     Control *control = base->control;
     Call *call = base->call;
     Error err;
-    bool undo = strcmp(job->function->name, "undistribute_table") == 0;
     /* The refresh may have failed, or RELOAD may have come in between: the plan is made of what is
      * in force now, and the shards are asked in any case. */
     const DatabaseConfig *database = config_database(control->config, slice_str(call->database));
@@ -146,7 +180,7 @@ static void distribute_on_round(Job *base, const Error *refresh_err)
         job_end(base, &err);
         return;
     }
-    if (!distribute_plan_make(control->topology, database->index, undo, call->args, call->arg_count,
+    if (!distribute_plan_make(control->topology, database->index, job->function->name, call->args, call->arg_count,
                               &call->arena, &job->plan, &err)) {
         job_end(base, &err);
         return;
@@ -198,13 +232,21 @@ static bool checks_start(DistributeJob *job, Error *err)
     job->checks = calloc(database->shard_count, sizeof *job->checks);
     if (!job->checks || !schema || !name)
         return out_of_memory(err);
+    const DistributePlan *plan = &job->plan;
     const char *lock = arena_printf(arena, "LOCK TABLE ONLY %s.%s IN EXCLUSIVE MODE", schema, name);
     const char *rows = arena_printf(arena, "SELECT EXISTS (SELECT FROM ONLY %s.%s)", schema, name);
-    if (!lock || !rows)
+    /* A reference table's copies go when it becomes an ordinary one: the home shard has all of its rows. */
+    const char *clear = arena_printf(arena, "WITH gone AS (DELETE FROM ONLY %s.%s RETURNING 1)"
+                                            " SELECT count(*) < 0 FROM gone", schema, name);
+    const char *facts_sql = arena_printf(arena, FACTS_SQL, plan->key_array, plan->key_array);
+    const char *unique_sql = arena_printf(arena, UNIQUE_SQL, plan->key_array);
+    const char *foreign_sql = arena_printf(arena, FOREIGN_SQL, plan->key_array, plan->key_array);
+    const char *quoted_name = sql_quote_literal(arena, slice_str(arena_printf(arena, "%s.%s", schema, name)));
+    if (!lock || !rows || !clear || !facts_sql || !unique_sql || !foreign_sql || !quoted_name)
         return out_of_memory(err);
+    bool numbered = !plan->undo && plan->key_count && database->shard_count <= SEQUENCE_STRIDE;
     job->values[0] = job->plan.schema;
     job->values[1] = job->plan.name;
-    job->values[2] = job->plan.key;
     job->check_count = job->pending = database->shard_count;
     for (uint32_t i = 0; i < job->check_count; i++) {
         ShardCheck *check = &job->checks[i];
@@ -212,16 +254,22 @@ static bool checks_start(DistributeJob *job, Error *err)
         check->job = job;
         check->home = i == 0;
         check->shard = arena_text(arena, slice_str(shard->name));
-        check->server = arena_text(arena, slice_str(shard->primary->name));
-        PgQuery facts = {FACTS_SQL, job->values, 3};
+        const ServerConfig *server = control_primary(control, database->shards[i]);
+        check->server = arena_text(arena, slice_str(server->name));
+        PgQuery facts = {facts_sql, job->values, 2};
+        const char *sequences = numbered ? arena_printf(arena, SEQUENCES_SQL, quoted_name, i + 1) : "SELECT";
+        if (!sequences)
+            return out_of_memory(err);
         check->queries[CHECK_BEGIN] = (PgQuery){.sql = "BEGIN"};
         check->queries[CHECK_FACTS] = check->queries[CHECK_FACTS_AGAIN] = facts;
         check->queries[CHECK_LOCK] = (PgQuery){.sql = lock};
-        check->queries[CHECK_UNIQUE] = (PgQuery){UNIQUE_SQL, job->values, 3};
-        check->queries[CHECK_FOREIGN] = (PgQuery){FOREIGN_SQL, job->values, 3};
-        check->queries[CHECK_ROWS] = (PgQuery){.sql = rows};
+        check->queries[CHECK_UNIQUE] = (PgQuery){unique_sql, job->values, 2};
+        check->queries[CHECK_FOREIGN] = (PgQuery){foreign_sql, job->values, 2};
+        bool copies = plan->undo && plan->kind == TABLE_REFERENCE && i > 0;
+        check->queries[CHECK_ROWS] = (PgQuery){.sql = copies ? clear : rows};
+        check->queries[CHECK_SEQUENCES] = (PgQuery){.sql = sequences};
         pg_client_init(&check->client, &control->loop, &CLIENT_EVENTS, check);
-        PgLogin login = client_login(config, database, shard->primary, job->job.call->user);
+        PgLogin login = client_login(config, database, server, job->job.call->user);
         pg_client_run(&check->client, &login, check->queries, CHECK_COUNT, CHECK_TIMEOUT_MS);
     }
     return true;
@@ -251,7 +299,7 @@ static bool check_facts(const ShardCheck *check, const PGresult *rows, Error *er
         reason = "is not an ordinary table";
     else if (pg_bool(rows, 0, 4))
         reason = "is part of an inheritance tree";
-    else if (pg_u64(rows, 0, 1) != plan->key_oid)
+    else if (plan->key_count && (!pg_text(rows, 0, 1) || strcmp(pg_text(rows, 0, 1), plan->key_oids) != 0))
         reason = "has no key column of the same type";
     else if (!pg_bool(rows, 0, 2))
         reason = "has a key column with a nondeterministic collation";
@@ -271,11 +319,61 @@ static bool check_unique(const ShardCheck *check, const PGresult *rows, Error *e
         return true;
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "unique index \"%s\" does not contain the key column \"%s\"", PQgetvalue(rows, 0, 0),
-              check->job->plan.key);
+              check->job->plan.key_text);
     error_hint(err,
                "Shards cannot see each other's rows: a unique or exclusion constraint can only "
                "be kept when it contains the key column.");
     return false;
+}
+
+/* The key of `other` as FOREIGN_SQL writes paired columns. */
+static bool pairs_key(const Table *other, const char *paired)
+{
+    Slice rest = slice_str(paired);
+    for (uint32_t i = 0; i < other->key_count; i++) {
+        Slice column = other->keys[i].column;
+        if (rest.len < column.len || memcmp(rest.data, column.data, column.len) != 0)
+            return false;
+        rest = slice_from(rest, column.len);
+        if (i + 1 < other->key_count && (rest.len == 0 || *rest.data != TABLE_KEY_SEPARATOR))
+            return false;
+        rest = slice_from(rest, i + 1 < other->key_count ? 1 : 0);
+    }
+    return rest.len == 0;
+}
+
+/* Rows of two keyed tables that belong together are on one shard. */
+static bool keyed_together(const DistributePlan *plan, const Table *other, const char *paired)
+{
+    bool together = paired && other->kind == plan->kind && other->key_count == plan->key_count &&
+                    slice_is(other->colocation, plan->colocation) && pairs_key(other, paired);
+    for (uint32_t i = 0; together && i < plan->key_count; i++)
+        together = other->keys[i].type == plan->keys[i].type;
+    return together;
+}
+
+static uint32_t local_shard(const ShardCheck *check, const Table *table)
+{
+    const DatabaseConfig *database =
+        &check->job->job.control->config->databases[check->job->plan.database];
+    return table && table->place_count ? table->places->shard : database->shards[0];
+}
+
+/* `other` is NULL for a table of the home shard. */
+static bool foreign_holds(const ShardCheck *check, const Table *other, bool outgoing, const char *paired)
+{
+    const DistributePlan *plan = &check->job->plan;
+    bool local = !other || other->kind == TABLE_LOCAL;
+    bool reference = other && other->kind == TABLE_REFERENCE;
+    if (plan->kind == TABLE_REFERENCE)
+        return !outgoing || reference; /* what it refers to must be everywhere, too */
+    if (reference)
+        return outgoing;
+    if (plan->kind == TABLE_LOCAL)
+        return local && local_shard(check, other) == plan->places->shard;
+    if (local) /* the referencing table can be distributed by its paired columns next */
+        return !other && paired && !outgoing;
+    return keyed_together(plan, other, paired);
 }
 
 static bool check_foreign_row(const ShardCheck *check, const PGresult *rows, int i, Error *err)
@@ -284,34 +382,37 @@ static bool check_foreign_row(const ShardCheck *check, const PGresult *rows, int
     bool outgoing = pg_bool(rows, i, 1);
     const char *schema = PQgetvalue(rows, i, 2), *name = PQgetvalue(rows, i, 3);
     const char *paired = pg_text(rows, i, 4);
-    if (strcmp(schema, plan->schema) == 0 && strcmp(name, plan->name) == 0) {
-        if (paired && strcmp(paired, plan->key) == 0)
-            return true;
-    } else {
-        const Table *other = topology_table(check->job->job.control->topology, plan->database,
-                                            slice_str(schema), slice_str(name));
-        if (paired && other && slice_is(other->key, paired) && other->key_type == plan->key_type)
-            return true;
-        /* The referencing table can be distributed by its paired column next. */
-        if (paired && !other && !outgoing)
-            return true;
-    }
+    bool self = strcmp(schema, plan->schema) == 0 && strcmp(name, plan->name) == 0;
+    const Table *other = topology_table(check->job->job.control->topology, plan->database,
+                                        slice_str(schema), slice_str(name));
+    if (self ? plan->key_count == 0 || (paired && strcmp(paired, plan->key) == 0)
+             : foreign_holds(check, other, outgoing, paired))
+        return true;
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "foreign key \"%s\" %s \"%s.%s\" does not join the tables by their keys",
               PQgetvalue(rows, i, 0), outgoing ? "to" : "from", schema, name);
     error_hint(err,
-               paired && outgoing
+               plan->kind == TABLE_REFERENCE ? "Make the referenced table a reference table first."
+               : paired && outgoing
                    ? "Distribute the referenced table first, by the column that the key column "
-                     "references."
+                     "references; or make it a reference table."
                    : "Shards cannot see each other's rows: a foreign key can only be kept when "
-                     "it pairs the two tables' keys.");
+                     "it pairs the two tables' keys, or refers to a reference table.");
     return false;
+}
+
+/* Rows that are already where a local table shall be. */
+static bool holds_local(const ShardCheck *check)
+{
+    const Config *config = check->job->job.control->config;
+    return !check->job->plan.undo &&
+           strcmp(config->shards[check->job->plan.places->shard].name, check->shard) == 0;
 }
 
 static bool check_rows(const ShardCheck *check, const PGresult *rows, Error *err)
 {
     const DistributePlan *plan = &check->job->plan;
-    if (!pg_bool(rows, 0, 0) || (plan->undo && check->home))
+    if (!pg_bool(rows, 0, 0) || (plan->undo && check->home) || (plan->kind == TABLE_LOCAL && holds_local(check)))
         return true;
     error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on shard %s",
               plan->schema, plan->name, check->shard);
@@ -346,6 +447,7 @@ static bool check_on_result(PgClient *client, uint32_t index, const PGresult *ro
         return check_rows(check, rows, err);
     case CHECK_BEGIN:
     case CHECK_LOCK:
+    case CHECK_SEQUENCES:
     case CHECK_COUNT:
         break;
     }
@@ -371,6 +473,10 @@ static void check_on_done(PgClient *client, const Error *err)
     /* While releasing, an error means that the connection is gone, and the lock with it. */
     if (--job->pending > 0)
         return;
+    if (job->releasing && job->cancelling) {
+        timer_start_ms(&job->timer, DRAIN_LOOK_MS);
+        return;
+    }
     if (job->releasing) {
         distribute_answer(job);
         return;
@@ -386,8 +492,13 @@ static bool distribute_store(const DistributeJob *job, bool undo, Error *err)
 {
     Control *control = job->job.control;
     const DistributePlan *plan = &job->plan;
-    StoreTable table = {control->config->databases[plan->database].name, plan->schema, plan->name,
-                        plan->key, plan->colocation};
+    StoreTable table = {.database = control->config->databases[plan->database].name,
+                        .schema = plan->schema,
+                        .name = plan->name,
+                        .key = plan->key,
+                        .kind = table_kind_name(plan->kind),
+                        .placement = plan->placement,
+                        .colocation = plan->colocation};
     return undo ? store_remove_table(control->store, &table, err)
                 : store_add_table(control->store, &table, err);
 }
@@ -406,9 +517,10 @@ static bool distribute_decide(DistributeJob *job, Error *err)
         return false;
     }
     char text[200];
-    snprintf(text, sizeof text, "table %s.%s of database %s %s %s", job->plan.schema,
+    snprintf(text, sizeof text, "table %s.%s of database %s %s a %s table%s%s", job->plan.schema,
              job->plan.name, control->config->databases[job->plan.database].name,
-             job->plan.undo ? "is no longer distributed by" : "is distributed by", job->plan.key);
+             job->plan.undo ? "is no longer" : "is now", table_kind_name(job->plan.kind),
+             job->plan.key_count ? ", by " : "", job->plan.key_text);
     control_event(control, LOG_INFO, "table", text);
     job_wait_adoption(&job->job, distribute_on_adopted);
     return true;
@@ -417,26 +529,51 @@ static bool distribute_decide(DistributeJob *job, Error *err)
 /* Whoever waits for our lock was planned before: cancelled, it is planned anew when it is retried.
  * Only sessions that our role may signal can be helped so, which are the same client's in a
  * database with server_user. */
-static const PgQuery RELEASE_QUERIES[] = {
+static const PgQuery CANCEL_QUERIES[] = {
     {.sql = "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_stat_activity a"
             " WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(a.pid))"
             " AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')"},
-    {.sql = "COMMIT"},
 };
+static const PgQuery RELEASE_QUERIES[] = {{.sql = "COMMIT"}};
 
+static void on_all_shards(DistributeJob *job, const PgQuery *queries, uint32_t count)
+{
+    Control *control = job->job.control;
+    const DatabaseConfig *database = &control->config->databases[job->plan.database];
+    job->pending = job->check_count;
+    for (uint32_t i = 0; i < job->check_count; i++) {
+        const ServerConfig *server = control_primary(control, database->shards[i]);
+        PgLogin login = client_login(control->config, database, server, job->job.call->user);
+        pg_client_run(&job->checks[i].client, &login, queries, count, CHECK_TIMEOUT_MS);
+    }
+}
+
+/* Every worker plans by the new topology. What was planned before and still waits, in a pool or for our
+ * locks, must end before they are let go: it would write to the wrong shard. */
 static void distribute_on_adopted(Job *base)
 {
     DistributeJob *job = container_of(base, DistributeJob, job);
-    Control *control = base->control;
-    const DatabaseConfig *database = &control->config->databases[job->plan.database];
     job->releasing = true;
-    job->pending = job->check_count;
-    for (uint32_t i = 0; i < job->check_count; i++) {
-        const ServerConfig *server = control->config->shards[database->shards[i]].primary;
-        PgLogin login = client_login(control->config, database, server, base->call->user);
-        pg_client_run(&job->checks[i].client, &login, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES),
-                      CHECK_TIMEOUT_MS);
+    job->draining_since_us = base->control->loop.now_us;
+    drain_start(&job->drain, base->control, FENCE_ANY_SHARD);
+    job->drain.database = job->plan.database;
+    job->drain.requests_only = true;
+    timer_init(&job->timer, &base->control->loop, distribute_on_time, job);
+    timer_start_ms(&job->timer, 0);
+}
+
+static void distribute_on_time(Timer *timer)
+{
+    DistributeJob *job = timer->ctx;
+    bool late = job->job.control->loop.now_us - job->draining_since_us > DRAIN_MAX_US;
+    if (job->drain.done || (late && job->drain.waiting == 0)) {
+        job->cancelling = false;
+        on_all_shards(job, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES));
+        return;
     }
+    drain_look(&job->drain);
+    job->cancelling = true;
+    on_all_shards(job, CANCEL_QUERIES, ARRAY_LEN(CANCEL_QUERIES));
 }
 
 static void distribute_answer(DistributeJob *job)
@@ -448,8 +585,11 @@ static void distribute_answer(DistributeJob *job)
     if (plan->undo)
         text = plan->already ? "was not distributed" : "no longer distributed";
     else
-        text = arena_printf(&call->arena, "%sdistributed by %s over %u buckets",
-                            plan->already ? "already " : "", plan->key, map->bucket_count);
+        text = plan->kind == TABLE_HASH
+                   ? arena_printf(&call->arena, "%sdistributed by %s over %u buckets",
+                                  plan->already ? "already " : "", plan->key_text, map->bucket_count)
+                   : arena_printf(&call->arena, "%sa %s table%s%s", plan->already ? "already " : "",
+                                  table_kind_name(plan->kind), plan->key_count ? ", by " : "", plan->key_text);
     function_answer(call, job->function->name, text);
     job_end(&job->job, NULL);
 }
@@ -457,6 +597,9 @@ static void distribute_answer(DistributeJob *job)
 static void distribute_on_free(Job *base)
 {
     DistributeJob *job = container_of(base, DistributeJob, job);
+    drain_stop(&job->drain);
+    if (job->timer.loop)
+        timer_stop(&job->timer);
     for (uint32_t i = 0; job->checks && i < job->check_count; i++)
         pg_client_close(&job->checks[i].client);
     free(job->checks);

@@ -32,8 +32,10 @@ void function_answer(Call *call, const char *name, const char *value);
  * copied. 42602 for anything else. */
 bool table_name_read(Slice text, Arena *arena, const char **ret_schema, const char **ret_name,
                      Error *err) MUST_USE;
-/* The bucket of a key given as text; 42P01, 55000 or 22023 when there is none. */
-bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, Slice key,
-                Arena *arena, uint32_t *ret_bucket, Error *err) MUST_USE;
+/* Bucket and shard of a key given as text, one for each of its columns; 42P01, 55000, 22023 or 23514 when
+ * there is none. */
+bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, const Slice *keys,
+                uint32_t key_count, Arena *arena, uint32_t *ret_bucket, uint32_t *ret_shard,
+                Error *err) MUST_USE;
 
 #endif

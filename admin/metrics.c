@@ -40,6 +40,10 @@ static const Metric METRICS[] = {
     /* Plans. */
     STAT("shoal_plans_direct_total", COUNTER, "plans_direct", "Statements that went to one shard."),
     STAT("shoal_plans_write_total", COUNTER, "plans_write", "Statements that write on several shards."),
+    STAT("shoal_plans_scatter_total", COUNTER, "plans_scatter", "SELECTs over several shards."),
+    STAT("shoal_plans_insert_total", COUNTER, "plans_insert", "INSERTs whose rows belong to several shards."),
+    STAT("shoal_plans_copy_in_total", COUNTER, "plans_copy_in", "COPY FROM into tables on several shards."),
+    STAT("shoal_plans_copy_out_total", COUNTER, "plans_copy_out", "COPY TO from several shards."),
     STAT("shoal_plans_ddl_total", COUNTER, "plans_ddl", "Statements that change the schema on all shards."),
     STAT("shoal_plans_local_total", COUNTER, "plans_local", "Statements that Shoal answered itself."),
     STAT("shoal_plans_reject_total", COUNTER, "plans_reject", "Statements refused because no right answer can be had."),

@@ -29,6 +29,8 @@ static void client_connect(PgClient *client);
 static void client_poll_connection(PgClient *client);
 static void client_send(PgClient *client);
 static void client_read(PgClient *client);
+static bool copy_begins(PgClient *client, PGresult *result);
+static void client_copy(PgClient *client, int revents);
 static bool client_take_result(PgClient *client, PGresult *result, Error *err);
 static void client_lost(PgClient *client);
 static void run_end(PgClient *client, const Error *err);
@@ -53,6 +55,7 @@ static void login_keep(PgClient *client, const PgLogin *login)
         free(client->login[i]);
         client->login[i] = fields[i] ? strdup(fields[i]) : NULL;
     }
+    client->replication = login->replication;
 }
 
 void pg_client_run(PgClient *client, const PgLogin *login, const PgQuery *queries, uint32_t count,
@@ -91,8 +94,9 @@ static void client_on_time(Timer *timer)
         run_end(client, &err);
         return;
     }
-    timer_start_ms(&client->timer, client->timeout_ms);
-    client->reused = client->conn != NULL;
+    if (client->timeout_ms)
+        timer_start_ms(&client->timer, client->timeout_ms);
+    client->reused = client->conn != NULL && !client->sticky;
     if (client->conn) {
         client->state = PG_CLIENT_RUNNING;
         client_send(client);
@@ -104,15 +108,17 @@ static void client_on_time(Timer *timer)
 static void client_connect(PgClient *client)
 {
     /* The first dbname is expanded as a connection string; what follows overrides it. */
-    const char *names[] = {
-        "dbname", "fallback_application_name", "client_encoding", "dbname", NULL, NULL, NULL};
-    const char *values[] = {
-        client->login[0], "shoal control", "UTF8", client->login[1], NULL, NULL, NULL};
+    const char *names[] = {"dbname", "fallback_application_name", "client_encoding", "dbname",
+                           NULL,     NULL,                        NULL,              NULL};
+    const char *values[] = {client->login[0], "shoal control", "UTF8", client->login[1],
+                            NULL,             NULL,            NULL,   NULL};
     size_t n = 4;
     if (client->login[2])
         names[n] = "user", values[n++] = client->login[2];
     if (client->login[3])
         names[n] = "password", values[n++] = client->login[3];
+    if (client->replication)
+        names[n] = "replication", values[n++] = "database";
     client->reused = false;
     client->state = PG_CLIENT_CONNECTING;
     client->conn = PQconnectStartParams(names, values, 1);
@@ -129,6 +135,8 @@ static void client_on_io(struct ev_loop *ev, ev_io *watcher, int revents)
     PgClient *client = watcher->data;
     if (client->state == PG_CLIENT_CONNECTING)
         client_poll_connection(client);
+    else if (client->state == PG_CLIENT_COPYING)
+        client_copy(client, revents);
     else
         client_read(client);
 }
@@ -166,8 +174,10 @@ static void client_send(PgClient *client)
         return;
     }
     const PgQuery *query = &client->queries[client->next];
-    if (!PQsendQueryParams(client->conn, query->sql, query->value_count, NULL, query->values, NULL,
-                           NULL, 0 /* text */)) {
+    int sent = query->value_count == PG_QUERY_SIMPLE ? PQsendQuery(client->conn, query->sql)
+                             : PQsendQueryParams(client->conn, query->sql, query->value_count, NULL,
+                                                 query->values, NULL, NULL, 0 /* text */);
+    if (!sent) {
         client_lost(client);
         return;
     }
@@ -184,6 +194,8 @@ static void client_read(PgClient *client)
     client_watch(client, unsent ? EV_READ | EV_WRITE : EV_READ);
     while (!PQisBusy(client->conn)) {
         PGresult *result = PQgetResult(client->conn);
+        if (result && client->events->on_copy && copy_begins(client, result))
+            return;
         if (result) {
             Error err;
             bool ok = client_take_result(client, result, &err);
@@ -206,6 +218,70 @@ static void client_read(PgClient *client)
         return;
     }
 }
+
+/* ---- COPY ------------------------------------------------------------------------------------ */
+
+static bool copy_begins(PgClient *client, PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COPY_IN && status != PGRES_COPY_OUT)
+        return false;
+    PQclear(result);
+    client->state = PG_CLIENT_COPYING;
+    client->reused = client->copy_readable = false;
+    client_watch(client, EV_READ);
+    client->events->on_copy(client);
+    return true;
+}
+
+static void client_copy(PgClient *client, int revents)
+{
+    if ((revents & EV_READ) && !PQconsumeInput(client->conn)) {
+        client_lost(client);
+        return;
+    }
+    client->copy_readable = (revents & EV_READ) != 0;
+    client->events->on_copy(client);
+}
+
+int pg_client_copy_read(PgClient *client, char **ret_row)
+{
+    int n = PQgetCopyData(client->conn, ret_row, 1);
+    if (n != -1)
+        return n;
+    client->state = PG_CLIENT_RUNNING; /* the COPY's result is next; the owner returns to the loop */
+    client_watch(client, EV_READ | EV_WRITE);
+    return -1;
+}
+
+bool pg_client_copy_flush(PgClient *client, bool *ret_full)
+{
+    int unsent = PQflush(client->conn);
+    *ret_full = unsent > 0;
+    return unsent >= 0;
+}
+
+bool pg_client_copy_write(PgClient *client, const char *bytes, int len)
+{
+    return PQputCopyData(client->conn, bytes, len) > 0;
+}
+
+void pg_client_copy_finish(PgClient *client, const char *reason)
+{
+    assert(client->state == PG_CLIENT_COPYING);
+    /* A failure shows as a connection that is lost, when its result is read. */
+    (void)PQputCopyEnd(client->conn, reason);
+    client->state = PG_CLIENT_RUNNING;
+    client_watch(client, EV_READ | EV_WRITE);
+}
+
+void pg_client_copy_wait(PgClient *client, int events)
+{
+    if (client->state == PG_CLIENT_COPYING)
+        client_watch(client, events);
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
 
 static bool client_take_result(PgClient *client, PGresult *result, Error *err)
 {
@@ -236,7 +312,7 @@ static void client_lost(PgClient *client)
 {
     client_note(client, client->conn ? PQerrorMessage(client->conn) : "out of memory");
     bool again = client->reused;
-    bool stood = client->state == PG_CLIENT_RUNNING || client->state == PG_CLIENT_SETUP;
+    bool stood = client->state >= PG_CLIENT_SETUP;
     client_disconnect(client);
     if (again) {
         client_connect(client);

@@ -7,7 +7,7 @@
  *        ^___________________________________________|  any failure or the time limit: on_done(err)
  *
  * Loader, probes and functions all ask this way: a list of queries, a callback for each result, one
- * callback at the end. The connection is kept between runs; one that turns out to have died while
+ * callback at the end. (A run without time limit has timeout_ms 0.) The connection is kept between runs; one that turns out to have died while
  * idle is opened again once, silently. A transaction begun in one run may end in the next.
  * Only the data path speaks raw protocol; this is libpq as it is. (libpq looks names up with
  * getaddrinfo, so a slow resolver can hold up the control thread, never the data path.)
@@ -29,14 +29,16 @@ typedef struct PgLogin {
     const char *dbname;
     const char *user;     /* NULL: libpq's own default */
     const char *password; /* NULL: none */
+    bool replication;     /* a walsender of this database: CREATE_REPLICATION_SLOT */
 } PgLogin;
 
 /* One statement, parameters as text. Borrowed until on_done. */
 typedef struct PgQuery {
     const char *sql;
     const char *const *values; /* [value_count]; a NULL is SQL NULL */
-    int value_count;
+    int value_count; /* PG_QUERY_SIMPLE: by the simple protocol, as replication commands must be */
 } PgQuery;
+#define PG_QUERY_SIMPLE (-1)
 
 typedef struct PgClientEvents {
     /* The answer of query `index`, which did not fail; cleared after the call. False and `err` end
@@ -46,6 +48,9 @@ typedef struct PgClientEvents {
      * closed from here. `err` is NULL when every query was answered. What the server or the network
      * said in words is client->why, for logs and operators only (H88). */
     void (*on_done)(PgClient *client, const Error *err);
+    /* Query `next` has begun a COPY, or its socket is ready again (pg_client_copy_*). NULL: a COPY is
+     * an error. */
+    void (*on_copy)(PgClient *client);
 } PgClientEvents;
 
 typedef enum PgClientState {
@@ -54,6 +59,7 @@ typedef enum PgClientState {
     PG_CLIENT_CONNECTING, /* PQconnectPoll */
     PG_CLIENT_SETUP,      /* connected; session settings on their way */
     PG_CLIENT_RUNNING,    /* query `next` is on its way */
+    PG_CLIENT_COPYING,    /* query `next` is a COPY whose rows flow */
     PG_CLIENT_IDLE        /* connected, nothing asked */
 } PgClientState;
 
@@ -67,7 +73,11 @@ struct PgClient {
     uint64_t timeout_ms;
     const PgQuery *queries; /* of the run; borrowed */
     uint32_t count, next;
+    bool sticky;   /* the owner's: a connection that was lost is an error, never opened again silently
+                    * (it held a transaction, or a snapshot) */
+    bool replication;
     bool reused;   /* the run began on a kept connection and nothing was answered yet */
+    bool copy_readable; /* COPYING: on_copy was called because there is something to read */
     char why[200]; /* last failure in libpq's or the server's words, one line */
     const PgClientEvents *events;
     void *ctx;      /* the owner's */
@@ -80,6 +90,16 @@ void pg_client_run(PgClient *client, const PgLogin *login, const PgQuery *querie
                    uint64_t timeout_ms);
 /* Drops the connection and the run, silently; the client may be run again. */
 void pg_client_close(PgClient *client);
+
+/* While COPYING, both directions. read: > 0 bytes of one row (free with PQfreemem), 0 not yet, -1 the
+ * last row was read, -2 the connection is lost. write: into libpq's buffer; flush sends it, *ret_full
+ * when the socket takes no more for now; both false when the connection is lost. finish ends COPY FROM (`reason` not NULL: makes it fail); then, and
+ * after -1, the run goes on with the COPY's result. wait: which readiness calls on_copy again. */
+int pg_client_copy_read(PgClient *client, char **ret_row);
+bool pg_client_copy_write(PgClient *client, const char *bytes, int len) MUST_USE;
+bool pg_client_copy_flush(PgClient *client, bool *ret_full) MUST_USE;
+void pg_client_copy_finish(PgClient *client, const char *reason);
+void pg_client_copy_wait(PgClient *client, int events);
 
 static inline bool pg_client_busy(const PgClient *client)
 {

@@ -109,6 +109,27 @@ void recovery_finish(Recovery *recovery)
     *recovery = (Recovery){.stats = recovery->stats, .round = recovery->round};
 }
 
+bool recovery_grow(Recovery *recovery, Control *control)
+{
+    uint32_t count = recovery->look_count;
+    ShardLook *known = calloc(count + 1, sizeof *known);
+    if (known && count)
+        memcpy(known, recovery->looks, count * sizeof *known);
+    recovery_finish(recovery);
+    bool ok = recovery_init(recovery, control);
+    for (uint32_t i = 0; ok && i < recovery->look_count; i++) {
+        ShardLook *look = &recovery->looks[i];
+        for (uint32_t k = 0; known && k < count; k++) {
+            if (known[k].database != look->database || known[k].shard != look->shard)
+                continue;
+            look->facts = known[k].facts;
+            recovery_note_why(look);
+        }
+    }
+    free(known);
+    return ok;
+}
+
 uint64_t recovery_kick(Recovery *recovery)
 {
     if (!recovery->control)
@@ -133,7 +154,7 @@ static void recovery_on_time(Timer *timer)
 static bool worth_asking(const ShardLook *look)
 {
     const Control *control = look->recovery->control;
-    const ServerConfig *server = control->config->shards[look->shard].primary;
+    const ServerConfig *server = control_primary(control, look->shard);
     if (!control->probes.servers)
         return true;
     int state = control->probes.servers[server->index].state;
@@ -239,7 +260,7 @@ static void look_run(ShardLook *look, const PgQuery *queries, uint32_t count, ui
 {
     const Config *config = look->recovery->control->config;
     const DatabaseConfig *database = &config->databases[look->database];
-    PgLogin login = control_login(config, database, config->shards[look->shard].primary);
+    PgLogin login = control_login(config, database, control_primary(look->recovery->control, look->shard));
     pg_client_run(&look->client, &login, queries, count, timeout_ms);
 }
 

@@ -119,6 +119,8 @@ struct Recovery {
 bool recovery_init(Recovery *recovery, Control *control) MUST_USE;
 /* Harmless when it was never begun, and twice. */
 void recovery_finish(Recovery *recovery);
+/* control->config has a shard more, behind the others: begins anew, and keeps what it knows of them. */
+bool recovery_grow(Recovery *recovery, Control *control) MUST_USE;
 /* A round that begins now, or right after the running one: its number. */
 uint64_t recovery_kick(Recovery *recovery);
 /* The reasons for topology_set_two_phase, [database * shard_count + shard], in the arena; NULL: no memory. */

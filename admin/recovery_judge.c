@@ -65,7 +65,7 @@ void recovery_note_why(ShardLook *look)
     Recovery *recovery = look->recovery;
     const Config *config = config_of(recovery);
     char why[200] = "", *known = why_at(recovery, look);
-    const ServerConfig *server = config->shards[look->shard].primary;
+    const ServerConfig *server = control_primary(recovery->control, look->shard);
     bool bad = shard_facts_judge(&look->facts, &config->databases[look->database], server, why, sizeof why);
     if (!bad)
         why[0] = '\0';
@@ -329,7 +329,7 @@ bool recovery_work_begin(ShardLook *look)
     else if (work->kind == WORK_FINISH)
         (void)FAILPOINT("recovery_finish");
     const Config *config = config_of(look->recovery);
-    PgLogin login = control_login(config, &config->databases[look->database], config->shards[look->shard].primary);
+    PgLogin login = control_login(config, &config->databases[look->database], control_primary(look->recovery->control, look->shard));
     pg_client_run(&look->client, &login, work->queries, work->query_count,
                   work->kind == WORK_TOMBSTONE ? TOMBSTONE_TIMEOUT_MS : WORK_TIMEOUT_MS);
     return true;

@@ -87,7 +87,7 @@ static void resolve_ask(ResolveJob *job)
         job_end(&job->job, NULL);
         return;
     }
-    PgLogin login = control_login(config, &config->databases[job->database], config->shards[job->shard].primary);
+    PgLogin login = control_login(config, &config->databases[job->database], control_primary(control, job->shard));
     uint64_t left_ms = (job->deadline_us - now_us) / 1000 + 1;
     pg_client_run(&job->client, &login, job->queries, 2, MIN(left_ms, RUN_TIMEOUT_MS));
 }

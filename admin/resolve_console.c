@@ -274,7 +274,7 @@ static void operator_run(OperatorJob *job, uint32_t shard)
 {
     const Config *config = job->job.control->config;
     const DatabaseConfig *database = &config->databases[job->rows[0]->database];
-    PgLogin login = control_login(config, database, config->shards[shard].primary);
+    PgLogin login = control_login(config, database, control_primary(job->job.control, shard));
     pg_client_close(&job->client);
     pg_client_init(&job->client, &job->job.control->loop, &EVENTS, job);
     pg_client_run(&job->client, &login, &job->query, 1, RUN_TIMEOUT_MS);

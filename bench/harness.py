@@ -158,10 +158,10 @@ class Bench:
     def make_shoal(self):
         return self.start_shoal('shoal', {'s0': self.cluster()})
 
-    def start_shoal(self, name, shards, **settings):
+    def start_shoal(self, name, shards, tables=None, **settings):
         """A shoald over these shards, started as users start it."""
         shoal = Shoal(self.workspace, shards, databases={'bench': {'pool_size': str(SERVER_CONNECTIONS)}},
-                      users={'admin': {'admin': 'on'}, 'postgres': {'admin': 'on'}}, name=name,
+                      users={'admin': {'admin': 'on'}, 'postgres': {'admin': 'on'}}, name=name, tables=tables,
                       settings=dict({'workers': 0}, **settings), batch={'batch_proof_every': 10000})
         shoal.start()
         side = Side(name, shoal.port, list(shards.values()), shoal.process, stop=shoal.finish)
@@ -270,7 +270,8 @@ def print_table(results):
         title = ' '.join(str(x) for x in (r['work'], r.get('clients', ''), r.get('protocol', '') if r.get('protocol') != 'simple' else ''))
         say(f'{title:<26}' + ' '.join(cell(None if r['tps'].get(n) is None else f'{r["tps"][n]:.0f}', 10) for n in names)
             + '  ' + ' '.join(cell(r['cpu_us'].get(n), 10) for n in names[:3]))
-    say(f'\n{"bar":<66}{"measured":>10}{"wanted":>10}')
+    if any(r['bars'] for r in results):
+        say(f'\n{"bar":<66}{"measured":>10}{"wanted":>10}')
     for r in results:
         for bar in r['bars']:
             sign = '<=' if bar['less'] else '>='

@@ -17,6 +17,7 @@
 
 #include "bin/table.h"
 #include "bin/top.h"
+#include "bin/watch.h"
 
 #define EXIT_REFUSED     1 /* the console answered with an error, or something is bad */
 #define EXIT_UNREACHABLE 2 /* no connection */
@@ -24,7 +25,7 @@
 
 typedef struct Ctl {
     const char *host, *port, *user;
-    bool json;
+    bool json, watch;
     double interval_s; /* of top */
     unsigned rounds;   /* of top; 0: until interrupted */
     PGconn *conn;
@@ -44,11 +45,17 @@ static void help(const char *program)
            "help)\n"
            "  status                  health, version and servers; exit code 1 when something is bad\n"
            "  top                     rates, latencies, servers and statements, refreshed\n"
+           "  move BUCKETS to SHARD   moves buckets (0-15,40), or `key TABLE KEY`, while everybody works\n"
+           "  rebalance WHAT          plan | start [drain SHARD] | pause | resume | cancel | rollback | finish\n"
+           "  shard add SHARD         a new [shard] of shards.ini gets its schema, and joins\n"
+           "  shard remove SHARD      is it empty, and what is to be done then?\n"
+           "  fsck [repair]           is every row on its shard, is anything left behind?\n"
            "  reload                  read shards.ini again\n"
            "  shutdown [wait SECONDS] stop\n\n"
            "  -h, --host HOST         default: $PGHOST, else 127.0.0.1\n"
            "  -p, --port PORT         default: $PGPORT, else 6432\n"
            "  -U, --user USER         default: $PGUSER, else the system's user name\n"
+           "      --watch             afterwards, show moves as bars until they are over\n"
            "      --json              rows as JSON\n"
            "  -i, --interval SECONDS  of top; default 2\n"
            "  -n, --rounds COUNT      of top; default: until interrupted\n"
@@ -63,7 +70,7 @@ static bool statement_make(char *const *words, int count, char *ret, size_t size
     size_t at = 0;
     for (int i = 0; i < count; i++) {
         for (const char *c = words[i]; *c; c++) {
-            if ((!isalnum((unsigned char)*c) && *c != '_' && *c != ' ') || at + 3 > size)
+            if ((!isalnum((unsigned char)*c) && !strchr("_ .,-", *c)) || at + 3 > size)
                 return false;
             ret[at++] = *c;
         }
@@ -94,17 +101,21 @@ int main(int argc, char **argv)
     } else {
         exit_code = ctl_run(&ctl, statement);
     }
+    bool failed = false;
+    if (ctl.watch && exit_code == EX_OK && (!watch_moves(ctl.conn, &failed) || failed))
+        exit_code = EXIT_REFUSED;
     PQfinish(ctl.conn);
     return exit_code;
 }
 
 static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
 {
-    enum { OPT_JSON = 256, OPT_HELP };
+    enum { OPT_JSON = 256, OPT_WATCH, OPT_HELP };
     static const struct option LONG_OPTIONS[] = {{"host", required_argument, NULL, 'h'},
                                                  {"port", required_argument, NULL, 'p'},
                                                  {"user", required_argument, NULL, 'U'},
                                                  {"json", no_argument, NULL, OPT_JSON},
+                                                 {"watch", no_argument, NULL, OPT_WATCH},
                                                  {"interval", required_argument, NULL, 'i'},
                                                  {"rounds", required_argument, NULL, 'n'},
                                                  {"version", no_argument, NULL, 'V'},
@@ -135,6 +146,9 @@ static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
             break;
         case OPT_JSON:
             ctl->json = true;
+            break;
+        case OPT_WATCH:
+            ctl->watch = true;
             break;
         case 'V':
             printf("shoalctl %s\n", SHOAL_VERSION);

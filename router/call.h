@@ -33,6 +33,7 @@ typedef struct Call {
     Slice text;       /* CONSOLE: one statement, in the arena */
     Slice function;   /* FUNCTION: its name */
     Slice *args;      /* FUNCTION: text values; data NULL = SQL NULL */
+    Slice *arg_names; /* FUNCTION: empty where an argument was given by position */
     uint32_t arg_count;
     const char *database; /* client's, NUL-terminated */
     const char *user;

@@ -1,5 +1,5 @@
 /*
- * composer.c - FIRST passes on what the first leg says; SUM adds.
+ * composer.c - FIRST passes on what the first leg says; SUM adds; SAME compares.
  */
 #include "router/composer.h"
 
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "router/local.h"
+#include "router/worker_state.h"
 #include "wire/backend.h"
 
 /* ---- FIRST ------------------------------------------------------------------------------------------ */
@@ -104,3 +105,31 @@ static void sum_on_end(Scatter *scatter)
 }
 
 const ComposerOps COMPOSER_SUM = {.on_frame = sum_on_frame, .on_end = sum_on_end};
+
+/* ---- SAME ------------------------------------------------------------------------------------------- */
+
+static void same_tag(Scatter *scatter, Leg *leg, const Frame *frame)
+{
+    const SumComposer *sum = scatter->composer;
+    Error err, ignored;
+    Slice tag;
+    uint64_t rows = 0;
+    if (backend_read_command_complete(frame->body, &tag, &ignored) != WIRE_OK || !command_tag_rows(tag, &rows) ||
+        rows == sum->rows)
+        return;
+    error_set(&err, SQLSTATE_DATA_CORRUPTED, "the copies of a reference table differ");
+    error_detail(&err, "The first shard counts %llu rows, shard %s counts %llu.", (unsigned long long)sum->rows,
+                 worker_config(scatter->worker)->shards[leg->shard].name, (unsigned long long)rows);
+    error_hint(&err, "Nothing was changed. Compare the table on the shards, and mend it there.");
+    scatter_fail(scatter, &err);
+}
+
+static void same_on_frame(Scatter *scatter, Leg *leg, const Frame *frame)
+{
+    if (leg->index == 0)
+        sum_on_frame(scatter, leg, frame);
+    else if (frame->type == BACKEND_COMMAND_COMPLETE)
+        same_tag(scatter, leg, frame);
+}
+
+const ComposerOps COMPOSER_SAME = {.on_frame = same_on_frame, .on_end = sum_on_end};

@@ -2,6 +2,7 @@
  * composer.h - the simple ways of making one answer of several (scatter.h).
  *
  *     FIRST   the first leg's answer is the client's, the others only have to succeed: DDL, SAVEPOINT
+ *     SAME    the first leg's answer; the others must have counted as many rows: reference tables
  *     SUM     rows follow one another as they come, counts are added up: UPDATE 3 + UPDATE 4 = UPDATE 7
  */
 #ifndef SHOAL_ROUTER_COMPOSER_H
@@ -19,5 +20,7 @@ typedef struct SumComposer {
 } SumComposer;
 
 extern const ComposerOps COMPOSER_SUM; /* composer is a SumComposer, zeroed */
+/* The first leg's rows and tag; the others must have the same tag. */
+extern const ComposerOps COMPOSER_SAME; /* composer is a SumComposer, zeroed */
 
 #endif

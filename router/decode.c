@@ -6,6 +6,7 @@
  */
 #include "router/decode.h"
 
+#include "router/copy_in.h"
 #include "router/dispatch.h"
 #include "router/request.h"
 #include "router/worker_state.h"
@@ -174,6 +175,10 @@ static void decode_copy(Session *session, const Frame *frame)
 {
     static const TaskStep SYNC = {.op = TASK_SYNC};
     Request *request = list_entry(session->requests.next, Request, link);
+    if (is_copy_frame(frame->type) && copy_in_takes(request)) {
+        session->input_blocked = !copy_in_feed(request, frame); /* until the shards have taken some */
+        return;
+    }
     if (is_copy_frame(frame->type)) {
         if (session->copy == SESSION_COPY_IN && !backend_feed_copy(&request->task, frame->whole))
             session->input_blocked = true; /* until the server has taken some: on_drained */

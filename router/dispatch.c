@@ -11,12 +11,21 @@
 #include "router/dispatch.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "batcher/without.h"
+#include "router/copy_in.h"
+#include "router/copy_out.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/fence.h"
+#include "router/insert.h"
 #include "router/local.h"
+#include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/resolve.h"
+#include "router/gather.h"
+#include "router/scatter_read.h"
 #include "router/scatter.h"
 #include "router/series.h"
 #include "router/transaction.h"
@@ -37,6 +46,9 @@ static bool is_sharded(const Session *session)
 static void start(Request *request)
 {
     Session *session = request->session;
+    request->planned_version = session->worker->topology->published.version;
+    if (session->tx == TX_IDLE)
+        session->tx_version = request->planned_version; /* of the one that it may begin */
     request->state = REQUEST_RUNNING;
     session->running++;
     session->running_alone = !request->batched;
@@ -115,7 +127,8 @@ static void run_lost(Request *request, const Shape *shape)
 Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
-    return pool_get(session->worker->pools, config->shards[shard].primary,
+    const ServerConfig *primary = topology_primary(session->worker->topology, shard);
+    return pool_get(session->worker->pools, primary ? primary : config->shards[shard].primary,
                     session_database(session, session->worker->topology),
                     config_user(config, slice_str(session->user)), slice_str(session->user));
 }
@@ -142,9 +155,19 @@ static void run_direct(Request *request, uint32_t shard)
     Session *session = request->session;
     Participant *part = transaction_part(session, shard);
     bool joins = session->spread && (!part || part->tx == TX_IDLE);
-    Pool *pool = part ? NULL : dispatch_pool(session, shard);
+    Pool *pool = NULL;
     Error err;
-    if ((joins && !prepend_opening(request)) || (!part && !pool)) {
+    if (joins && session->tx == TX_FAILED) { /* nobody joins what has failed elsewhere */
+        error_set(&err, "25P02",
+                  "current transaction is aborted, commands ignored until end of transaction block");
+        local_error(request, &err, TX_FAILED);
+        return;
+    }
+    if (!part && !reads_route(request, shard, &pool, &err)) {
+        dispatch_error(request, &err);
+        return;
+    }
+    if (joins && !prepend_opening(request)) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         local_error(request, &err, session->tx);
         return;
@@ -153,14 +176,21 @@ static void run_direct(Request *request, uint32_t shard)
     request->on_held = part != NULL;
     request->task_active = true;
     request->steps_fed = request->step_count;
-    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    task_init(&request->task, part ? &request->sink : reads_sink(request), request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.open = !request->complete;
-    if (part)
+    request->task.read_only = request->read && request->read->may_hedge;
+    if (part) {
         backend_run(part->backend, &request->task);
-    else
+    } else if (pool) {
         pool_submit(pool, &request->task);
+        reads_begin(request);
+    } else { /* nobody takes the shard's writes now */
+        error_set(&err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now",
+                  worker_config(session->worker)->shards[shard].name);
+        ENCODE_OPS.on_lost(&request->sink, &request->task, &err, false);
+    }
 }
 
 /* Parse and Describe in a transaction that has no server yet must not decide on one: they run on any
@@ -216,7 +246,8 @@ static void run_probe(Request *request, uint32_t shard)
     }
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED,
               "this statement cannot be routed on a sharded database");
-    error_detail(err, "Shoal cannot read it: %s.", statement->shape->reason);
+    error_detail(err, "Shoal cannot read it: %s.",
+                 statement->shape->reason ? statement->shape->reason : "it names a table that is not known yet");
     error_hint(err, "Use PostgreSQL 15's grammar, or connect to a shard directly.");
     request->probe = prepared;
     request->local_error = err;
@@ -286,17 +317,18 @@ static BatchCandidate candidate_of(Request *request, Pool *pool)
 static bool run_batched(Request *request, uint32_t shard, Backend *held)
 {
     Session *session = request->session;
-    Pool *pool = dispatch_pool(session, shard);
-    if (!pool)
+    Pool *pool = held ? dispatch_pool(session, shard) : NULL;
+    Error refused; /* said when it comes again, alone */
+    if ((!held && !reads_route(request, shard, &pool, &refused)) || !pool)
         return false;
     BatchCandidate candidate = candidate_of(request, pool);
     request->shard = shard;
     request->on_held = held != NULL;
-    task_init(&request->task, &request->sink, request->steps, request->step_count);
+    task_init(&request->task, held ? &request->sink : reads_sink(request), request->steps, request->step_count);
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.read_only = !held && is_select(request);
-    if (n1_answer(request, &candidate, held))
+    if (!request->read && n1_answer(request, &candidate, held))
         return true;
     Batcher *batcher = session->worker->batcher;
     BatchReason reason = held                      ? BATCH_IN_TRANSACTION
@@ -307,6 +339,7 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
         return false;
     request->task_active = true;
     request->batched = true;
+    reads_begin(request);
     return true;
 }
 
@@ -325,7 +358,23 @@ static bool same_encoding(const Session *session, const Topology *topology)
            (slice_equal_nocase(value, SLICE("utf-8")) && slice_is(catalog->encoding, "UTF8"));
 }
 
-static Plan make_plan(Request *request)
+/* What now() means in a statement that runs on several servers. */
+static Slice moment(const Request *request)
+{
+    const Session *session = request->session;
+    struct timespec now;
+    struct tm utc;
+    char *text = arena_alloc(&session->worker->scratch, 64);
+    if (!text || session->tx != TX_IDLE) /* a transaction's own moment is its server's secret */
+        return (Slice){0};
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    size_t len = strftime(text, 40, "%Y-%m-%d %H:%M:%S", &utc);
+    len += (size_t)snprintf(text + len, 24, ".%06ld+00", now.tv_nsec / 1000);
+    return slice_of(text, len);
+}
+
+static Plan make_plan(Request *request, bool spread)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
@@ -338,7 +387,11 @@ static Plan make_plan(Request *request)
                        .temporary = session->temporary,
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
-                       .arena = &worker->scratch};
+                       .arena = &worker->scratch,
+                       .whole = request->whole,
+                       .keep = spread && request->planned_count == 1 ? &request->arena : NULL};
+    if (spread)
+        input.now = moment(request);
     if (request->planned_count == 1)
         return plan_make(&input, &request->planned[0]);
     Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
@@ -452,7 +505,42 @@ static void run_write(Request *request, const Plan *plan)
         dispatch_error(request, &err);
         return;
     }
-    scatter_write(request, plan->shards, plan->shard_count);
+    if (plan->same)
+        scatter_same(request, plan->shards, plan->shard_count);
+    else
+        scatter_write(request, plan->shards, plan->shard_count);
+}
+
+static void run_copy(Request *request, const Plan *plan)
+{
+    if (!request->planned[0].executed) /* only described: any shard can do that */
+        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
+    else if (plan->kind == PLAN_COPY_IN)
+        copy_in_start(request, plan);
+    else
+        copy_out_start(request, plan);
+}
+
+/* A SELECT over several shards. */
+static void run_spread(Request *request, const Plan *plan)
+{
+    Session *session = request->session;
+    Error err;
+    if (!request->planned[0].executed) { /* only described: any shard can do that */
+        run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+        return;
+    }
+    if (request->max_rows > 0) {
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  "a statement on several shards cannot be fetched in parts");
+        error_hint(&err, "Execute it without a row limit (fetch size).");
+        dispatch_error(request, &err);
+        return;
+    }
+    if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
+        scatter_read(request, plan->spread);
+    else
+        gather_start(request, plan->spread);
 }
 
 static void run_plan(Request *request, Plan *plan)
@@ -474,6 +562,16 @@ static void run_plan(Request *request, Plan *plan)
     case PLAN_WRITE:
         run_write(request, plan);
         break;
+    case PLAN_SCATTER:
+        run_spread(request, plan);
+        break;
+    case PLAN_INSERT:
+        insert_start(request, plan);
+        break;
+    case PLAN_COPY_IN:
+    case PLAN_COPY_OUT:
+        run_copy(request, plan);
+        break;
     case PLAN_LOCAL:
         if (!request->planned[0].executed) {
             error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
@@ -494,6 +592,14 @@ static void run_plan(Request *request, Plan *plan)
         dispatch_error(request, &plan->error);
         break;
     }
+}
+
+void dispatch_again(Request *request)
+{
+    request->whole = true;
+    Plan plan = make_plan(request, true);
+    fit_session(request, &plan);
+    run_plan(request, &plan);
 }
 
 /* ---- the turn of one request -------------------------------------------------------------------------------- */
@@ -520,7 +626,7 @@ static void run_refused(Request *request)
         dispatch_error(request, &err);
         return;
     }
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     if (plan.kind != PLAN_DIRECT) {
         request->local_error = NULL;
         dispatch_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
@@ -542,7 +648,7 @@ static bool in_parts(Request *request)
     if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
         session->tx_lost)
         return false;
-    return (series_has_control(request) || make_plan(request).kind != PLAN_DIRECT ||
+    return (series_has_control(request) || make_plan(request, false).kind != PLAN_DIRECT ||
             session->part_count) &&
            series_start(request);
 }
@@ -585,6 +691,8 @@ void dispatch_part(Request *request)
 {
     Session *session = request->session;
     const Shape *shape = only_shape(request);
+    if (shape && read_setting_run(request, shape))
+        return;
     if (is_sharded(session) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {
@@ -598,7 +706,7 @@ void dispatch_part(Request *request)
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, true);
     fit_session(request, &plan);
     run_plan(request, &plan);
 }
@@ -610,7 +718,7 @@ static bool try_batch(Request *request)
     if ((!idle && !without_rule(2) && !without_rule(6)) || !one_statement(request) || session->console ||
         !is_select(request))
         return false;
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard, NULL))
         return false;
     counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
@@ -625,7 +733,7 @@ static bool try_ahead(Request *request)
     if (!n1_follows(request) || session->tx != TX_BLOCK || session->pinned || !one_statement(request) ||
         !is_select(request))
         return false;
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
     const Participant *part = plan.kind == PLAN_DIRECT ? transaction_part(session, plan.shard) : NULL;
     if (!part || part->tx != TX_BLOCK || !run_batched(request, plan.shard, part->backend))
         return false;
@@ -657,6 +765,23 @@ static void pass_over(Request *request)
     request_end(request, session->tx);
 }
 
+/* Rows that it needs are changing their shard: it is planned again by the next topology. */
+static bool must_wait(Request *request)
+{
+    Session *session = request->session;
+    if (session->console || session->tx_lost || request->local_error || request->planned_count == 0)
+        return false;
+    Plan plan = make_plan(request, false);
+    return fence_holds(session, &plan);
+}
+
+static bool end_with(Request *request, const Error *err)
+{
+    start(request);
+    dispatch_error(request, err);
+    return true;
+}
+
 bool dispatch_request(Request *request)
 {
     Session *session = request->session;
@@ -673,6 +798,18 @@ bool dispatch_request(Request *request)
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         session_fatal(session, &err);
         return false;
+    }
+    Error err;
+    if (session->park_cancelled && !session->running) {
+        session->park_cancelled = false;
+        error_set(&err, SQLSTATE_QUERY_CANCELED, "canceling statement due to user request");
+        return end_with(request, &err);
+    }
+    if (session->worker->topology->fenced && must_wait(request)) {
+        if (fence_park(session) || session->running)
+            return false;
+        fence_full_error(session->worker, &err);
+        return end_with(request, &err);
     }
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
@@ -694,7 +831,12 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
 {
     if (request->planned_count == planned)
         return;
-    Plan plan = make_plan(request);
+    Plan plan = make_plan(request, false);
+    if (plan.fenced && !fence_passed(request)) {
+        plan.kind = PLAN_REJECT; /* what runs already cannot wait, and cannot go on elsewhere */
+        error_set(&plan.error, "40001", "rows of this key are being moved to another shard");
+        error_hint(&plan.error, "Try again, or send Sync between statements.");
+    }
     if (plan.kind == PLAN_DIRECT && (plan.any_shard || plan.shard == request->shard))
         return;
     if (plan.kind != PLAN_REJECT) {

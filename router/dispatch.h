@@ -20,6 +20,8 @@ Pool *dispatch_pool(Session *session, uint32_t shard);
 /* More steps came for an open request (Flush or Sync behind it). */
 void dispatch_more(Request *request);
 
+/* A request of which nothing has been answered is planned once more: over several shards, and by GATHER. */
+void dispatch_again(Request *request);
 /* What was fetched ahead for this request, in its transaction, cannot be used: it runs as it is. */
 void dispatch_refused(Task *task);
 

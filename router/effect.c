@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "router/planner.h"
+#include "router/read_setting.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 
@@ -141,11 +142,13 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
         note_reset(session);
         break;
     case SHAPE_RESET_ALL:
+        read_setting_reset(session);
         vector_reset_all(session, slot);
         note_reset(session);
         break;
     case SHAPE_DISCARD:
         if (shape->traits & SHAPE_HAS_DISCARD_ALL) {
+            read_setting_reset(session);
             vector_replace(session, slot, guc_retain(session->gucs_base));
             note_reset(session);
             forget_statements(session);
@@ -269,7 +272,8 @@ static void transaction_step(Request *request, char tx_status)
         effect_transaction_over(session, !request->error_seen && !failed);
     else
         session->pinned |= leaves_portal(request);
-    session->tx = tx_status;
+    /* A participant that died while this statement ran elsewhere has failed the transaction. */
+    session->tx = session->tx_lost && tx_status != TX_IDLE ? TX_FAILED : tx_status;
 }
 
 /* What the server has now, as far as we know. After a RESET it lacks the startup settings: their values

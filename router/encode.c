@@ -10,6 +10,7 @@
 #include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
+#include "router/park.h"
 #include "router/verdict.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -158,6 +159,8 @@ static void encode_on_ready(Sink *sink, Task *task, char tx_status, bool last)
         return;
     }
     effect_apply(request, task->backend, tx_status);
+    if (tx_status != TX_IDLE)
+        tx_status = session->tx; /* failed meanwhile, by another participant's death */
     if (session->tx_ddl && tx_status == TX_IDLE && local_read_catalog(request)) {
         session->tx_ddl = false;
         return; /* the answer ends when the catalog has been read */
@@ -211,6 +214,8 @@ static void encode_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_
 
     latency_on_answer(request, task);
     request->task_active = false;
+    if (!maybe_executed && !part && !request->parked && park_for_primary(request, err))
+        return;
     session->copy = SESSION_COPY_NONE;
     session->input_blocked = false;
     if (part && backend_state(part->backend) != BACKEND_DEAD) {

@@ -238,6 +238,9 @@ void local_function(Request *request)
     }
     call->function = arena_dup(&call->arena, shape->functions[0].name);
     call->args = arena_array(&call->arena, Slice, shape->call_arg_count + 1);
+    call->arg_names = arena_array(&call->arena, Slice, shape->call_arg_count + 1);
+    for (uint32_t i = 0; call->arg_names && i < shape->call_arg_count; i++)
+        call->arg_names[i] = arena_dup(&call->arena, shape->call_names[i]);
     call->arg_count = shape->call_arg_count;
     for (uint32_t i = 0; call->args && i < shape->call_arg_count; i++)
         if (!call_argument(statement, &shape->call_args[i], &call->arena, &call->args[i])) {
@@ -247,7 +250,7 @@ void local_function(Request *request)
             local_error(request, &err, request->session->tx);
             return;
         }
-    if (!call->args) {
+    if (!call->args || !call->arg_names) {
         call_free(call);
         out_of_memory(request);
         return;

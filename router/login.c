@@ -7,6 +7,7 @@
  * later logins with the same settings need no server.
  */
 #include "router/login.h"
+#include "router/read_setting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,14 +179,19 @@ static bool valid_setting_name(Slice name)
 static bool take_setting(Login *login, const StartupParam *param)
 {
     Slice name = lower_case(login, param->name);
+    Error err;
     if (!valid_setting_name(name)) {
-        Error err;
         error_set(&err, SQLSTATE_UNDEFINED_OBJECT, "unrecognized configuration parameter \"%.*s\"",
                   SLICE_FMT(param->name));
         refuse(login, &err);
         return false;
     }
-    return set_start_value(login, name, param->value);
+    bool ours;
+    if (!read_setting_start(login->session, name, param->value, &ours, &err)) {
+        refuse(login, &err);
+        return false;
+    }
+    return ours || set_start_value(login, name, param->value);
 }
 
 static bool take_settings(Login *login)
@@ -320,8 +326,9 @@ static void login_warm(Login *login)
     Worker *worker = session->worker;
     const Config *config = worker_config(worker);
     const DatabaseConfig *database = session_database(session, worker->topology);
+    const ServerConfig *primary = topology_primary(worker->topology, database->shards[0]);
     login->phase = LOGIN_WARM;
-    login->pool = pool_get(worker->pools, config->shards[database->shards[0]].primary, database,
+    login->pool = pool_get(worker->pools, primary ? primary : config->shards[database->shards[0]].primary, database,
                            login->user, slice_str(session->user));
     if (!login->pool) {
         refuse_with(login, SQLSTATE_OUT_OF_MEMORY, "out of memory");

@@ -20,6 +20,7 @@
 #include "router/n1_loop.h"
 #include "router/worker_state.h"
 
+#define PATIENCE       8 /* times what a statement takes alone */
 #define FOLLOW_IDLE_US ((uint64_t)2000 * 1000) /* a loop that has stood still for longer is forgotten */
 
 /* A driver may send BEGIN and its first statement in one series (JDBC). */
@@ -400,9 +401,15 @@ static bool still_good(const Request *request, const N1Track *track)
 static void note_sent(Request *request, N1Track *track)
 {
     Session *session = request->session;
-    request->task_active = request->batched = true;
+    request->task_active = request->batched = request->n1_ahead = true;
     track->pattern->why = N1_WHY_NONE;
     session->n1.loop->used_us = session->worker->loop.now_us;
+}
+
+/* Where a statement takes long anyway (a busy machine, a far server), a batch may, too. */
+static uint32_t wait_ms(const Config *config, const N1Pattern *pattern)
+{
+    return (uint32_t)MIN(MAX(config->prefetch_wait_ms, PATIENCE * pattern->alone_us / 1000), 60000);
 }
 
 static bool ask(Request *request, N1Track *track, const BatchCandidate *candidate, Backend *held)
@@ -425,7 +432,7 @@ static bool ask(Request *request, N1Track *track, const BatchCandidate *candidat
                            .held = held,
                            .on_refused = dispatch_refused,
                            .bytes_max = config->n1_bytes_max,
-                           .wait_ms = config->prefetch_wait_ms};
+                           .wait_ms = wait_ms(config, pattern)};
     if (!n1_loop_guess(session->n1.loop, track, &worker->scratch, config->n1_rows_max, &input))
         return false;
     track->epoch = write_epochs_sum(worker->options.epochs, &track->reads);
@@ -470,6 +477,14 @@ void n1_on_done(Session *session)
         write_epochs_increase(session->worker->options.epochs, &session->n1.wrote);
 }
 
+static void note_time(const Request *request, N1Pattern *pattern)
+{
+    uint64_t us = clock_now_us() - request->times.arrived_us;
+    pattern->spent_us += us;
+    if (!request->n1_ahead)
+        pattern->alone_us = pattern->alone_us ? (7 * pattern->alone_us + us) / 8 : us;
+}
+
 void n1_on_end(Request *request, char tx_status)
 {
     Session *session = request->session;
@@ -488,7 +503,7 @@ void n1_on_end(Request *request, char tx_status)
     if (request->n1_parent)
         n1_loop_remembered(loop, request->error_seen);
     if (request->n1_track)
-        loop->tracks[request->n1_track - 1].pattern->spent_us += clock_now_us() - request->times.arrived_us;
+        note_time(request, loop->tracks[request->n1_track - 1].pattern);
     if (request->n1_parent || request->n1_track)
         n1_loop_account(loop, &session->worker->n1);
 }

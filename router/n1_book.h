@@ -54,6 +54,7 @@ typedef struct N1Pattern {
     BatchReason reason; /* N1_WHY_BATCH */
     uint64_t paused_until_us;
     uint32_t wasteful, failures; /* in a row */
+    uint64_t alone_us; /* what one takes that is not answered ahead; a mean that forgets */
     uint64_t loops, statements, statements_max, spent_us;
     uint64_t prefetches, fetched, saved; /* batches, keys in them, statements answered from them */
 } N1Pattern;

@@ -12,8 +12,9 @@
 #include "core/clock.h"
 
 #define WASTEFUL_MAX 2 /* in a row: then the pattern pauses */
+#define WORTH        8 /* a statement alone costs PostgreSQL as much as so many keys of a batch */
 #define FAILURES_MAX 3
-#define PAUSE_US     ((uint64_t)60 * 1000 * 1000)
+#define PAUSE_US     ((uint64_t)30 * 1000 * 1000)
 #define FRUITLESS_MAX 16
 #define QUIET_US      ((uint64_t)10 * 1000 * 1000)
 
@@ -49,7 +50,7 @@ void n1_track_throw(N1Loop *loop, N1Track *track, N1Book *book)
     bool failed = prefetch_state(track->ahead) == PREFETCH_OVER;
     pause_when(pattern, failed, &pattern->failures, FAILURES_MAX);
     if (!failed)
-        pause_when(pattern, track->hits * 2 < prefetch_keys(track->ahead), &pattern->wasteful, WASTEFUL_MAX);
+        pause_when(pattern, track->hits * WORTH < prefetch_keys(track->ahead), &pattern->wasteful, WASTEFUL_MAX);
     if (failed) {
         pattern->why = N1_WHY_FAILED;
         track->tried = true;

@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 
+#include "router/fanout.h"
 #include "wire/value.h"
 
 #define SHARD_NONE    UINT32_MAX       /* not fixed */
@@ -25,15 +26,29 @@
 
 typedef enum RefKind {
     REF_SYSTEM,      /* pg_catalog, information_schema: alike on every shard */
-    REF_LOCAL,       /* not distributed: lives on the home shard */
-    REF_DISTRIBUTED, /* by hash of its key */
+    REF_LOCAL,       /* whole on one shard: the home shard, or the one it was put on */
+    REF_REFERENCE,   /* whole on every shard */
+    REF_DISTRIBUTED, /* by its key: hash, range, list */
     REF_VIEW         /* materialized or not; may name anything: only where nothing is distributed */
 } RefKind;
 
+typedef enum KeyKnown {
+    KEY_UNKNOWN,  /* only PostgreSQL can know */
+    KEY_KNOWN,
+    KEY_NO_ROW    /* NULL equals nothing; or not a value of the type: an error on whatever shard */
+} KeyKnown;
+
+/* What the statement says about one key column of a reference. */
+typedef struct RefKey {
+    KeyKnown known;
+    Slice value; /* KEY_KNOWN: canonical */
+} RefKey;
+
 typedef struct Ref {
     RefKind kind;
-    const Table *table;          /* REF_DISTRIBUTED */
+    const Table *table;          /* it is in the topology: distributed, reference, placed by hand */
     const CatalogTable *catalog; /* NULL when the catalog does not know it */
+    RefKey *keys;                /* REF_DISTRIBUTED: one per key column of the table */
     uint32_t shard;              /* SHARD_NONE while not fixed */
     bool bare;                   /* named without a schema */
 } Ref;
@@ -51,8 +66,9 @@ typedef struct Planner {
     const DatabaseConfig *database;
     const Catalog *catalog;
     Ref refs[TABLES_MAX];
-    uint32_t distributed_count, local_count;
+    uint32_t distributed_count, local_count, reference_count;
     ParamMemo *memo;
+    bool *fenced; /* a bucket that it needs is moving at this moment */
     Plan plan;
 } Planner;
 
@@ -77,6 +93,13 @@ static Plan reject_shards(const char *detail)
     return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                   "this statement needs more than one shard, which is not supported yet", detail,
                   "Fix the shard key of every distributed table with key = value.");
+}
+
+static Plan reject_temporary(void)
+{
+    return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
+                  "The session has temporary tables; one of them may have that name.",
+                  "Write schema and table, or drop the temporary tables and DISCARD ALL.");
 }
 
 /* ---- step 1: what the names mean ---------------------------------------------------------- */
@@ -156,7 +179,12 @@ static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
     ret->table = ret->catalog ? topology_table(p->in->topology, p->in->database,
                                                ret->catalog->schema, ret->catalog->name)
                               : table_by_bare_name(p, &from->name);
-    if (ret->table)
+    ret->shard = p->database->shards[0];
+    if (ret->table && ret->table->kind == TABLE_REFERENCE)
+        ret->kind = REF_REFERENCE;
+    else if (ret->table && ret->table->kind == TABLE_LOCAL)
+        ret->shard = ret->table->place_count ? ret->table->places->shard : ret->shard;
+    else if (ret->table)
         ret->kind = REF_DISTRIBUTED;
     else if (ret->catalog && (ret->catalog->kind == 'v' || ret->catalog->kind == 'm'))
         ret->kind = REF_VIEW;
@@ -179,7 +207,16 @@ static bool resolve_all(Planner *p)
         }
         ref_resolve(p, &p->shape->tables[i], &p->refs[i]);
         p->refs[i].bare = p->shape->tables[i].name.schema.len == 0;
+        if (p->refs[i].kind == REF_DISTRIBUTED) {
+            p->refs[i].shard = SHARD_NONE;
+            p->refs[i].keys = arena_array(p->in->arena, RefKey, p->refs[i].table->key_count);
+            if (!p->refs[i].keys) {
+                p->plan = reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
+                return false;
+            }
+        }
         p->distributed_count += p->refs[i].kind == REF_DISTRIBUTED;
+        p->reference_count += p->refs[i].kind == REF_REFERENCE;
         p->local_count += p->refs[i].kind == REF_LOCAL || p->refs[i].kind == REF_VIEW;
     }
     return true;
@@ -189,14 +226,14 @@ static bool resolve_all(Planner *p)
 
 /* The type that a value has by itself: of its cast, of its parameter, or the column's (unknown
  * literals and untyped parameters take the column's type, as PostgreSQL resolves `col = unknown`). */
-static uint32_t value_type(const Planner *p, const ShapeValue *value, const Table *table)
+static uint32_t value_type(const Planner *p, const ShapeValue *value, const TableKey *key)
 {
     if (value->cast.name.len)
         return 0; /* casts are told apart in value_key */
     if (value->kind == SHAPE_VALUE_PARAM && value->index <= p->statement->param_oid_count &&
         p->statement->param_oids[value->index - 1] != 0)
         return p->statement->param_oids[value->index - 1];
-    return table->key_oid;
+    return key->oid;
 }
 
 static const struct {
@@ -292,12 +329,6 @@ static size_t text_length(Slice text, bool utf8)
     return length;
 }
 
-typedef enum KeyKnown {
-    KEY_KNOWN,
-    KEY_UNKNOWN,  /* only PostgreSQL can know */
-    KEY_NO_ROW    /* NULL equals nothing; or not a value of the type: an error on whatever shard */
-} KeyKnown;
-
 /* Types whose every spelling that PostgreSQL takes is understood here; a text that is not, is an
  * error there (tested against PostgreSQL in wire's value tests). */
 static bool spelling_is_certain(uint32_t oid)
@@ -306,10 +337,10 @@ static bool spelling_is_certain(uint32_t oid)
     return type == KEY_INT || type == KEY_UUID || type == KEY_BOOL;
 }
 
-/* The canonical bytes of a value compared with `table`'s key. */
-static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table *table, Slice *ret)
+/* The canonical bytes of a value compared with a key column. */
+static KeyKnown value_key(const Planner *p, const ShapeValue *value, const TableKey *key, Slice *ret)
 {
-    uint32_t oid = value->cast.name.len ? cast_type(&value->cast) : value_type(p, value, table);
+    uint32_t oid = value->cast.name.len ? cast_type(&value->cast) : value_type(p, value, key);
     Slice bytes;
     int format = FORMAT_TEXT;
     Arena *arena = p->in->arena;
@@ -320,9 +351,9 @@ static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table
         bytes = shape_literal_value(p->statement->text, literal, arena);
         if (integer) {
             /* An integer literal compared with text is an error, with numeric types something else. */
-            if (oid != table->key_oid && !types_agree(oid, table->key_oid))
+            if (oid != key->oid && !types_agree(oid, key->oid))
                 return KEY_UNKNOWN;
-            if (key_type_of(table->key_oid) != KEY_INT)
+            if (key_type_of(key->oid) != KEY_INT)
                 return KEY_UNKNOWN;
             oid = WIRE_OID_INT8; /* may pass the column's range: then no row has it, on any shard */
             if (value->negative) {
@@ -354,7 +385,7 @@ static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table
     } else {
         return value->kind == SHAPE_VALUE_NULL ? KEY_NO_ROW : KEY_UNKNOWN;
     }
-    if (!oid || !types_agree(oid, table->key_oid))
+    if (!oid || !types_agree(oid, key->oid))
         return KEY_UNKNOWN;
     if (value_canonical(oid, format, bytes, arena, ret) != VALUE_OK)
         return spelling_is_certain(oid) ? KEY_NO_ROW : KEY_UNKNOWN;
@@ -363,17 +394,45 @@ static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table
     return !text || p->in->same_encoding || is_ascii(*ret) ? KEY_KNOWN : KEY_UNKNOWN;
 }
 
-static bool value_shard(const Planner *p, const ShapeValue *value, const Table *table, uint32_t *ret)
+/* The same, where the column's type may be no key's. */
+static KeyKnown key_value(const Planner *p, const ShapeValue *value, const TableKey *key, Slice *ret)
 {
-    Slice key;
-    KeyKnown known = table->key_type == KEY_NONE ? KEY_UNKNOWN : value_key(p, value, table, &key);
-    if (known == KEY_NO_ROW)
-        *ret = SHARD_EVERY;
-    if (known != KEY_KNOWN)
-        return known == KEY_NO_ROW;
-    const ShardMap *map = p->in->topology->map;
-    *ret = map->shard_of[shard_map_bucket(map, hash_key(table->key_type, key))];
+    return key->type == KEY_NONE ? KEY_UNKNOWN : value_key(p, value, key, ret);
+}
+
+/* The shard of the row with these key values; false when it has none. Takes note of a fenced bucket. */
+static bool place_values(const Planner *p, const Table *table, const Slice *values, uint32_t *ret_shard)
+{
+    const Topology *t = p->in->topology;
+    if (!topology_place(t, table, values, ret_shard))
+        return false;
+    if (t->fenced && table->kind == TABLE_HASH)
+        *p->fenced |= t->fenced[shard_map_bucket(t->map, table_row_hash(table, values))];
     return true;
+}
+
+/* All key columns are known: their shard. No shard for values that have no place: no row has them. */
+static void ref_place(const Planner *p, Ref *ref)
+{
+    Slice values[TABLE_KEYS_MAX];
+    bool known = true;
+    for (uint32_t i = 0; i < ref->table->key_count; i++) {
+        if (ref->keys[i].known == KEY_NO_ROW)
+            ref->shard = SHARD_EVERY;
+        known &= ref->keys[i].known == KEY_KNOWN;
+        values[i] = ref->keys[i].value;
+    }
+    if (known && ref->shard == SHARD_NONE && !place_values(p, ref->table, values, &ref->shard))
+        ref->shard = SHARD_EVERY;
+}
+
+/* Which of the table's key columns it is; -1: none. */
+static int key_index(const Table *table, Slice column)
+{
+    for (uint32_t i = 0; i < table->key_count; i++)
+        if (slice_equal(table->keys[i].column, column))
+            return (int)i;
+    return -1;
 }
 
 /* Which reference an unqualified column belongs to: the only one of its level that has it, among
@@ -406,33 +465,45 @@ static void fix_by_values(Planner *p)
         if (owner < 0)
             continue;
         Ref *ref = &p->refs[owner];
-        if (ref->kind == REF_DISTRIBUTED && ref->shard == SHARD_NONE &&
-            slice_equal(equal->column, ref->table->key))
-            value_shard(p, &equal->value, ref->table, &ref->shard);
+        int at = ref->kind == REF_DISTRIBUTED ? key_index(ref->table, equal->column) : -1;
+        if (at >= 0 && ref->keys[at].known == KEY_UNKNOWN)
+            ref->keys[at].known = key_value(p, &equal->value, &ref->table->keys[at], &ref->keys[at].value);
     }
 }
 
-/* The join is on the keys of both, and equal keys hash alike. */
+/* Equal keys of both tables are on the same shard. */
+static bool colocated(const Table *a, const Table *b)
+{
+    bool places = a->place_count || b->place_count;
+    return a->kind == b->kind && a->key_count == 1 && b->key_count == 1 &&
+           (!places || slice_equal(a->colocation, b->colocation));
+}
+
+/* The join is on the keys of both, and rows with equal keys are together. */
 static bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
 {
     const Ref *to = &p->refs[a], *from = &p->refs[b];
     return to->kind == REF_DISTRIBUTED && from->kind == REF_DISTRIBUTED &&
-           slice_equal(join->column, to->table->key) &&
-           slice_equal(join->other_column, from->table->key) &&
-           types_agree(from->table->key_oid, to->table->key_oid);
+           colocated(to->table, from->table) && slice_equal(join->column, to->table->keys[0].column) &&
+           slice_equal(join->other_column, from->table->keys[0].column) &&
+           types_agree(from->table->keys[0].oid, to->table->keys[0].oid);
 }
 
-/* `a.key = b.key` hands b's shard on to a. */
+/* `a.key = b.key` hands b's value on to a, when both hash alike. */
 static bool fix_by_join(Planner *p, const ShapeJoin *join)
 {
     int a = column_owner(p, join->table, join->level, join->from, join->to, join->column);
     int b = column_owner(p, join->other, join->other_level, join->from, join->to, join->other_column);
-    if (a < 0 || b < 0 || !keys_meet(p, join, a, b))
+    if (a < 0 || b < 0)
         return false;
     Ref *to = &p->refs[a], *from = &p->refs[b];
-    if (to->shard != SHARD_NONE || from->shard == SHARD_NONE)
+    if (to->kind != REF_DISTRIBUTED || from->kind != REF_DISTRIBUTED)
         return false;
-    to->shard = from->shard;
+    int x = key_index(to->table, join->column), y = key_index(from->table, join->other_column);
+    if (x < 0 || y < 0 || to->keys[x].known != KEY_UNKNOWN || from->keys[y].known == KEY_UNKNOWN ||
+        !types_agree(from->table->keys[y].oid, to->table->keys[x].oid))
+        return false;
+    to->keys[x] = from->keys[y];
     return true;
 }
 
@@ -444,6 +515,13 @@ static void fix_by_joins(Planner *p)
         for (uint32_t i = 0; i < p->shape->join_count; i++)
             again |= fix_by_join(p, &p->shape->joins[i]);
     }
+}
+
+static void place_all(Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->refs[i].kind == REF_DISTRIBUTED && p->refs[i].shard == SHARD_NONE)
+            ref_place(p, &p->refs[i]);
 }
 
 /* ---- step 3: one shard for all --------------------------------------------------------------- */
@@ -467,19 +545,24 @@ static Plan not_fixed(const Planner *p, const Ref *ref)
     return reject_shards(detail);
 }
 
+/* Rows of a reference table are locked on the home shard, so that those who lock them meet. */
+static bool is_locked(const Planner *p, const Ref *ref)
+{
+    return ref->kind == REF_REFERENCE && (p->shape->traits & SHAPE_HAS_LOCKING);
+}
+
 static Plan agree(const Planner *p)
 {
     uint32_t shard = SHARD_NONE;
     char detail[256];
     for (uint32_t i = 0; i < p->shape->table_count; i++) {
         const Ref *ref = &p->refs[i];
-        uint32_t here = ref->kind == REF_DISTRIBUTED ? ref->shard
-                        : ref->kind == REF_LOCAL     ? home_shard(p)
-                                                     : SHARD_NONE;
+        bool here_only = (ref->kind != REF_SYSTEM && ref->kind != REF_REFERENCE) || is_locked(p, ref);
+        uint32_t here = here_only ? ref->shard : SHARD_NONE;
         if (ref->kind == REF_DISTRIBUTED && here == SHARD_NONE)
             return not_fixed(p, ref);
-        if (ref->kind == REF_VIEW)
-            return reject_shards("The statement reads a view together with distributed tables.");
+        if (ref->kind == REF_VIEW && topology_database_sharded(p->in->topology, p->in->database))
+            return reject_shards("The statement reads a view, which may read distributed tables.");
         if (here == SHARD_NONE || here == SHARD_EVERY)
             continue;
         if (p->in->temporary && ref->bare && here != home_shard(p))
@@ -522,17 +605,17 @@ static uint32_t insert_column_type(const Planner *p, uint32_t at)
     return column ? column->type_oid : 0;
 }
 
-static int insert_key_position(const Planner *p, const Ref *ref)
+static int insert_key_position(const Planner *p, const Ref *ref, Slice key)
 {
     const ShapeInsert *insert = &p->shape->insert;
     if (insert->columns) {
         for (uint32_t i = 0; i < insert->column_count; i++)
-            if (slice_equal(insert->columns[i], ref->table->key))
+            if (slice_equal(insert->columns[i], key))
                 return (int)i;
         return -1;
     }
     for (uint32_t i = 0; ref->catalog && i < ref->catalog->column_count; i++)
-        if (slice_equal(ref->catalog->columns[i].name, ref->table->key))
+        if (slice_equal(ref->catalog->columns[i].name, key))
             return i < insert->column_count ? (int)i : -1;
     return -1;
 }
@@ -544,64 +627,118 @@ static bool value_is_null_param(const Planner *p, const ShapeValue *value)
            value->index <= bind->param_count && bind_param_at(bind, value->index - 1).is_null;
 }
 
-/* A column with a length or precision may store another value than the one given: varchar(3) cuts
- * blanks, timestamp(0) rounds. */
-static bool column_stores(const Planner *p, const Ref *ref, const ShapeValue *value)
+bool plan_column_stores(const CatalogColumn *column, KeyType type, Slice value, bool utf8)
 {
-    const CatalogColumn *column =
-        ref->catalog ? catalog_column(ref->catalog, ref->table->key) : NULL;
-    Slice key;
-    if (!column)
-        return false;
-    if (column->typmod < 0 || value_key(p, value, ref->table, &key) != KEY_KNOWN)
+    if (column->typmod < 0)
         return true;
     if (column->type_oid == WIRE_OID_VARCHAR)
-        return text_length(key, slice_is(p->catalog->encoding, "UTF8")) + 4 <=
-               (size_t)column->typmod;
-    if (ref->table->key_type == KEY_TIMESTAMP && key.len == 8) {
+        return text_length(value, utf8) + 4 <= (size_t)column->typmod;
+    if (type == KEY_TIMESTAMP && value.len == 8) {
         uint64_t us;
-        memcpy(&us, key.data, 8);
+        memcpy(&us, value.data, 8);
         return (int64_t)__builtin_bswap64(us) % 1000000 == 0;
     }
     return true;
 }
 
-static Plan plan_insert_values(Planner *p, Ref *target)
+static bool column_stores(const Planner *p, const Ref *ref, const TableKey *key, Slice value)
+{
+    const CatalogColumn *column = ref->catalog ? catalog_column(ref->catalog, key->column) : NULL;
+    return column && plan_column_stores(column, key->type, value, slice_is(p->catalog->encoding, "UTF8"));
+}
+
+static Plan insert_unknown(const Ref *target, const TableKey *key)
+{
+    char detail[256];
+    snprintf(detail, sizeof detail,
+             "The value for key \"%.*s\" of table \"%.*s\" is NULL, a default, an expression or too long.",
+             SLICE_FMT(key->column), SLICE_FMT(target->table->name));
+    return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "the shard of the new row cannot be known", detail,
+                  "Give the key as a constant or a parameter.");
+}
+
+/* One row: its shard, or a REJECT in *ret. Values that are an error on whatever shard leave it as it is. */
+static bool insert_row(const Planner *p, const Ref *target, const int *at, uint32_t row, uint32_t *ret_shard,
+                       Plan *ret)
 {
     const ShapeInsert *insert = &p->shape->insert;
-    int at = insert_key_position(p, target);
+    Slice values[TABLE_KEYS_MAX];
+    bool every = false;
+    for (uint32_t i = 0; i < target->table->key_count; i++) {
+        const TableKey *key = &target->table->keys[i];
+        const ShapeValue *value = &insert->values[row * insert->column_count + (uint32_t)at[i]];
+        bool null = value->kind == SHAPE_VALUE_NULL || value_is_null_param(p, value);
+        KeyKnown known = null ? KEY_UNKNOWN : key_value(p, value, key, &values[i]);
+        every |= known == KEY_NO_ROW;
+        if (known == KEY_UNKNOWN || (known == KEY_KNOWN && !column_stores(p, target, key, values[i]))) {
+            *ret = insert_unknown(target, key);
+            return false;
+        }
+    }
+    *ret_shard = SHARD_EVERY;
+    if (every || place_values(p, target->table, values, ret_shard))
+        return true;
+    *ret = reject("23514", "no shard may have this row", NULL, "Give its key a place, or correct it.");
+    error_detail(&ret->error, "Table \"%.*s\" is distributed by %s of \"%.*s\", which has no place for this value.",
+                 SLICE_FMT(target->table->name), table_kind_name(target->table->kind),
+                 SLICE_FMT(target->table->key));
+    return false;
+}
+
+/* Rows of several shards: each shard gets its own. Other tables, whose rows the values may depend on, would
+ * have to be there, too. */
+static Plan plan_insert_split(const Planner *p, uint32_t *rows, uint32_t count)
+{
+    if (p->shape->table_count != 1 || p->shape->traits & (SHAPE_HAS_CTE | SHAPE_HAS_SUBQUERY))
+        return reject_shards("The rows of this INSERT belong to different shards, and it reads other tables.");
+    if (p->in->temporary)
+        return reject_temporary();
+    for (uint32_t i = 0; i < count; i++)
+        if (rows[i] == SHARD_EVERY)
+            rows[i] = home_shard(p);
+    return (Plan){.kind = PLAN_INSERT, .rows = rows, .row_count = count};
+}
+
+static Plan plan_insert_values(Planner *p, Ref *target)
+{
     char detail[256];
-    if (at < 0) {
+    int at[TABLE_KEYS_MAX];
+    Plan refused;
+    for (uint32_t i = 0; i < target->table->key_count; i++) {
+        at[i] = insert_key_position(p, target, target->table->keys[i].column);
+        if (at[i] >= 0)
+            continue;
         snprintf(detail, sizeof detail, "Table \"%.*s\" is distributed by \"%.*s\".",
                  SLICE_FMT(target->table->name), SLICE_FMT(target->table->key));
         return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "INSERT does not say the shard key", detail,
                       "Name the key column and give its value in the statement.");
     }
-    for (uint32_t row = 0; row < insert->rows; row++) {
-        const ShapeValue *value = &insert->values[row * insert->column_count + (uint32_t)at];
-        uint32_t shard;
-        bool null = value->kind == SHAPE_VALUE_NULL || value_is_null_param(p, value);
-        if (null || !value_shard(p, value, target->table, &shard) ||
-            !column_stores(p, target, value)) {
-            snprintf(detail, sizeof detail,
-                     "The value for key \"%.*s\" of table \"%.*s\" is NULL, a default, an expression or too long.",
-                     SLICE_FMT(target->table->key), SLICE_FMT(target->table->name));
-            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                          "the shard of the new row cannot be known", detail,
-                          "Give the key as a constant or a parameter.");
-        }
-        if (row && shard != target->shard)
-            return reject_shards("The rows of this INSERT belong to different shards.");
-        target->shard = shard;
+    uint32_t count = p->shape->insert.rows;
+    uint32_t *rows = arena_array(p->in->arena, uint32_t, count + 1);
+    bool together = true;
+    if (!rows)
+        return reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
+    for (uint32_t row = 0; row < count; row++) {
+        if (!insert_row(p, target, at, row, &rows[row], &refused))
+            return refused;
+        target->shard = rows[row];
+        together &= rows[row] == rows[0];
     }
+    if (!together)
+        return plan_insert_split(p, rows, count);
+    fix_by_joins(p);
+    place_all(p);
     return agree(p);
 }
 
 static Plan plan_insert(Planner *p)
 {
     int at = insert_target(p);
-    if (at < 0 || p->refs[at].kind != REF_DISTRIBUTED)
+    if (at < 0 || p->refs[at].kind != REF_DISTRIBUTED) {
+        fix_by_joins(p);
+        place_all(p);
         return agree(p);
+    }
     if (p->shape->insert.rows == 0)
         return reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                       "INSERT ... SELECT into a distributed table is not supported yet",
@@ -613,7 +750,7 @@ static Plan plan_insert(Planner *p)
 static bool assigns_key(const Planner *p, const Ref *target)
 {
     for (uint32_t i = 0; i < p->shape->assigned_count; i++)
-        if (slice_equal(p->shape->assigned[i], target->table->key))
+        if (key_index(target->table, p->shape->assigned[i]) >= 0)
             return true;
     return false;
 }
@@ -672,6 +809,16 @@ static bool hides_tables(Planner *p)
     return false;
 }
 
+static bool writes_reference(const Planner *p)
+{
+    if (p->shape->kind == SHAPE_COPY_OUT)
+        return false;
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->shape->tables[i].target && p->refs[i].kind == REF_REFERENCE)
+            return true;
+    return false;
+}
+
 /* Every distributed reference is joined to the target on its key, so that each shard can do its part by
  * itself: the rows that belong together are there. */
 static bool all_joined(const Planner *p, int target)
@@ -709,27 +856,200 @@ static bool plan_write(Planner *p, Plan *ret)
     return true;
 }
 
+/* A SELECT that no shard can answer alone (fanout.h). */
+static Plan plan_spread(Planner *p)
+{
+    FanoutRef *refs = arena_array(p->in->arena, FanoutRef, p->shape->table_count + 1);
+    Plan plan = {.kind = PLAN_SCATTER};
+    if (!refs)
+        return reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        const Ref *ref = &p->refs[i];
+        if (ref->kind == REF_VIEW)
+            return reject_shards("The statement reads a view together with distributed tables.");
+        if (ref->kind == REF_LOCAL && !ref->catalog && !p->in->in_transaction) /* most likely a typing error */
+            return (Plan){.kind = PLAN_PROBE, .shard = home_shard(p)};
+        if (p->in->temporary && ref->bare)
+            return reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
+                          "The session has temporary tables, and one of them may have that name.",
+                          "Write schema and table, or drop the temporary tables and DISCARD ALL.");
+        refs[i] = (FanoutRef){.place = ref->kind == REF_DISTRIBUTED ? SPLIT_PLACE_SPREAD
+                                       : ref->kind == REF_REFERENCE ? SPLIT_PLACE_EVERY
+                                       : ref->kind == REF_SYSTEM    ? SPLIT_PLACE_SYSTEM
+                                                                    : SPLIT_PLACE_HOME,
+                              .table = ref->table,
+                              .catalog = ref->catalog};
+        refs[i].known_shard = (ref->kind == REF_DISTRIBUTED || ref->kind == REF_LOCAL) && ref->shard != SHARD_NONE;
+        refs[i].shard = ref->shard == SHARD_EVERY ? UINT32_MAX : ref->shard;
+    }
+    plan.spread = fanout_make(p->in, p->statement, refs, p->in->keep, &plan.error);
+    if (!plan.spread)
+        plan.kind = PLAN_REJECT;
+    return plan;
+}
+
+/* ---- reference tables ------------------------------------------------------------------------- */
+
+static Plan reject_drift(const char *what, Slice name)
+{
+    Plan plan = reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "the shards would not write the same to a reference table",
+                       NULL, "Give the value itself in the statement.");
+    error_detail(&plan.error, "%s%s%.*s%s may differ from shard to shard.", what, name.len ? " \"" : "",
+                 SLICE_FMT(name), name.len ? "\"" : "");
+    return plan;
+}
+
+/* A column that the INSERT leaves out, or gives as DEFAULT, and whose default differs from server to server. */
+static const CatalogColumn *drifting_default(const Planner *p, const CatalogTable *table)
+{
+    const ShapeInsert *insert = &p->shape->insert;
+    for (uint32_t i = 0; i < table->column_count; i++) {
+        const CatalogColumn *column = &table->columns[i];
+        uint32_t at = i;
+        if (!column->varying_default || column->generated)
+            continue;
+        for (at = 0; insert->columns && at < insert->column_count; at++)
+            if (slice_equal(insert->columns[at], column->name))
+                break;
+        if (!insert->columns)
+            at = i; /* by position */
+        if (at >= insert->column_count)
+            return column;
+        for (uint32_t row = 0; row < insert->rows; row++)
+            if (insert->values[row * insert->column_count + at].kind == SHAPE_VALUE_DEFAULT)
+                return column;
+    }
+    return NULL;
+}
+
+static Slice drifting_function(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->function_count; i++) {
+        const ShapeName *name = &p->shape->functions[i];
+        const CatalogFunction *function = catalog_resolve_function(
+            p->catalog, name->schema, name->name, p->in->search_path, p->in->user);
+        if (!function || function->volatility != 'i')
+            return name->name;
+    }
+    return (Slice){0};
+}
+
+/* Each shard writes to its own copy: what it writes must not depend on where and when (H56). */
+static Plan plan_reference_write(Planner *p)
+{
+    static const uint32_t DRIFTS = SHAPE_HAS_TIME_VALUE | SHAPE_HAS_SAMPLE | SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET |
+                                   SHAPE_HAS_WINDOW | SHAPE_HAS_MODIFYING_CTE;
+    const CatalogTable *table = NULL;
+    if (p->in->temporary)
+        return reject_temporary();
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        if (p->refs[i].kind != REF_REFERENCE)
+            return reject_shards("A reference table is written on every shard, and the statement names a table "
+                                 "that is not on all of them.");
+        if (p->shape->tables[i].target)
+            table = p->refs[i].catalog;
+    }
+    Slice function = drifting_function(p);
+    if (function.len)
+        return reject_drift("The result of function", function);
+    if (p->shape->traits & DRIFTS)
+        return reject_drift("The time of day, or the rows that LIMIT leaves,", (Slice){0});
+    if (!table || table->has_rules_or_triggers)
+        return reject_drift("What the table's triggers or rules do", (Slice){0});
+    const CatalogColumn *column = p->shape->kind == SHAPE_INSERT ? drifting_default(p, table) : NULL;
+    if (column)
+        return reject_drift("The default of column", column->name);
+    return (Plan){.kind = PLAN_WRITE, .same = true, .shards = p->database->shards,
+                  .shard_count = p->database->shard_count};
+}
+
 static Plan plan_rows(Planner *p)
 {
     if (moves_rows(p) || hides_tables(p))
         return p->plan;
-    if (p->distributed_count == 0) {
-        /* Views may hide distributed tables: only where there are none. */
-        for (uint32_t i = 0; i < p->shape->table_count; i++)
-            if (p->refs[i].kind == REF_VIEW &&
-                topology_database_sharded(p->in->topology, p->in->database))
-                return reject_shards(
-                    "The statement reads a view, which may read distributed tables.");
-        return direct(home_shard(p), p->local_count == 0);
-    }
+    if (p->reference_count && writes_reference(p))
+        return plan_reference_write(p);
+    if (p->distributed_count == 0)
+        return agree(p);
     fix_by_values(p);
     if (p->shape->kind == SHAPE_INSERT) {
         Plan plan = plan_insert(p);
         return plan;
     }
     fix_by_joins(p);
-    Plan write;
-    return plan_write(p, &write) ? write : agree(p);
+    Plan plan;
+    place_all(p);
+    if (plan_write(p, &plan))
+        return plan;
+    plan = agree(p);
+    if (plan.kind == PLAN_REJECT && p->shape->kind == SHAPE_SELECT && p->in->keep)
+        return plan_spread(p);
+    return plan;
+}
+
+/* ---- COPY, LOCK ------------------------------------------------------------------------------ */
+
+static bool calls_aggregate(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->function_count; i++) {
+        const ShapeName *name = &p->shape->functions[i];
+        const CatalogFunction *function = catalog_resolve_function(
+            p->catalog, name->schema, name->name, p->in->search_path, p->in->user);
+        if (!function || function->kind != 'f')
+            return true;
+    }
+    return false;
+}
+
+/* COPY (SELECT ...): each shard answers for its rows when no row depends on those of another shard. */
+static bool query_splits(Planner *p)
+{
+    static const uint32_t WHOLE = SHAPE_HAS_LOCKING | SHAPE_HAS_CTE | SHAPE_HAS_SAMPLE | SHAPE_HAS_SUBQUERY |
+                                  SHAPE_HAS_SETOP | SHAPE_HAS_GROUP | SHAPE_HAS_DISTINCT | SHAPE_HAS_ORDER |
+                                  SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET | SHAPE_HAS_WINDOW | SHAPE_HAS_OUTER_JOIN |
+                                  SHAPE_HAS_MODIFYING_CTE | SHAPE_HAS_FUNCTION_IN_FROM;
+    int first = -1;
+    if (p->shape->traits & WHOLE || calls_aggregate(p))
+        return false;
+    for (uint32_t i = 0; i < p->shape->table_count && first < 0; i++)
+        if (p->refs[i].kind == REF_DISTRIBUTED)
+            first = (int)i;
+    return first >= 0 && all_joined(p, first);
+}
+
+static Plan plan_copy(Planner *p)
+{
+    int target = insert_target(p);
+    const Ref *ref = target < 0 ? NULL : &p->refs[target];
+    bool in = p->shape->kind == SHAPE_COPY_IN;
+    bool whole = ref && (ref->kind == REF_DISTRIBUTED || (in && ref->kind == REF_REFERENCE));
+    if (hides_tables(p))
+        return p->plan;
+    if (whole && ref->bare && p->in->temporary)
+        return reject_temporary();
+    if (whole && in && !table_is_ready(ref->table))
+        return reject_shards("The type of its key is not known, or cannot be a key.");
+    if (whole)
+        return (Plan){.kind = in ? PLAN_COPY_IN : PLAN_COPY_OUT, .table = ref->table,
+                      .same_encoding = p->in->same_encoding};
+    fix_by_values(p);
+    fix_by_joins(p);
+    place_all(p);
+    Plan plan = agree(p);
+    if (plan.kind == PLAN_REJECT && !in && !ref && p->distributed_count && query_splits(p))
+        return p->in->temporary ? reject_temporary() : (Plan){.kind = PLAN_COPY_OUT};
+    return plan;
+}
+
+/* A table on several shards is locked on all of them, always in the same order. */
+static Plan plan_lock(Planner *p)
+{
+    if (p->distributed_count + p->reference_count == 0 || !p->in->in_transaction)
+        return p->distributed_count ? direct(home_shard(p), true) /* PostgreSQL says 25P01 */ : agree(p);
+    if (p->in->temporary)
+        return reject_temporary();
+    return (Plan){.kind = PLAN_WRITE, .same = true, .shards = p->database->shards,
+                  .shard_count = p->database->shard_count};
 }
 
 static Plan plan_unparsed(const Planner *p)
@@ -750,7 +1070,10 @@ static bool moves_table(const Planner *p)
         if (t->tables[i].database == p->in->database &&
             slice_equal(t->tables[i].schema, p->shape->statement))
             return true;
-    return p->distributed_count > 0;
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->refs[i].table)
+            return true;
+    return false;
 }
 
 static Plan plan_sharded(Planner *p)
@@ -770,13 +1093,15 @@ static Plan plan_sharded(Planner *p)
                           "creating a table from a query is not supported on a sharded database yet",
                           "The table has to be made on every shard.", "Create the table first, then insert its rows.");
         return plan_rows(p);
-    case SHAPE_MERGE:
     case SHAPE_COPY_IN:
     case SHAPE_COPY_OUT:
-    case SHAPE_COPY_SERVER:
+        return plan_copy(p);
     case SHAPE_LOCK:
+        return plan_lock(p);
+    case SHAPE_MERGE:
+    case SHAPE_COPY_SERVER:
         if (p->distributed_count)
-            return reject_shards("COPY, MERGE and LOCK work on whole distributed tables.");
+            return reject_shards("MERGE, and COPY from and to files, work on whole distributed tables.");
         return plan_rows(p);
     case SHAPE_DDL:
     case SHAPE_DDL_ALONE:
@@ -832,12 +1157,49 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
     return plan_merge(input, plans, shape->part_count);
 }
 
+/* True when the statement names a distributed table, by any schema: a move relies on its shape. */
+static bool names_distributed(const PlanInput *input, const Shape *shape)
+{
+    const Topology *topology = input->topology;
+    for (uint32_t i = 0; i < shape->table_count; i++)
+        for (uint32_t t = 0; t < topology->table_count; t++)
+            if (topology->tables[t].database == input->database &&
+                slice_equal(topology->tables[t].name, shape->tables[i].name.name))
+                return true;
+    return shape->table_count == 0;
+}
+
+/* While buckets are moved their rows lie on two shards, and their tables must stay as they are. */
+static Plan while_moving(const PlanInput *input, Plan plan, const Shape *shape)
+{
+    if (plan.kind != PLAN_DDL)
+        return reject(SQLSTATE_OBJECT_IN_USE, "a statement without its key cannot run while buckets are moved",
+                      "Some rows lie on two shards at this moment.",
+                      "Fix the key, or try again when SHOW MOVES says that the moves are done.");
+    if (!names_distributed(input, shape))
+        return plan;
+    return reject(SQLSTATE_OBJECT_IN_USE, "a distributed table cannot be changed while buckets are moved",
+                  "The move relies on equal tables on both shards.",
+                  "Try again when SHOW MOVES says that the moves are done.");
+}
+
+/* Of one shard: when a bucket it needs is fenced; of many shards: when any is. */
+static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
+{
+    bool many = plan.kind != PLAN_DIRECT && plan.kind != PLAN_LOCAL && plan.kind != PLAN_PROBE &&
+                plan.kind != PLAN_REJECT;
+    plan.fenced = fenced || (many && input->topology->fenced);
+    return many && input->topology->moving ? while_moving(input, plan, shape) : plan;
+}
+
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
 {
     const Shape *shape = statement->shape;
     ParamMemo memo = {0};
+    bool fenced = false;
     Planner planner = {
         .memo = &memo,
+        .fenced = &fenced,
         .in = input,
         .statement = statement,
         .shape = shape,
@@ -848,14 +1210,17 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
         return (Plan){.kind = PLAN_LOCAL};
     if (planner.database->shard_count == 1)
         return direct(planner.database->shards[0], true);
+    if (shape->citus_call)
+        return (Plan){.kind = PLAN_LOCAL};
     if (shape->kind == SHAPE_MULTI)
         return plan_parts(input, statement);
     if (!resolve_all(&planner))
         return planner.plan;
-    return plan_sharded(&planner);
+    Plan plan = plan_sharded(&planner);
+    return with_fence(input, plan, shape, fenced);
 }
 
-Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+static Plan merge(const PlanInput *input, const Plan *plans, uint32_t count)
 {
     const Config *config = input->topology->config;
     Plan merged = direct(config->databases[input->database].shards[0], true);
@@ -877,5 +1242,13 @@ Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
         }
         merged = *plan;
     }
+    return merged;
+}
+
+Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
+{
+    Plan merged = merge(input, plans, count);
+    for (uint32_t i = 0; i < count; i++)
+        merged.fenced |= plans[i].fenced;
     return merged;
 }

@@ -3,7 +3,11 @@
  *
  *   DIRECT     one shard answers for the whole database
  *   WRITE      each of several shards runs it, in one transaction; counts are added up
+ *   SCATTER    a SELECT over several shards, made one answer (fanout.h)
  *   DDL        every shard of the database runs it, answered once
+ *   INSERT     each of several shards gets its rows of VALUES
+ *   COPY_IN    rows of copy data go to their shards
+ *   COPY_OUT   copy data of all shards
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
  *   PROBE      not in our grammar: PostgreSQL may tell its own error, but may not run it (H94)
  *   REJECT     cannot be answered rightly: error, with DETAIL and HINT
@@ -19,7 +23,19 @@
 #include "query/shape.h"
 #include "wire/frontend.h"
 
-typedef enum PlanKind { PLAN_DIRECT, PLAN_WRITE, PLAN_DDL, PLAN_LOCAL, PLAN_PROBE, PLAN_REJECT, PLAN_KIND_COUNT } PlanKind;
+typedef enum PlanKind {
+    PLAN_DIRECT,
+    PLAN_WRITE,
+    PLAN_SCATTER,
+    PLAN_DDL,
+    PLAN_INSERT,
+    PLAN_COPY_IN,
+    PLAN_COPY_OUT,
+    PLAN_LOCAL,
+    PLAN_PROBE,
+    PLAN_REJECT,
+    PLAN_KIND_COUNT
+} PlanKind;
 
 /* A statement with its values: bound, and perhaps executed. */
 typedef struct PlanStatement {
@@ -42,15 +58,25 @@ typedef struct PlanInput {
     bool in_transaction; /* a transaction block is open (or opened by the same request) */
     bool same_encoding;  /* client and database encoding agree: text keys may hold any character */
     Arena *arena;        /* scratch */
+    Slice now;           /* what now() means, as a timestamptz literal; empty: not known */
+    bool whole;          /* SCATTER: by GATHER only */
+    Arena *keep;         /* lives as long as the request: for SCATTER. NULL: REJECT instead */
 } PlanInput;
 
 typedef struct Plan {
     PlanKind kind;
     uint32_t shard;   /* DIRECT: index in config->shards */
     bool any_shard;   /* DIRECT: names no table of the user: every shard would answer alike */
+    bool fenced;      /* it needs a bucket that is moving at this moment: it waits (fence.h) */
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
+    const struct Fanout *spread; /* SCATTER; in `keep` */
+    bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
+    const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
+    uint32_t row_count;
+    const Table *table; /* COPY_IN: the target */
+    bool same_encoding; /* COPY_IN: as in the input */
     Error error;      /* REJECT */
 } Plan;
 
@@ -58,6 +84,10 @@ typedef struct Plan {
 bool plan_sets_path(const Shape *shape);
 /* ... and in all later ones: the session's settings do not tell. */
 bool plan_sets_path_unseen(const Shape *shape);
+
+/* A column with a length or precision may store another value than the one given: varchar(3) cuts
+ * blanks, timestamp(0) rounds. False for values (canonical) where that may happen. */
+bool plan_column_stores(const CatalogColumn *column, KeyType type, Slice value, bool utf8);
 
 Plan plan_make(const PlanInput *input, const PlanStatement *statement);
 /* Several statements of one request: all must agree on one shard. */

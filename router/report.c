@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "router/reads.h"
 #include "router/commit.h"
 #include "router/request.h"
 #include "router/worker_state.h"
@@ -67,6 +68,12 @@ static const ReportColumn REASONS[] = {
     {"statements", INT, REPORT_SUM},
     {"help", TEXT, REPORT_KEEP},
 };
+static const ReportColumn REPLICAS[] = {
+    {"server", TEXT, REPORT_KEEP},   {"reads", INT, REPORT_SUM},      {"inflight", INT, REPORT_SUM},
+    {"latency_us", INT, REPORT_MAX}, {"hedges", INT, REPORT_SUM},     {"hedge_wins", INT, REPORT_SUM},
+    {"reruns", INT, REPORT_SUM},     {"failures", INT, REPORT_SUM},   {"breaker", INT, REPORT_MAX},
+    {"breaker_opened", INT, REPORT_SUM},
+};
 static const ReportColumn N1[] = {
     {"database", TEXT, REPORT_KEEP},   {"parent", TEXT, REPORT_KEEP},   {"child", TEXT, REPORT_KEEP},
     {"column", INT, REPORT_ANY},       {"loops", INT, REPORT_SUM},      {"statements", INT, REPORT_SUM},
@@ -102,6 +109,7 @@ static const struct {
     [REPORT_N1] = {N1, ARRAY_LEN(N1)},
     [REPORT_STATS] = {STATS, ARRAY_LEN(STATS)},
     [REPORT_STATEMENTS] = {STATEMENTS, ARRAY_LEN(STATEMENTS)},
+    [REPORT_REPLICAS] = {REPLICAS, ARRAY_LEN(REPLICAS)},
     [REPORT_TRANSACTIONS] = {TRANSACTIONS, ARRAY_LEN(TRANSACTIONS)},
     [REPORT_HOLDINGS] = {HOLDINGS, ARRAY_LEN(HOLDINGS)},
 };
@@ -493,6 +501,27 @@ static void report_statements(Worker *worker, Report *report)
     }
 }
 
+static void report_replicas(Worker *worker, Report *report)
+{
+    const Config *config = worker_config(worker);
+    for (uint32_t i = 0; i < MIN(config->server_count, worker->reads->server_count); i++) {
+        const ReadServer *s = &worker->reads->servers[i];
+        Cells c = {.arena = &report->arena};
+        cell_text(&c, config->servers[i]->name);
+        cell_int(&c, counter_get(&s->reads));
+        cell_int(&c, s->inflight);
+        cell_int(&c, s->latency_us);
+        cell_int(&c, counter_get(&s->hedges));
+        cell_int(&c, counter_get(&s->hedge_wins));
+        cell_int(&c, counter_get(&s->reruns));
+        cell_int(&c, counter_get(&s->failures));
+        cell_int(&c, (uint64_t)s->breaker.state);
+        cell_int(&c, s->breaker.opened);
+        if (!report_add(report, c.at))
+            return;
+    }
+}
+
 /* What only happened to repeat once is not shown: a single client that asks the same for ever. */
 static void report_n1(Worker *worker, Report *report)
 {
@@ -526,6 +555,7 @@ static void report_n1(Worker *worker, Report *report)
     }
 }
 
+/* `name` must live as long as the report. */
 static void stat_row(Report *report, const char *name, uint64_t value)
 {
     Cells c = {.arena = &report->arena};
@@ -545,10 +575,25 @@ static uint64_t bytes_out_of_living(const Worker *worker)
     return bytes;
 }
 
+static void report_read_rules(Worker *worker, Report *report)
+{
+    const Reads *reads = worker->reads;
+    for (int i = 0; i < READ_RULE_COUNT; i++) {
+        const char *name = arena_printf(&report->arena, "reads_%s", read_rule_text((ReadRule)i));
+        if (name)
+            stat_row(report, name, counter_get(&reads->rules[i]));
+    }
+    stat_row(report, "reads_fallback", counter_get(&reads->fallbacks));
+    stat_row(report, "reads_refused", counter_get(&reads->refused));
+}
+
 static void report_stats(Worker *worker, Report *report)
 {
-    static const char *const PLANS[PLAN_KIND_COUNT] = {"plans_direct", "plans_write", "plans_ddl",
-                                                       "plans_local", "plans_probe", "plans_reject"};
+    static const char *const PLANS[PLAN_KIND_COUNT] = {
+        [PLAN_DIRECT] = "plans_direct",     [PLAN_WRITE] = "plans_write",     [PLAN_SCATTER] = "plans_scatter",
+        [PLAN_DDL] = "plans_ddl",           [PLAN_INSERT] = "plans_insert",   [PLAN_COPY_IN] = "plans_copy_in",
+        [PLAN_COPY_OUT] = "plans_copy_out", [PLAN_LOCAL] = "plans_local",     [PLAN_PROBE] = "plans_probe",
+        [PLAN_REJECT] = "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);
     stat_row(report, "clients", counter_get(&s->clients));
@@ -571,6 +616,7 @@ static void report_stats(Worker *worker, Report *report)
              counter_get(&b->members) - MIN(counter_get(&b->keys), counter_get(&b->members)));
     stat_row(report, "batch_alone", counter_get(&b->alone));
     stat_row(report, "batch_retried", counter_get(&b->retried));
+    report_read_rules(worker, report);
     stat_row(report, "pipelined_statements", counter_get(&b->piped));
     stat_row(report, "pipelines", counter_get(&b->convoys));
     stat_row(report, "batched_writes", counter_get(&b->writes));
@@ -644,6 +690,7 @@ static void (*const FILL[REPORT_KIND_COUNT])(Worker *worker, Report *report) = {
     [REPORT_POOLS] = report_pools,     [REPORT_BATCHES] = report_batches,
     [REPORT_BATCH_REASONS] = report_reasons, [REPORT_N1] = report_n1, [REPORT_STATS] = report_stats,
     [REPORT_STATEMENTS] = report_statements,
+    [REPORT_REPLICAS] = report_replicas,
     [REPORT_TRANSACTIONS] = report_transactions,
     [REPORT_HOLDINGS] = report_holdings,
 };

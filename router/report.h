@@ -19,6 +19,7 @@ typedef enum ReportKind {
     REPORT_N1,
     REPORT_STATS,
     REPORT_STATEMENTS,
+    REPORT_REPLICAS, /* by server: its reads; joined with what the control thread knows */
     REPORT_TRANSACTIONS, /* transactions over several shards that are being committed now */
     REPORT_HOLDINGS,     /* server connections that work for a client now, and which client that is */
     REPORT_KIND_COUNT

@@ -11,6 +11,9 @@
 #include "core/clock.h"
 #include "router/commit.h"
 #include "router/encode.h"
+#include "router/gather.h"
+#include "router/park.h"
+#include "router/reads.h"
 #include "router/scatter.h"
 #include "router/series.h"
 #include "router/worker_state.h"
@@ -38,7 +41,7 @@ Request *request_create(Session *session)
     if (!request)
         return NULL;
     Arena arena = request->arena;
-    *request = (Request){.session = session, .arena = arena, .state = REQUEST_BUILDING};
+    *request = (Request){.session = session, .arena = arena, .state = REQUEST_BUILDING, .read_rule = -1};
     list_init(&request->link);
     buf_init(&request->out, worker_config(session->worker)->server_message_max);
     request->sink.ops = &ENCODE_OPS;
@@ -85,6 +88,8 @@ void request_drop_free(Worker *worker)
 void request_abandon(Request *request)
 {
     Worker *worker = request->session->worker;
+    park_leave(request);
+    reads_abandon(request);
     if (request->task_active) {
         if (request->batched)
             batcher_abandon(worker->batcher, &request->task);
@@ -96,6 +101,8 @@ void request_abandon(Request *request)
         request->call->session = NULL; /* freed when it comes back */
         request->call = NULL;
     }
+    if (request->gather && !request->scatter)
+        gather_abandon(request->gather);
     if (request->scatter)
         scatter_abandon(request->scatter);
     else if (request->state == REQUEST_RUNNING && request->session->commit) {
@@ -179,6 +186,7 @@ void request_end(Request *request, char tx_status)
     if (series_part_ended(request))
         return;
     request_cut(request);
+    reads_note_end(request, tx_status);
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);
     else if (request->error_seen)

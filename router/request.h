@@ -26,6 +26,7 @@
 typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, REQUEST_ENDED } RequestState;
 
 typedef struct Scatter Scatter;
+typedef struct Gather Gather;
 typedef struct Series Series;
 
 typedef struct KeptPrepared {
@@ -72,7 +73,7 @@ struct Request {
     bool not_batched; /* the batcher has said no already */
     uint8_t batch_reason; /* BatchReason of that no; 0: it was not asked */
     bool in_transaction;  /* when it was dispatched, its session was in one */
-    bool n1_watched, n1_parent; /* seen by n1_watch; its rows are remembered */
+    bool n1_watched, n1_parent, n1_ahead; /* seen by n1_watch; its rows are remembered; answered ahead */
     uint8_t n1_track; /* of session->n1.loop, from 1; 0: it follows no loop */
     KeptPrepared *kept; /* request_prepare; references held */
     Prepared *probe;  /* PLAN_PROBE: the text asked about; reference held */
@@ -85,10 +86,17 @@ struct Request {
     bool aside;    /* it only prepares, outside of the transaction that has no server yet */
     bool batched;
     uint32_t shard;
+    uint64_t planned_version; /* of the topology it was planned by; 0: not yet */
     char tx_status; /* of the last ReadyForQuery of its task */
     Call *call;     /* under way; NULL otherwise */
+    struct Read *read;     /* more than one server may answer it; in the arena */
+    int read_rule;         /* ReadRule: why it went to a replica or not; -1: nobody asked */
+    struct Parked *parked; /* it waits for the cluster; in the arena */
+    uint64_t absent_since_us; /* when its primary was first found absent; 0 never */
     Series *series;   /* it is cut into parts; in the arena */
     Scatter *scatter; /* it runs on several shards; owned */
+    Gather *gather;   /* and a merge server finishes it (gather.h); owned */
+    bool whole;       /* only by GATHER: the other way was tried */
     uint32_t dealt;   /* steps answered by local_open and local_close */
     Slice parameter_description; /* of a Describe among its steps; whole t frame */
 

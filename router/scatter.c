@@ -38,7 +38,7 @@ static bool in_transaction(const Scatter *scatter)
 /* ---- the first error ------------------------------------------------------------------------------- */
 
 /* What runs is stopped. Legs of a transaction are waited for: their connections belong to it. */
-static void stop_legs(Scatter *scatter)
+static void stop_legs(Scatter *scatter, bool wait)
 {
     for (uint32_t i = 0; i < scatter->leg_count; i++) {
         Leg *leg = &scatter->legs[i];
@@ -47,7 +47,9 @@ static void stop_legs(Scatter *scatter)
         leg->paused = 0;
         if (leg->task.backend)
             backend_resume(leg->task.backend);
-        if (in_transaction(scatter)) {
+        if (scatter->ops->on_stop)
+            scatter->ops->on_stop(scatter, leg);
+        if (wait || in_transaction(scatter)) {
             task_cancel(&leg->task);
             continue;
         }
@@ -72,14 +74,14 @@ void scatter_fail(Scatter *scatter, const Error *err)
         return;
     scatter->failed = true;
     backend_put_error(&scatter->error, SEVERITY_ERROR, err);
-    stop_legs(scatter);
+    stop_legs(scatter, true); /* a composer may be inside the answer of one of them */
 }
 
 void scatter_enough(Scatter *scatter)
 {
     scatter->enough = true;
     if (!in_transaction(scatter)) /* a cancelled leg would fail the transaction: its rows are passed over */
-        stop_legs(scatter);
+        stop_legs(scatter, false);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------- */
@@ -97,6 +99,8 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         fail_with_frame(scatter, frame->whole);
         return; /* the others are stopped when this leg's ReadyForQuery is here */
     }
+    if (scatter->failed && frame->type == BACKEND_COPY_IN && scatter->ops->on_stop)
+        scatter->ops->on_stop(scatter, leg);
     if (scatter->failed || scatter->enough)
         return;
     if (frame->type == BACKEND_DATA_ROW) {
@@ -122,7 +126,7 @@ static void leg_over(Leg *leg)
     scatter->running--;
     scatter->done++;
     if (scatter->failed)
-        stop_legs(scatter);
+        stop_legs(scatter, false);
     else if (!scatter->enough && scatter->ops->on_leg_end)
         scatter->ops->on_leg_end(scatter, leg);
     scatter_go_on(scatter);
@@ -337,8 +341,14 @@ static void on_committed(void *ctx, CommitResult result, Slice error)
 
 static void scatter_finish(Scatter *scatter)
 {
-    Session *session = session_of(scatter);
     scatter->finishing = true;
+    if (scatter->failed || !scatter->ops->on_legs_done || scatter->ops->on_legs_done(scatter))
+        scatter_go_to_end(scatter);
+}
+
+void scatter_go_to_end(Scatter *scatter)
+{
+    Session *session = session_of(scatter);
     if (scatter->implicit && session->tx_lost && !scatter->failed) {
         Error err; /* between two legs, with nothing in flight */
         error_set(&err, SQLSTATE_CONNECTION_FAILURE, "connection to the server was lost");

@@ -49,6 +49,12 @@ typedef struct ComposerOps {
     void (*on_frame)(Scatter *scatter, Leg *leg, const Frame *frame);
     /* A leg has ended well. May be NULL. */
     void (*on_leg_end)(Scatter *scatter, Leg *leg);
+    /* All have ended well, and something is to be done before the answer: false, and scatter_go_to_end when
+     * it is. May be NULL. */
+    bool (*on_legs_done)(Scatter *scatter);
+    /* A running leg is being stopped, because another one has failed, or asks for copy data although the
+     * scatter has failed: one that waits for data is told here. May be NULL. */
+    void (*on_stop)(Scatter *scatter, Leg *leg);
     /* All have ended well; the transaction of Shoal's own is committed: say the tag (local_close). */
     void (*on_end)(Scatter *scatter);
     /* The request is over, one way or the other: give back what is not in the arena. May be NULL. */
@@ -98,6 +104,9 @@ void scatter_on_all(Request *request);
 /* The statement on the given shards, in a transaction that commits when all have succeeded; tags are
  * added up, rows of RETURNING follow one another. */
 void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count);
+/* The same, where all shards do the same to the same rows: the first one's answer is the client's, and one
+ * that counts other rows than the first fails the statement (XX001). */
+void scatter_same(Request *request, const uint32_t *shards, uint32_t shard_count);
 /* DDL on every shard of the database, one after the other, answered by the first shard's answer.
  * `alone`: it cannot run in a transaction; an error says where it is done. */
 void scatter_ddl(Request *request, bool alone);
@@ -106,11 +115,16 @@ void scatter_ddl(Request *request, bool alone);
  * (the client's values and formats), Describe, Execute, Sync. In the arena; *ret NULL when memory is out. */
 void scatter_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count);
 
+/* A Query of `sql`, whatever the client asked with: for statements without parameters. */
+void scatter_query_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count);
+
 /* For composers. */
 void leg_pause(Leg *leg, LegPause why);
 void leg_resume(Leg *leg, LegPause why);
 /* An error of the composer's own: as if a leg had said it. */
 void scatter_fail(Scatter *scatter, const Error *err);
+/* After on_legs_done said false; or scatter_fail was called since. */
+void scatter_go_to_end(Scatter *scatter);
 /* The rest of the legs is not needed (LIMIT is reached): they are cancelled, and the answer is good. */
 void scatter_enough(Scatter *scatter);
 

@@ -41,7 +41,7 @@ static Slice frame_of(const Request *request, TaskOp op)
     return (Slice){0};
 }
 
-static void steps_simple(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count)
+void scatter_query_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count)
 {
     Buf frame;
     buf_init(&frame, sql.len + 64);
@@ -88,7 +88,7 @@ void scatter_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_co
     if (statement->bind)
         steps_extended(request, sql, ret, ret_count);
     else
-        steps_simple(request, sql, ret, ret_count);
+        scatter_query_steps(request, sql, ret, ret_count);
 }
 
 /* The same text on each shard. Each leg has steps of its own: an opening may come before them. */
@@ -117,6 +117,21 @@ void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_coun
     scatter_start(request, &(ScatterSpec){.legs = legs, .leg_count = shard_count, .ops = &COMPOSER_SUM,
                                           .composer = sum, .sequential = true, .atomic = true,
                                           .writes = true});
+}
+
+void scatter_same(Request *request, const uint32_t *shards, uint32_t shard_count)
+{
+    Slice sql = request->planned[request->planned_count - 1].text;
+    ScatterLeg *legs = same_legs(request, sql, shards, shard_count);
+    SumComposer *sum = arena_new(&request->arena, SumComposer);
+    bool writes = request->planned[request->planned_count - 1].shape->kind != SHAPE_LOCK;
+    if (!legs || !sum) {
+        out_of_memory(request);
+        return;
+    }
+    scatter_start(request, &(ScatterSpec){.legs = legs, .leg_count = shard_count, .ops = &COMPOSER_SAME,
+                                          .composer = sum, .sequential = true, .atomic = true,
+                                          .writes = writes});
 }
 
 void scatter_ddl(Request *request, bool alone)

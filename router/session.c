@@ -20,10 +20,15 @@
 #include "router/cancel.h"
 #include "router/decode.h"
 #include "router/dispatch.h"
+#include "router/fence.h"
 #include "router/effect.h"
 #include "router/login.h"
+#include "router/park.h"
+#include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/request.h"
 #include "router/verdict.h"
+#include "router/gather.h"
 #include "router/scatter.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -53,8 +58,11 @@ static void session_on_drained(Stream *stream)
         Request *request = list_entry(link, Request, link);
         if (request->task_active && request->task.backend)
             backend_resume(request->task.backend);
+        reads_resume(request);
         if (request->scatter)
             scatter_drained(request->scatter);
+        if (request->gather)
+            gather_drained(request->gather);
     }
 }
 
@@ -86,6 +94,7 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     worker->next_session_id += worker->options.count; /* unique over all workers */
     session->state = SESSION_LOGIN;
     session->tx = TX_IDLE;
+    session->reads.saw_server = NO_SERVER;
     session->connected_us = session->idle_since_us = session->arrived_us = worker->loop.now_us;
     snprintf(session->who, sizeof session->who, "client %llu", (unsigned long long)session->id);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
@@ -93,7 +102,9 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     list_init(&session->wake_link);
     list_init(&session->requests);
     map_init(&session->statements, statement_name_equal);
-    socket_tune(fd, config->tcp_user_timeout_ms);
+    /* No user timeout: a client that does not read for a while (a pager, a debugger) is not dead. Keepalives
+     * find out those that are. */
+    socket_tune(fd, 0);
     stream_init(&session->stream, &worker->loop, &SESSION_EVENTS, session,
                 (StreamLimits){.in_max = config->message_max + 64,
                                .out_max = 2 * config->server_message_max + config->output_high,
@@ -201,6 +212,7 @@ void session_run(Session *session)
 void session_on_request_end(Session *session)
 {
     verdict_drop(session);
+    transaction_let_unfailed_go(session);
     assert(session->running > 0);
     session->running--;
     if (session->running == 0)
@@ -275,6 +287,7 @@ static void abandon_requests(Session *session)
 
 void session_destroy(Session *session)
 {
+    fence_unpark(session);
     Worker *worker = session->worker;
     assert(session->state == SESSION_DEAD);
     login_finish(session);
@@ -290,6 +303,7 @@ void session_destroy(Session *session)
     cancel_unregister(worker, session);
     latency_forget(&worker->latency, session);
     drop_statements(session);
+    read_setting_reset(session);
     verdict_drop(session);
     guc_release(&worker->gucs, session->gucs);
     guc_release(&worker->gucs, session->gucs_tx);
@@ -312,10 +326,21 @@ void session_cancel(Session *session)
     if (session->state != SESSION_ACTIVE || !link)
         return;
     Request *request = list_entry(link, Request, link);
+    if (session->parked && request->state == REQUEST_QUEUED) {
+        fence_unpark(session);
+        session->park_cancelled = true; /* answered when it is dispatched: 57014 */
+        worker_wake_session(session->worker, session);
+        return;
+    }
+    if (request->parked)
+        park_cancel(request);
     if (request->scatter)
         scatter_cancel(request->scatter);
+    if (request->gather)
+        gather_cancel(request->gather);
     if (!request->task_active)
         return;
+    reads_cancel(request);
     if (request->batched)
         batcher_cancel(session->worker->batcher, &request->task);
     else

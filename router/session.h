@@ -24,6 +24,7 @@
 
 #include "backend/pool.h"
 #include "core/stream.h"
+#include "router/consistency.h"
 #include "router/n1.h"
 #include "router/script.h"
 #include "router/statement.h"
@@ -44,7 +45,7 @@ typedef enum SessionCopy {
 
 /* Who may hold a server connection (task->holder): the first member says which it is. */
 typedef struct Holder {
-    enum { HOLDER_SESSION, HOLDER_COMMIT } kind;
+    enum { HOLDER_SESSION, HOLDER_COMMIT, HOLDER_GATHER } kind;
 } Holder;
 
 /* A server connection that is a session's for now. */
@@ -76,6 +77,9 @@ typedef struct Session {
     uint32_t cancel_pid, cancel_key;
 
     char tx;           /* I, T or E: what the last ReadyForQuery said */
+    bool park_cancelled; /* ... and its client does not want it any more */
+    bool parked;       /* its next request waits for a topology without fence (fence.h) */
+    uint64_t tx_version; /* of the topology in which the transaction began */
     bool tx_lost;      /* E, and a server connection of it has died */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
     bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */
@@ -94,6 +98,8 @@ typedef struct Session {
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
     bool path_local;   /* SET LOCAL, or ROLLBACK TO after SET: until the transaction ends */
     bool pinned; /* session state was left on a server: it is held until the session ends (or DISCARD ALL) */
+
+    SessionReads reads; /* what its reads may be answered from */
 
     GucVector *gucs;      /* in force outside the transaction */
     GucVector *gucs_tx;   /* while tx != I: what a COMMIT makes `gucs` */

@@ -90,6 +90,27 @@ void transaction_let_go(Session *session)
     }
 }
 
+void transaction_let_unfailed_go(Session *session)
+{
+    bool failed = false;
+    if (session->tx != TX_FAILED || !session->spread || session->commit)
+        return;
+    for (uint32_t i = 0; i < session->script.count; i++)
+        if (session->script.entries[i].kind == SCRIPT_SAVEPOINT)
+            return;
+    for (uint32_t i = 0; i < session->part_count; i++)
+        failed |= session->parts[i].tx == TX_FAILED;
+    /* One that has failed stays, to answer what comes in PostgreSQL's words. */
+    for (uint32_t i = session->part_count; failed && i-- > 0;) {
+        Participant *part = &session->parts[i];
+        if (part->tx != TX_BLOCK || part->state)
+            continue;
+        Backend *backend = part->backend;
+        transaction_leave(session, part->shard);
+        backend_release(backend, false);
+    }
+}
+
 Slice transaction_opening(Session *session, Arena *arena)
 {
     Buf sql, frame;
@@ -385,6 +406,16 @@ static bool control_all(Request *request, const Shape *shape)
     return true;
 }
 
+/* The one participant knows of the failure. It does not when another shard could not even be reached: its
+ * COMMIT would commit half of the transaction. */
+static bool server_agrees(const Session *session)
+{
+    for (uint32_t i = 0; i < session->part_count; i++)
+        if (session->parts[i].tx != TX_IDLE && session->parts[i].tx != session->tx)
+            return false;
+    return true;
+}
+
 bool transaction_control(Request *request, const Shape *shape)
 {
     Session *session = request->session;
@@ -396,11 +427,12 @@ bool transaction_control(Request *request, const Shape *shape)
         return false;
     uint32_t size = transaction_size(session);
     bool failed = session->tx == TX_FAILED;
+    bool left_to_server = size == 1 && !session->tx_lost && server_agrees(session);
     if (shape && (size == 0 && !session->tx_lost ? control_lazy(request, shape)
-                  : size > 1 || session->tx_lost ? control_all(request, shape)
-                                                 : false))
+                  : !left_to_server             ? control_all(request, shape)
+                                                : false))
         return true;
-    if (!failed || (size == 1 && !session->tx_lost))
+    if (!failed || left_to_server)
         return false;
     Error err;
     error_set(&err, "25P02",

@@ -37,6 +37,10 @@ void transaction_leave(Session *session, uint32_t shard);
  * rolled back there (backend_release does that). */
 void transaction_let_go(Session *session);
 
+/* The transaction has failed and no savepoint leads back: the participants that have not failed themselves
+ * roll back now, so that nobody waits for their locks until the client says ROLLBACK. */
+void transaction_let_unfailed_go(Session *session);
+
 /* The Query frame that takes a shard into the transaction, in the arena. Empty when memory is out. */
 Slice transaction_opening(Session *session, Arena *arena);
 

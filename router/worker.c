@@ -16,8 +16,13 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "router/commit.h"
+#include "router/gather.h"
 #include "router/cancel.h"
+#include "router/copy_in.h"
+#include "router/fence.h"
 #include "router/greeting.h"
+#include "router/park.h"
+#include "router/reads.h"
 #include "router/worker_state.h"
 
 #define STACK_SIZE     ((size_t)64 << 20) /* address space; pages are used as they are touched */
@@ -83,19 +88,45 @@ static void reap(void *ctx)
         loop_stop(&worker->loop);
 }
 
+/* Whoever had the role may still be alive and take writes that are lost: no statement goes there any
+ * more, and what runs there ends now. */
+static void leave_old_primaries(Worker *worker, const Topology *before)
+{
+    const Topology *now = worker->topology;
+    uint32_t shards = MIN(before->config->shard_count, now->config->shard_count); /* one may have joined */
+    for (uint32_t i = 0; i < shards; i++) {
+        uint32_t old = before->primaries[i];
+        if (old == NO_PRIMARY || old == now->primaries[i])
+            continue;
+        Error err;
+        error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "server %s is not the primary of shard %s any more",
+                  now->config->servers[old]->name, now->config->shards[i].name);
+        error_hint(&err, "Try again: Shoal uses the new one as soon as it knows of it.");
+        pool_set_drop_server(worker->pools, now->config->servers[old]->name, &err);
+    }
+}
+
 static void adopt_topology(void *ctx)
 {
     Worker *worker = ctx;
-    PublishedValue *value = published_adopt(worker->options.topologies, worker->reader, 0);
+    PublishedValue *value = published_peek(worker->options.topologies);
     Topology *topology = container_of(value, Topology, published);
     if (topology == worker->topology)
         return;
+    const Topology *before = worker->topology;
     worker->topology = topology;
+    if (before->map->version != topology->map->version)
+        worker->reads->map_since_us = clock_now_us();
+    reads_grow(worker->reads, topology->config);
+    leave_old_primaries(worker, before); /* before anybody hears that it is adopted */
+    published_announce(worker->options.topologies, worker->reader, value, 0);
     pool_set_adopt(worker->pools, topology);
     batcher_adopt(worker->batcher, topology);
     digests_limit(&worker->digests, topology->config->statement_stats_max);
     worker->n1.patterns_max = worker_config(worker)->n1_patterns_max;
     greetings_forget(worker);
+    parks_look(worker);
+    fence_on_adopt(worker);
 }
 
 /* ---- timeouts ------------------------------------------------------------------------------------- */
@@ -137,8 +168,9 @@ static void worker_on_sweep(Timer *timer)
 static void on_drained(void *holder, Backend *backend)
 {
     Session *session = holder;
-    (void)backend;
-    if (session->holder.kind != HOLDER_SESSION)
+    if (session->holder.kind == HOLDER_GATHER)
+        gather_on_server_drained(holder);
+    if (session->holder.kind != HOLDER_SESSION || !copy_in_drained(session, backend))
         return;
     session->input_blocked = false;
     worker_wake_session(session->worker, session);
@@ -150,6 +182,9 @@ static void on_held_message(void *holder, Backend *backend, const Frame *frame)
     if (session->holder.kind == HOLDER_COMMIT) {
         if (!frame)
             commit_on_held_lost(holder, backend);
+    } else if (session->holder.kind == HOLDER_GATHER) {
+        if (!frame)
+            gather_on_held_lost(holder, backend);
     } else if (!frame) {
         session_on_held_lost(session, backend);
     } else if (session->state == SESSION_ACTIVE) {
@@ -174,7 +209,8 @@ static bool worker_build(Worker *worker)
     worker->batcher = worker->pools ? batcher_create(&worker->loop, &worker->prepared, &worker->gucs,
                                                      &worker->shapes)
                                     : NULL;
-    if (!worker->batcher)
+    worker->reads = reads_create(worker);
+    if (!worker->batcher || !worker->reads)
         return false;
     pool_set_adopt(worker->pools, worker->topology);
     batcher_adopt(worker->batcher, worker->topology);
@@ -212,6 +248,8 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
     list_init(&worker->woken);
     list_init(&worker->commits);
     list_init(&worker->free_requests);
+    list_init(&worker->parked);
+    timer_init(&worker->park_timer, &worker->loop, parks_on_time, worker);
     n1_book_init(&worker->n1);
     arena_init(&worker->scratch, 16384);
     cancel_init(worker);
@@ -309,11 +347,13 @@ void worker_destroy(Worker *worker)
     listener_close(worker);
     inbox_close(&worker->inbox);
     timer_stop(&worker->sweep);
+    timer_stop(&worker->park_timer);
     greetings_finish(worker);
     latency_finish(&worker->latency);
     digests_finish(&worker->digests);
     n1_book_finish(&worker->n1);
     batcher_destroy(worker->batcher);
+    reads_destroy(worker->reads);
     if (worker->pools)
         pool_set_destroy(worker->pools);
     request_drop_free(worker);

@@ -14,6 +14,7 @@
 #include "meta/gid.h"
 #include "router/call.h"
 #include "router/latency.h"
+#include "router/planner.h"
 #include "router/report.h"
 #include "router/write_epoch.h"
 
@@ -29,7 +30,7 @@ typedef struct WorkerStats {
     Counter statements;     /* answered, all kinds */
     Counter transactions;
     Counter errors;         /* error answers, Shoal's and PostgreSQL's */
-    Counter plans[8];       /* by PlanKind */
+    Counter plans[PLAN_KIND_COUNT]; /* by PlanKind */
     Counter bytes_in, bytes_out;
     Counter error_classes[WORKER_ERROR_CLASSES]; /* the same by class of SQLSTATE: error_class_at */
     LatencyStats latency;

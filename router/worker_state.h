@@ -33,6 +33,7 @@ struct Worker {
 
     List sessions, closing, dead; /* Session.link, by state */
     List woken;          /* Session.wake_link: run them at the end of the turn */
+    uint32_t parked_count; /* sessions that wait for a fence to go */
     List commits;        /* Commit.link: those under way */
     uint64_t next_commit; /* number in the next gid */
     Map cancel_keys;     /* cancel_pid -> Session */
@@ -41,6 +42,7 @@ struct Worker {
     uint32_t session_count;
 
     List free_requests; /* Request.link; kept with their arenas' first block */
+    uint32_t gather_next; /* the merge servers take turns */
     uint32_t free_request_count;
     Map greetings; /* (pool, startup settings) -> Greeting: greeting.c */
     Arena scratch; /* of one dispatch */
@@ -50,6 +52,9 @@ struct Worker {
     ShapeCache shapes;
     PoolSet *pools;
     Batcher *batcher;
+    struct Reads *reads;
+    List parked;      /* Parked.link: requests that wait for the cluster */
+    Timer park_timer;
     N1Book n1; /* loops that its sessions have shown */
     StatementContext statements;
 

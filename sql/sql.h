@@ -7,6 +7,7 @@
 #define SHOAL_SQL_SQL_H
 
 extern const char sql_shard_schema[];
-extern const char sql_store_schema[];
+extern const char sql_store_schema[];   /* the newest version */
+extern const char sql_store_schema_3[]; /* 2 -> 3 */
 
 #endif

@@ -126,8 +126,8 @@ function drawTiles() {
   const waiting = seen.pools.rows.reduce((sum, r) => sum + r.waiting, 0);
   put($('tiles'),
     tile(statements === null ? '-' : count(statements), 'statements/s'),
-    tile(total ? time(total.minute_p50_us) : '-', 'p50 of the minute'),
-    tile(total ? time(total.minute_p99_us) : '-', 'p99 of the minute'),
+    tile(total ? time(total.minute_p50_us) : '-', 'p50, 1 minute'),
+    tile(total ? time(total.minute_p99_us) : '-', 'p99, 1 minute'),
     tile(batches ? (batched / batches).toFixed(1) : '-', 'per batch'),
     tile(saved === null ? '-' : statements > 0 ? percent(Math.min(saved / statements, 1)) : '0 %', 'saved'),
     tile(count(stats.statements_saved), 'saved in all'),
@@ -312,7 +312,7 @@ function drawVersion() {
 const KNOWN = new Set(['stats', 'health', 'latency', 'latency_buckets', 'history', 'shards', 'servers_health', 'pools', 'map',
   'statements', 'batch_reasons', 'events', 'version', 'process', 'help']);
 /* Shown by themselves as soon as they have rows. */
-const URGENT = /doubt|move|replica|commit|lag|n1/;
+const URGENT = /doubt|move|replica|commit|transactions|locks|lag/;
 
 function drawOther(details) {
   const answer = seen[details.dataset.name];
@@ -374,6 +374,8 @@ async function round(work, everyMs) {
     } catch (error) {
       $('pulse').textContent = 'no answer: ' + error.message;
       $('pulse').className = 'lost';
+      $('verdict').className = 'verdict bad';
+      $('verdict').querySelector('strong').textContent = 'Shoal does not answer; these figures are old.';
     }
   }
   setTimeout(() => round(work, everyMs), everyMs);

@@ -33,7 +33,7 @@ def run(bench, options):
         runs = bench.rounds(bench.sides('direct', 'pgbouncer') + [shoal],
                             lambda side: pgbench(side, clients, options.seconds, script, options.protocol,
                                                  variables={'scale': options.scale}))
-        results.append(result('mixed', options, runs, [
+        results.append(result('mixed', options, runs, [] if clients < 64 else [
             Bar(f'mixed, {clients} clients, 2 shards: x PgBouncer on one server', ratio(runs, 'shoal', 'pgbouncer'), 3.0, False)],
             clients=clients, protocol=options.protocol))
     return results

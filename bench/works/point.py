@@ -7,6 +7,8 @@ CLIENTS = '1,64,256'
 
 
 def bars(clients, protocol, runs):
+    if clients not in (1, 64, 256):
+        return []
     who = f'{clients} clients{", prepared" if protocol == "prepared" else ""}'
     to_null, to_peer, to_direct = (ratio(runs, 'shoal', n) for n in ('null', 'pgbouncer', 'direct'))
     if clients == 1:

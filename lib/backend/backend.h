@@ -97,5 +97,7 @@ void task_cancel(Task *task);
  * this returns. What was sent is cancelled and drained; then a connection that was held before
  * stays held, any other one is cleaned and goes back to its pool. */
 void task_abandon(Task *task);
+/* The same without a cancel request, for what will not take long: its answer is thrown away. */
+void task_leave(Task *task);
 
 #endif

@@ -199,6 +199,8 @@ void pool_gauge(Pool *pool);
 void pool_tick(Pool *pool, uint64_t now_us);
 bool pool_active(const Pool *pool);
 void pool_on_connected(Pool *pool, Backend *backend);
+/* Who waits for a connection hears that there is none. */
+void pool_fail_waiting(Pool *pool, const Error *err);
 void pool_on_connect_failed(Pool *pool, const Error *err);
 List *pool_list(Pool *pool, BackendState state);
 /* A WAITING task leaves the queue. */

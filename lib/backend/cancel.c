@@ -3,6 +3,7 @@
  *
  *     task_cancel    the task goes on and hears the server's error
  *     task_abandon   the task ends here and now; its backend cancels, drains and cleans up alone
+ *     task_leave     the same, but the server may finish what it has begun: it will not take long
  *
  * A request goes to the canceller's thread and comes back as mail when the server has taken it.
  * Until then, and for one round trip more, the connection does nothing else (H30): see
@@ -17,7 +18,8 @@
 
 static void backend_request_cancel(Backend *backend);
 static void backend_on_cancel_mail(Mail *mail, void *owner);
-static void backend_abandon(Backend *backend, Task *task);
+static void task_end(Task *task, bool cancels);
+static void backend_abandon(Backend *backend, Task *task, bool cancels);
 
 void task_cancel(Task *task)
 {
@@ -78,6 +80,16 @@ void backend_cancel_landed(Backend *backend)
 
 void task_abandon(Task *task)
 {
+    task_end(task, true);
+}
+
+void task_leave(Task *task)
+{
+    task_end(task, false);
+}
+
+static void task_end(Task *task, bool cancels)
+{
     Backend *backend = task->backend;
     if (task->state == TASK_WAITING) {
         pool_forget_task(task);
@@ -85,14 +97,14 @@ void task_abandon(Task *task)
     } else if (task->state == TASK_INFLIGHT) {
         list_remove(&task->link);
         if (backend->task == task)
-            backend_abandon(backend, task);
+            backend_abandon(backend, task, cancels);
         task_move(task, TASK_DONE);
     }
     task->backend = NULL;
 }
 
 /* Nobody listens any more: make the server stop, and throw away what still comes. */
-static void backend_abandon(Backend *backend, Task *task)
+static void backend_abandon(Backend *backend, Task *task, bool cancels)
 {
     backend->task = NULL;
     backend->draining = true;
@@ -107,7 +119,7 @@ static void backend_abandon(Backend *backend, Task *task)
     if (expect_ignores_sync(&backend->owed)) {
         frontend_put_copy_fail(out, SLICE("the client has gone"));
         ok = expect_push(&backend->owed, (Expect){.kind = EXPECT_COPY_END});
-    } else if (expect_head(&backend->owed)) {
+    } else if (cancels && expect_head(&backend->owed)) {
         backend_request_cancel(backend);
     }
     if (task->open) {

@@ -27,7 +27,6 @@
 static void pool_hand_out(Pool *pool);
 static void pool_open_more(Pool *pool);
 static void pool_tell_warmers(Pool *pool, const Error *err);
-static void pool_fail_waiting(Pool *pool, const Error *err);
 static void task_refuse(Task *task, const Error *err);
 static bool pool_may_connect(const Pool *pool);
 
@@ -187,7 +186,7 @@ void pool_on_connect_failed(Pool *pool, const Error *err)
     pool_touch(pool);
 }
 
-static void pool_fail_waiting(Pool *pool, const Error *err)
+void pool_fail_waiting(Pool *pool, const Error *err)
 {
     List waiting; /* what their sinks submit again waits for the next turn */
     list_init(&waiting);

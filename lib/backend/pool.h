@@ -51,6 +51,8 @@ void pool_set_adopt(PoolSet *set, const Topology *topology);
 /* Finds or makes the pool. NULL when memory is out. */
 Pool *pool_get(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
                const UserConfig *user, Slice user_name) MUST_USE;
+/* Ends all connections to a server at once, whoever has them: it must not take another write from here. */
+void pool_set_drop_server(PoolSet *set, const char *server, const Error *err);
 /* From a turn-end hook, before stream_flush_all: hands out connections, opens new ones, reaps the
  * dead. */
 void pool_set_turn_end(PoolSet *set);

@@ -128,6 +128,34 @@ static void pool_adopt(Pool *pool, const Config *config)
     pool_touch(pool);
 }
 
+/* A sink that hears of its loss may change the lists: each round begins at the head again. */
+static void pool_drop(Pool *pool, const Error *err)
+{
+    List *lists[] = {&pool->connecting, &pool->idle, &pool->busy, &pool->held};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        List *link;
+        while ((link = list_first(lists[i]))) {
+            Backend *backend = list_entry(link, Backend, link);
+            if (!list_empty(&backend->inflight) || backend->holder)
+                backend_lose(backend, err);
+            else
+                backend_close(backend);
+        }
+    }
+}
+
+void pool_set_drop_server(PoolSet *set, const char *server, const Error *err)
+{
+    LIST_EACH (link, &set->pools) {
+        Pool *pool = list_entry(link, Pool, link);
+        if (strcmp(pool->server.name, server) != 0)
+            continue;
+        pool_drop(pool, err);
+        pool_fail_waiting(pool, err);
+        pool_touch(pool);
+    }
+}
+
 /* ---- pools ---------------------------------------------------------------------------------- */
 
 Pool *pool_get(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,

@@ -67,19 +67,28 @@ uint64_t published_adopted_by_all(const Published *p)
     return lowest(p->adopted, p->readers, p->next_version - 1);
 }
 
+PublishedValue *published_peek(const Published *p)
+{
+    return atomic_load_explicit(&p->current, memory_order_acquire);
+}
+
 PublishedValue *published_adopt(Published *p, int reader, uint64_t oldest_in_use)
 {
+    PublishedValue *value = published_peek(p);
+    if (value)
+        published_announce(p, reader, value, oldest_in_use);
+    return value;
+}
+
+void published_announce(Published *p, int reader, PublishedValue *value, uint64_t oldest_in_use)
+{
     assert(reader >= 0 && reader < p->readers);
-    PublishedValue *value = atomic_load_explicit(&p->current, memory_order_acquire);
-    if (!value)
-        return NULL;
     assert(oldest_in_use <= value->version);
     /* Release: this reader's last look at older values comes before the control thread, which
      * loads with acquire, frees them. */
     uint64_t oldest = oldest_in_use ? oldest_in_use : value->version;
     atomic_store_explicit(&p->oldest[reader], oldest, memory_order_release);
     atomic_store_explicit(&p->adopted[reader], value->version, memory_order_release);
-    return value;
 }
 
 /* The lowest of the readers' announcements; `none` when there are no readers. */

@@ -49,5 +49,9 @@ uint64_t published_adopted_by_all(const Published *p);
 /* Reader thread: the newest value; announces it as adopted. `oldest_in_use` is the lowest version
  * that objects of this reader still refer to, or 0 when only the newest is used. */
 PublishedValue *published_adopt(Published *p, int reader, uint64_t oldest_in_use);
+/* The two halves of it, for a reader that has to act on a value before anybody may hear that it was
+ * adopted. What was peeked lives until this reader announces it or a later one. */
+PublishedValue *published_peek(const Published *p);
+void published_announce(Published *p, int reader, PublishedValue *value, uint64_t oldest_in_use);
 
 #endif

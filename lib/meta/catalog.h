@@ -27,6 +27,10 @@ typedef struct CatalogColumn {
      * is immutable. Enums, extension types, arrays, numeric ... */
     bool text_key;
     bool volatile_default;
+    bool varying_default; /* its default is not the same at every time on every server: now(), nextval() */
+    bool generated;       /* GENERATED ALWAYS AS (...) STORED */
+    char identity;        /* pg_attribute.attidentity: a d, or NUL */
+    Slice sequence;       /* that its default (serial) or identity takes its values from; quoted as needed */
 } CatalogColumn;
 
 /* What a view's query or a table's policies for reading do, by PostgreSQL's own trees. */

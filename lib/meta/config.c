@@ -24,7 +24,7 @@
 
 #define CONFIG_BLOCK_SIZE (16 * 1024)
 
-static const char *const SECTION_KINDS[] = {"shoal", "batch", "shard", "database",
+static const char *const SECTION_KINDS[] = {"shoal", "batch", "replicas", "shard", "database",
                                             "user",  "table", "profile", "application"};
 
 /* ---- sections and keys in general ---- */
@@ -37,7 +37,7 @@ static bool section_known(ConfigLoader *loader, const IniSection *section)
             nearest_offer(&nearest, SECTION_KINDS[i]);
             continue;
         }
-        bool named = i >= 2;
+        bool named = i >= 3;
         if (named && !*section->name)
             return FAIL(loader, section->line, "[%s NAME] needs a name", section->kind);
         if (!named && *section->name)
@@ -194,6 +194,10 @@ static bool load_shoal(ConfigLoader *loader)
         if (!section_read(loader, section, c))
             return false; /* its profile is checked when the profiles are known */
     }
+    SECTIONS_EACH(section, loader, "replicas") {
+        if (!section_read(loader, section, c))
+            return false;
+    }
     if (c->buckets & (c->buckets - 1))
         return FAIL(loader, config_line_of(loader, "buckets"),
                     "buckets must be a power of two between 64 and 16384, not %u", c->buckets);
@@ -232,7 +236,7 @@ static bool config_fill(ConfigLoader *loader, const char *path)
     c->path = arena_text(&c->arena, slice_str(path));
     loader->lines = arena_array(&loader->arena, int, rows);
     if (!c->path || !loader->lines || !settings_default("shoal", c, &c->arena) ||
-        !settings_default("batch", c, &c->arena))
+        !settings_default("batch", c, &c->arena) || !settings_default("replicas", c, &c->arena))
         return FAIL_MEMORY(loader);
     if (!ini_file_open(&loader->ini, path, &loader->arena, loader->err))
         return false;

@@ -22,7 +22,9 @@ typedef struct ServerConfig {
     const char *conninfo; /* libpq keywords as written: host=... port=... sslmode=...; no user, dbname */
     const char *host;
     int port;
-    ServerRole role;
+    ServerRole role; /* as written; who is the primary now stands in the Topology */
+    uint32_t weight; /* share of reads, 1 to 1000 */
+    const char *zone; /* where it stands; NULL: not said */
     uint32_t shard; /* index in shards */
     uint32_t index;
 } ServerConfig;
@@ -35,6 +37,31 @@ typedef struct ShardConfig {
     uint32_t replica_count;
 } ShardConfig;
 
+/* What a read may be answered from (docs/replicas.md). */
+typedef enum ReadConsistency {
+    READ_DEFAULT,  /* what the next wider level says: user, database, [replicas] */
+    READ_STRONG,   /* the primary */
+    READ_BOUNDED,  /* a server whose data is at most max_lag old */
+    READ_SESSION,  /* a server that has all this session has written and seen */
+    READ_EVENTUAL, /* any replica of the shard */
+    READ_CONSISTENCY_COUNT
+} ReadConsistency;
+
+/* How a read is given to one of the servers that may answer it. */
+typedef enum BalancePolicy {
+    BALANCE_HOT_COLD, /* in-flight reads and latency together (Prequal's rule) */
+    BALANCE_ROUND_ROBIN,
+    BALANCE_WEIGHTED,
+    BALANCE_LEAST_CONNECTIONS,
+    BALANCE_POWER_OF_TWO,
+    BALANCE_RESPONSE_TIME,
+    BALANCE_NEAREST,
+    BALANCE_HASH,
+    BALANCE_POLICY_COUNT
+} BalancePolicy;
+
+extern const char *const READ_CONSISTENCY_NAMES[]; /* NULL-terminated */
+extern const char *const BALANCE_POLICY_NAMES[];
 /* [profile NAME], or one of the three that are there without a section: latency, balanced,
  * throughput. How batches of those who have it are made. */
 typedef struct ProfileConfig {
@@ -66,6 +93,8 @@ typedef struct DatabaseConfig {
     const char *profile;         /* NULL: the default one */
     CommitMode commit_mode;
     uint32_t pool_size;          /* server connections per server and user, all workers together */
+    ReadConsistency read_consistency;
+    uint32_t max_lag_ms;         /* 0: the one of [replicas] */
     uint32_t prefetch_max_age_ms; /* READ COMMITTED: how old an answer fetched ahead may be; 0 none */
     uint32_t index;
 } DatabaseConfig;
@@ -82,6 +111,7 @@ typedef struct UserConfig {
     const char *verifier;
     bool admin; /* may use the console's commands that change something */
     bool monitor; /* may use the console's SHOW */
+    ReadConsistency read_consistency;
     uint32_t prefetch_max_age_ms; /* 0: as the database has it */
     const char *profile; /* of its batches; NULL: the database's */
 } UserConfig;
@@ -90,7 +120,13 @@ typedef struct UserConfig {
  * time), and how statements on a table are batched, distributed or not. */
 typedef struct TableConfig {
     const char *database, *schema, *name; /* schema default public */
-    const char *key;     /* NULL: the section does not distribute it */
+    const char *kind;    /* of TableKind, by name */
+    const char *key;     /* columns, joined by TABLE_KEY_SEPARATOR (topology.h); "" for reference and local;
+                          * NULL: the section does not distribute it */
+    const char *shard;   /* local: its shard */
+    const char *places;  /* range, list: VALUE@SHARD, ... as written */
+    const char *key_type; /* range, list: of the key, by its SQL name */
+    const char *colocate_with; /* group's name; NULL: the default one of its kind */
     bool batch;          /* statements that read it may be batched */
     bool batch_writes;   /* single-row writes of several clients may share a commit */
     const char *profile; /* NULL: the user's or the database's */
@@ -130,11 +166,17 @@ typedef struct Config {
     uint64_t output_high;     /* bytes waiting for a slow client before its server is paused */
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
+    uint64_t gather_max_bytes;
+    uint64_t copy_row_max;    /* bytes of one row of COPY data into a table on several shards */
     uint32_t pipeline_max;    /* requests of one client read ahead */
     uint32_t statement_stats_max; /* statements whose figures are kept, per worker; 0: none */
     const char *http_listen;  /* address of metrics and dashboard */
     int http_port;            /* 0: off */
     const char *http_password; /* NULL: nobody is asked */
+    uint32_t move_parallel;
+    uint64_t move_bytes_per_s, move_lag_max; /* bytes */
+    uint32_t move_slot_timeout_ms, move_fence_timeout_ms, move_fence_attempts, move_rollback_window_ms;
+    uint32_t fence_wait_max; /* requests per worker */
     /* [batch] */
     bool batch;
     uint32_t batch_max;          /* members */
@@ -155,6 +197,23 @@ typedef struct Config {
     uint32_t batch_proof_every;  /* one in so many batches is run with its originals; 0: none */
     const char *profile;         /* of those who have none */
     uint32_t catalog_poll_ms;
+    /* [replicas] */
+    ReadConsistency read_consistency;
+    uint32_t max_lag_ms;
+    uint64_t max_lag_bytes;      /* 0: no limit */
+    BalancePolicy balance;
+    const char *zone;            /* this router's own; NULL: not said */
+    uint32_t lag_check_ms;
+    uint32_t primary_reads_max;  /* reads for which no replica will do, at one time at a primary */
+    bool hedge;
+    uint32_t hedge_percentile;
+    uint32_t hedge_max;          /* percent of reads */
+    uint32_t retry_max;          /* percent of reads */
+    bool breaker;
+    uint32_t breaker_failures;   /* percent */
+    uint32_t breaker_slow_ms;    /* 0: slowness does not count */
+    uint32_t breaker_open_ms;
+    uint32_t failover_wait_ms;   /* 0: statements fail at once when there is no primary */
     uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
     uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */
 
@@ -205,7 +264,14 @@ void config_write_markdown(FILE *out);
 /* NULL and err ("path:line: reason", F0000, HINT with the nearest key) for a wrong file. */
 Config *config_load(const char *path, Error *err) MUST_USE;
 void config_free(Config *config);
-/* The value in force of a [shoal]/[batch] setting as text; "********" for secrets. */
+/* Of a Config that nobody shares yet: its shards become `members`, in that order, and `joining` behind
+ * them (NULL: none); others, which have no schema yet, are left out. Members that the file does not
+ * name are missing. */
+bool config_arrange(Config *config, const char *const *members, uint32_t member_count, const char *joining,
+                    Error *err) MUST_USE;
+/* Of a section that is there once: [shoal], [batch], [replicas]; not of a list. */
+bool setting_is_global(const Setting *setting);
+/* The value in force of a global setting as text; "********" for secrets. */
 const char *config_show(const Config *config, const Setting *setting, Arena *arena);
 /* Settings that differ but need a restart, for the RELOAD answer: their names joined, or NULL. */
 const char *config_restart_needed(const Config *old, const Config *new, Arena *arena);

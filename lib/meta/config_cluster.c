@@ -7,6 +7,7 @@
 #include "meta/identifier.h"
 #include "meta/nearest.h"
 #include "meta/settings.h"
+#include "meta/topology.h"
 
 #define CONFIG_SHARDS_MAX 1000
 #define CONFIG_SERVERS_MAX 4000
@@ -34,13 +35,12 @@ static bool server_add(ConfigLoader *loader, uint32_t shard, ServerRole role, co
     ServerConfig *server = arena_new(&c->arena, ServerConfig);
     if (!server)
         return FAIL_MEMORY(loader);
-    *server = (ServerConfig){.host = info.host, .port = info.port, .role = role, .shard = shard,
-                             .index = c->server_count};
-    server->conninfo = arena_text(&c->arena, slice_str(entry->value));
+    *server = (ServerConfig){.conninfo = info.text, .host = info.host, .port = info.port, .role = role,
+                             .weight = info.weight, .zone = info.zone, .shard = shard, .index = c->server_count};
     server->name = role == SERVER_PRIMARY
                        ? arena_printf(&c->arena, "%s/primary", owner->name)
                        : arena_printf(&c->arena, "%s/replica%u", owner->name, owner->replica_count + 1);
-    if (!server->conninfo || !server->name)
+    if (!server->name)
         return FAIL_MEMORY(loader);
     for (uint32_t i = 0; i < c->server_count; i++) {
         if (c->servers[i]->port == info.port &&
@@ -221,26 +221,68 @@ static bool table_read_name(ConfigLoader *loader, TableConfig *table, const IniS
     return (table->schema && table->name) || FAIL_MEMORY(loader);
 }
 
+/* `a, "B c"`: up to eight columns, put together as the store has them. */
+static bool table_join_key(ConfigLoader *loader, TableConfig *table, const IniEntry *entry)
+{
+    Slice rest = slice_str(entry->value);
+    const char *joined = "";
+    Identifier key;
+    int count = 0;
+    while (joined && identifier_take(&rest, ',', &key) && count++ < TABLE_KEYS_MAX)
+        joined = arena_printf(&loader->config->arena, "%s%s%.*s", joined,
+                              count > 1 ? (char[]){TABLE_KEY_SEPARATOR, 0} : "", SLICE_FMT(identifier_slice(&key)));
+    if (!joined)
+        return FAIL_MEMORY(loader);
+    bool one = strcmp(table->kind, "hash") != 0;
+    if (rest.len || count == 0 || count > TABLE_KEYS_MAX || (one && count > 1))
+        return FAIL(loader, entry->line, "key must be %s, not \"%.60s\"",
+                    one ? "one column's name" : "names of one to eight columns", entry->value);
+    table->key = joined;
+    return true;
+}
+
 static bool table_read_key(ConfigLoader *loader, TableConfig *table, IniSection *section)
 {
     const IniEntry *entry = entry_find(section, "key");
+    bool keyless = strcmp(table->kind, "reference") == 0 || strcmp(table->kind, "local") == 0;
     bool other = entry_find(section, "batch") || entry_find(section, "batch_writes") ||
                  entry_find(section, "profile") || entry_find(section, "prefetch_max_age_ms");
-    if (!entry && other)
+    if (!entry && other && !entry_find(section, "kind"))
         return true; /* the section is about batching */
-    if (!entry) {
-        FAIL(loader, section->line, "table %.63s has no key", table->name);
-        error_hint(loader->err, "Add key = COLUMN.");
-        return false;
+    if (keyless && entry)
+        return FAIL(loader, entry->line, "a %s table has no key", table->kind);
+    table->key = "";
+    if (keyless)
+        return true;
+    if (entry)
+        return table_join_key(loader, table, entry);
+    FAIL(loader, section->line, "table %.63s has no key", table->name);
+    error_hint(loader->err, "Add key = COLUMN.");
+    return false;
+}
+
+/* What only some kinds have, they must have; the others must not. */
+static bool table_read_places(ConfigLoader *loader, const TableConfig *table, IniSection *section)
+{
+    bool placed = strcmp(table->kind, "range") == 0 || strcmp(table->kind, "list") == 0;
+    const struct {
+        const char *key, *value;
+        bool wanted;
+    } KEYS[] = {{"places", table->places, placed},
+                {"key_type", table->key_type, placed},
+                {"shard", table->shard, strcmp(table->kind, "local") == 0}};
+    for (size_t i = 0; i < ARRAY_LEN(KEYS); i++) {
+        const IniEntry *entry = entry_find(section, KEYS[i].key);
+        if (KEYS[i].wanted != (entry != NULL))
+            return FAIL(loader, entry ? entry->line : section->line, "a %s table %s %s = ...", table->kind,
+                        entry ? "has no" : "needs", KEYS[i].key);
     }
-    Slice rest = slice_str(entry->value);
-    Identifier key;
-    if (!identifier_take(&rest, ',', &key) || rest.len > 0) {
-        FAIL(loader, entry->line, "key must be one column's name, not \"%.60s\"", entry->value);
-        return false;
-    }
-    table->key = identifier_text(&key, &loader->config->arena);
-    return table->key || FAIL_MEMORY(loader);
+    if (!table->shard)
+        return true;
+    for (uint32_t i = 0; i < loader->config->shard_count; i++)
+        if (strcmp(loader->config->shards[i].name, table->shard) == 0)
+            return true;
+    return FAIL(loader, entry_find(section, "shard")->line, "unknown shard \"%s\"", table->shard);
 }
 
 static bool table_read_database(ConfigLoader *loader, TableConfig *table, IniSection *section)
@@ -285,7 +327,8 @@ static bool load_table(ConfigLoader *loader, IniSection *section, Map *seen)
         return FAIL_MEMORY(loader);
     if (!table_read_name(loader, table, section) || !section_read(loader, section, table) ||
         !profile_check(loader, section) ||
-        !table_read_key(loader, table, section) || !table_read_database(loader, table, section))
+        !table_read_key(loader, table, section) || !table_read_places(loader, table, section) ||
+        !table_read_database(loader, table, section))
         return false;
     c->batch_writes |= table->batch_writes;
     uint64_t hash = slice_hash(slice_str(table->name), slice_hash(slice_str(table->schema), 0));

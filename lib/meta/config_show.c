@@ -3,9 +3,13 @@
  */
 #include "meta/settings.h"
 
-static bool setting_is_global(const Setting *setting)
+bool setting_is_global(const Setting *setting)
 {
-    return strcmp(setting->section, "shoal") == 0 || strcmp(setting->section, "batch") == 0;
+    static const char *const SECTIONS[] = {"shoal", "batch", "replicas"};
+    for (size_t i = 0; i < ARRAY_LEN(SECTIONS); i++)
+        if (strcmp(setting->section, SECTIONS[i]) == 0)
+            return true;
+    return false;
 }
 
 const char *config_show(const Config *config, const Setting *setting, Arena *arena)

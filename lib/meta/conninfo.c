@@ -16,6 +16,8 @@ static const char *const KEYWORDS[] = {
     "keepalives_count",
 };
 
+static const char *const OWN_KEYWORDS[] = {"weight", "zone"};
+
 static bool is_blank(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
@@ -51,6 +53,11 @@ static bool key_allowed(const char *key, Error *err)
             return true;
         nearest_offer(&nearest, KEYWORDS[i]);
     }
+    for (size_t i = 0; i < ARRAY_LEN(OWN_KEYWORDS); i++) {
+        if (strcmp(OWN_KEYWORDS[i], key) == 0)
+            return true;
+        nearest_offer(&nearest, OWN_KEYWORDS[i]);
+    }
     if (strcmp(key, "user") == 0 || strcmp(key, "password") == 0 || strcmp(key, "dbname") == 0) {
         error_set(err, SQLSTATE_CONFIG_FILE, "a server's line must not have \"%s\"", key);
         error_hint(err, "It comes from the client, or from dbname, server_user and server_password "
@@ -74,9 +81,33 @@ static bool port_read(const char *text, int *ret_port, Error *err)
     return true;
 }
 
+#define WEIGHT_MAX 1000
+
+/* weight=2, zone=a: not for libpq. False: neither. */
+static bool own_pair(const char *key, const char *value, Conninfo *info, Error *err, bool *ret_ok)
+{
+    *ret_ok = true;
+    if (strcmp(key, "zone") == 0) {
+        info->zone = value;
+        return true;
+    }
+    if (strcmp(key, "weight") != 0)
+        return false;
+    char *end;
+    long weight = strtol(value, &end, 10);
+    *ret_ok = end != value && !*end && weight >= 1 && weight <= WEIGHT_MAX;
+    if (*ret_ok)
+        info->weight = (uint32_t)weight;
+    else
+        error_set(err, SQLSTATE_CONFIG_FILE, "weight must be between 1 and %d, not \"%.60s\"",
+                  WEIGHT_MAX, value);
+    return true;
+}
+
 static bool pair_read(const char **at, Arena *arena, Conninfo *info, const char **hostaddr,
                       Error *err)
 {
+    const char *start = *at;
     size_t len = strcspn(*at, "= \t");
     const char *key = arena_text(arena, slice_of(*at, len));
     *at += len;
@@ -96,6 +127,14 @@ static bool pair_read(const char **at, Arena *arena, Conninfo *info, const char 
         error_set(err, SQLSTATE_CONFIG_FILE, "the value of \"%s\" has no closing quote", key);
         return false;
     }
+    bool ok;
+    if (own_pair(key, value, info, err, &ok))
+        return ok;
+    info->text = arena_printf(arena, "%s%s%.*s", info->text, *info->text ? " " : "", (int)(*at - start), start);
+    if (!info->text) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return false;
+    }
     if (strcmp(key, "host") == 0)
         info->host = value;
     else if (strcmp(key, "hostaddr") == 0)
@@ -107,7 +146,7 @@ static bool pair_read(const char **at, Arena *arena, Conninfo *info, const char 
 
 bool conninfo_read(const char *text, Arena *arena, Conninfo *ret_conninfo, Error *err)
 {
-    Conninfo info = {.port = 5432};
+    Conninfo info = {.port = 5432, .weight = 1, .text = ""};
     const char *hostaddr = NULL;
     for (const char *at = text;;) {
         while (is_blank(*at))

@@ -13,6 +13,9 @@
 typedef struct Conninfo {
     const char *host; /* host, or hostaddr when there is no host */
     int port;         /* 5432 when not written */
+    uint32_t weight;  /* Shoal's own: share of reads; 1 when not written */
+    const char *zone; /* Shoal's own; NULL when not written */
+    const char *text; /* what libpq is given: as written, without Shoal's own */
 } Conninfo;
 
 /* On failure the reason is in err's message (without path and line) and maybe a hint. */

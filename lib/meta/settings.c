@@ -18,6 +18,18 @@ static const char *const COMMIT_MODES[] = {[COMMIT_TWO_PHASE] = "two_phase",
                                            [COMMIT_ONE_PHASE] = "one_phase_best_effort", NULL};
 static const char *const AUTH_METHODS[] = {[AUTH_TRUST] = "trust", [AUTH_SCRAM] = "scram-sha-256", NULL};
 
+const char *const READ_CONSISTENCY_NAMES[] = {"default", "strong", "bounded", "session", "eventual", NULL};
+const char *const BALANCE_POLICY_NAMES[] = {
+    [BALANCE_HOT_COLD] = "hot_cold",
+    [BALANCE_ROUND_ROBIN] = "round_robin",
+    [BALANCE_WEIGHTED] = "weighted",
+    [BALANCE_LEAST_CONNECTIONS] = "least_connections",
+    [BALANCE_POWER_OF_TWO] = "power_of_two",
+    [BALANCE_RESPONSE_TIME] = "response_time",
+    [BALANCE_NEAREST] = "nearest",
+    [BALANCE_HASH] = "hash",
+    NULL};
+
 #define MS INT64_C(1)
 #define SECOND (1000 * MS)
 #define MINUTE (60 * SECOND)
@@ -31,6 +43,8 @@ static const char *const AUTH_METHODS[] = {[AUTH_TRUST] = "trust", [AUTH_SCRAM] 
 #define SHOAL(field) AT(Config, field)
 #define RELOADS true
 #define RESTARTS false
+
+static const char *const TABLE_KINDS[] = {"hash", "range", "list", "reference", "local", NULL};
 
 static const Setting SETTINGS[] = {
     {"shoal", "listen", SETTING_TEXT, SHOAL(listen), 1, 255, NULL, "127.0.0.1", RESTARTS, false,
@@ -81,7 +95,7 @@ static const Setting SETTINGS[] = {
      "A client that leaves a transaction open and silent for so long is disconnected. 0: never."},
     {"shoal", "tcp_user_timeout", SETTING_DURATION, SHOAL(tcp_user_timeout_ms), 0, HOUR, NULL,
      "3s", RELOADS, false,
-     "A connection whose bytes were not acknowledged for so long is broken. 0: the kernel's default."},
+     "A server connection whose bytes were not acknowledged for so long is broken. 0: the kernel's default."},
     {"shoal", "shutdown_timeout", SETTING_DURATION, SHOAL(shutdown_timeout_ms), 0, DAY, NULL,
      "30s", RELOADS, false, "How long a shutdown waits for running transactions."},
     {"shoal", "commit_timeout", SETTING_DURATION, SHOAL(commit_timeout_ms), 100 * MS, HOUR, NULL, "10s",
@@ -98,8 +112,12 @@ static const Setting SETTINGS[] = {
      false, "Bytes that may wait for a slow client before its servers are slowed down."},
     {"shoal", "shape_cache_max", SETTING_INT, SHOAL(shape_cache_max), 16, 1000000, NULL, "4096",
      RESTARTS, false, "Parsed statements kept per worker."},
+    {"shoal", "copy_row_max", SETTING_SIZE, SHOAL(copy_row_max), 64 * KB, GB, NULL, "64MB", RELOADS, false,
+     "One row of COPY data that is dealt out to several shards."},
     {"shoal", "shape_cache_bytes", SETTING_SIZE, SHOAL(shape_cache_bytes), MB, 16 * GB, NULL,
      "64MB", RESTARTS, false, "Memory for parsed statements per worker."},
+    {"shoal", "gather_max_bytes", SETTING_SIZE, SHOAL(gather_max_bytes), 64 * 1024, 1024 * GB, NULL, "1GB",
+     RELOADS, false, "Rows that one statement may bring together on one server, in bytes; past it, an error."},
     {"shoal", "pipeline_max", SETTING_INT, SHOAL(pipeline_max), 1, 100000, NULL, "1024", RELOADS,
      false, "Requests of one client that are read ahead."},
     {"shoal", "statement_stats_max", SETTING_INT, SHOAL(statement_stats_max), 0, 100000, NULL,
@@ -112,6 +130,24 @@ static const Setting SETTINGS[] = {
      "What /metrics, /api and the web page ask for (HTTP basic authentication, any user name); /health does not."},
     {"shoal", "catalog_poll", SETTING_DURATION, SHOAL(catalog_poll_ms), 100 * MS, HOUR, NULL, "1s",
      RELOADS, false, "How often the servers' catalogs are looked at for changes made without the router."},
+    {"shoal", "move_parallel", SETTING_INT, SHOAL(move_parallel), 1, 16, NULL, "2", RELOADS, false,
+     "Moves of buckets at a time; never two that share a shard."},
+    {"shoal", "move_speed", SETTING_SIZE, SHOAL(move_bytes_per_s), 0, 100 * GB, NULL, "0", RELOADS, false,
+     "Bytes per second that a move copies at most. 0: no limit."},
+    {"shoal", "move_lag_max", SETTING_SIZE, SHOAL(move_lag_max), MB, 1000 * GB, NULL, "16GB", RELOADS, false,
+     "Log that a move may make its source keep; past it the move is undone."},
+    {"shoal", "move_slot_timeout", SETTING_DURATION, SHOAL(move_slot_timeout_ms), SECOND, DAY, NULL, "2min",
+     RELOADS, false, "How long a move waits for transactions that run already when it begins."},
+    {"shoal", "move_fence_timeout", SETTING_DURATION, SHOAL(move_fence_timeout_ms), 100 * MS, MINUTE, NULL,
+     "3s", RELOADS, false,
+     "How long statements for moving buckets may be held back; then they go on, and the move tries again."},
+    {"shoal", "move_fence_attempts", SETTING_INT, SHOAL(move_fence_attempts), 1, 10000, NULL, "30", RELOADS,
+     false, "How often it tries, before the move is undone."},
+    {"shoal", "move_rollback_window", SETTING_DURATION, SHOAL(move_rollback_window_ms), 0, 20 * DAY, NULL,
+     "1min", RELOADS, false,
+     "How long a finished move can be rolled back; the old rows are deleted afterwards. 0: not at all."},
+    {"shoal", "fence_wait_max", SETTING_INT, SHOAL(fence_wait_max), 1, 1000000, NULL, "10000", RELOADS, false,
+     "Statements per worker that may wait for moving buckets; more are refused."},
 
     {"shoal", "recovery_interval", SETTING_DURATION, SHOAL(recovery_interval_ms), 100 * MS, HOUR, NULL,
      "5s", RELOADS, false,
@@ -146,7 +182,8 @@ static const Setting SETTINGS[] = {
      "Answer the queries of a known N+1 loop by one: in REPEATABLE READ transactions, where that is exact, and "
      "where prefetch_max_age_ms allows it."},
     {"batch", "prefetch_wait", SETTING_DURATION, SHOAL(prefetch_wait_ms), 1 * MS, MINUTE, NULL, "50ms", RELOADS,
-     false, "How long a query may be held up by what is fetched ahead; past it that is given up."},
+     false, "How long a query may be held up by what is fetched ahead, or eight times what it takes alone if that is "
+     "longer; past it that is given up."},
 
     {"batch", "batch_pipeline_max", SETTING_INT, SHOAL(batch_pipeline_max), 1, 1000, NULL, "8",
      RELOADS, false,
@@ -173,10 +210,48 @@ static const Setting SETTINGS[] = {
     {"application", "profile", SETTING_TEXT, AT(ApplicationConfig, profile), 1, 63, NULL, NULL, RELOADS,
      false, "Profile of sessions with this application_name."},
 
+    {"replicas", "read_consistency", SETTING_ENUM, SHOAL(read_consistency), 0, 0, READ_CONSISTENCY_NAMES,
+     "strong", RELOADS, false,
+     "What reads are answered from where nobody says more: strong is the primary, bounded a server with data of "
+     "at most max_lag, session one that has all the session has written and seen, eventual any replica."},
+    {"replicas", "max_lag", SETTING_DURATION, SHOAL(max_lag_ms), MS, DAY, NULL, "1s", RELOADS, false,
+     "How old the data of a bounded read may be."},
+    {"replicas", "max_lag_bytes", SETTING_SIZE, SHOAL(max_lag_bytes), 0, 1024 * GB, NULL, "0", RELOADS, false,
+     "How many bytes of WAL a server may be behind for a bounded read, besides max_lag. 0: any number."},
+    {"replicas", "balance", SETTING_ENUM, SHOAL(balance), 0, 0, BALANCE_POLICY_NAMES, "hot_cold", RELOADS, false,
+     "Which of the servers that may answer gets a read: the one with low latency that is not busier than the "
+     "others (hot_cold), or by the rule that is named."},
+    {"replicas", "zone", SETTING_TEXT, SHOAL(zone), 1, 63, NULL, NULL, RELOADS, false,
+     "Where this router stands. balance = nearest prefers servers with the same zone=... in their line."},
+    {"replicas", "lag_check", SETTING_DURATION, SHOAL(lag_check_ms), 10 * MS, MINUTE, NULL, "100ms", RELOADS, false,
+     "How often servers of a shard with replicas are asked for their role and position. A figure that is older "
+     "counts as unknown for reads that need a younger one."},
+    {"replicas", "primary_reads_max", SETTING_INT, SHOAL(primary_reads_max), 0, 1000000, NULL, "200", RELOADS, false,
+     "Reads at one time that primaries take because no replica is there or young enough, all workers together; "
+     "those beyond are refused (53300)."},
+    {"replicas", "hedge", SETTING_BOOL, SHOAL(hedge), 0, 1, NULL, "on", RELOADS, false,
+     "Ask a second server when the first is slower than hedge_percentile of reads; the first answer counts."},
+    {"replicas", "hedge_percentile", SETTING_INT, SHOAL(hedge_percentile), 50, 99, NULL, "95", RELOADS, false,
+     "Reads that take longer than this share of them are hedged."},
+    {"replicas", "hedge_max", SETTING_INT, SHOAL(hedge_max), 0, 100, NULL, "5", RELOADS, false,
+     "Second questions, in percent of reads."},
+    {"replicas", "retry_max", SETTING_INT, SHOAL(retry_max), 0, 100, NULL, "20", RELOADS, false,
+     "Reads run again on another server after a lost connection or a recovery conflict, in percent of reads."},
+    {"replicas", "breaker", SETTING_BOOL, SHOAL(breaker), 0, 1, NULL, "on", RELOADS, false,
+     "Stop sending reads to a replica whose reads fail or are slow; a few probe it before it is used again."},
+    {"replicas", "breaker_failures", SETTING_INT, SHOAL(breaker_failures), 1, 100, NULL, "50", RELOADS, false,
+     "Percent of reads that are lost, refused or slow at which a replica's breaker opens. SQL errors do not count."},
+    {"replicas", "breaker_slow", SETTING_DURATION, SHOAL(breaker_slow_ms), 0, HOUR, NULL, "0", RELOADS, false,
+     "A read that takes longer counts as slow. 0: slowness does not count."},
+    {"replicas", "breaker_open", SETTING_DURATION, SHOAL(breaker_open_ms), 10 * MS, HOUR, NULL, "2s", RELOADS, false,
+     "How long an open breaker keeps reads away before it lets a few through."},
+    {"replicas", "failover_wait", SETTING_DURATION, SHOAL(failover_wait_ms), 0, HOUR, NULL, "10s", RELOADS, false,
+     "How long statements wait while a shard with replicas has no primary that can be reached. 0: they fail at once."},
+
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
     {"shard", "replica", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
-     "A streaming replica of the primary. May be repeated."},
+     "A streaming replica of the primary. May be repeated. weight=N and zone=NAME may stand among the keywords."},
 
     {"database", "dbname", SETTING_TEXT, AT(DatabaseConfig, dbname), 1, 63, NULL, NULL, RESTARTS,
      false, "Its name on the servers. Default: the name of the section."},
@@ -189,6 +264,10 @@ static const Setting SETTINGS[] = {
      NULL, NULL, RELOADS, true, "Password of server_user. Default: the user's own, or none."},
     {"database", "batch", SETTING_BOOL, AT(DatabaseConfig, batch), 0, 1, NULL, "on", RELOADS, false,
      "Batching for this database."},
+    {"database", "read_consistency", SETTING_ENUM, AT(DatabaseConfig, read_consistency), 0, 0,
+     READ_CONSISTENCY_NAMES, "default", RELOADS, false, "What reads are answered from; default: as [replicas] says."},
+    {"database", "max_lag", SETTING_DURATION, AT(DatabaseConfig, max_lag_ms), 0, DAY, NULL, "0", RELOADS, false,
+     "How old the data of a bounded read may be. 0: as [replicas] says."},
     {"database", "profile", SETTING_TEXT, AT(DatabaseConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of its batches. Default: that of [batch]."},
     {"database", "commit_mode", SETTING_ENUM, AT(DatabaseConfig, commit_mode), 0, 0, COMMIT_MODES,
@@ -213,10 +292,27 @@ static const Setting SETTINGS[] = {
     {"user", "profile", SETTING_TEXT, AT(UserConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of this user's batches. Default: the database's."},
 
+    {"user", "read_consistency", SETTING_ENUM, AT(UserConfig, read_consistency), 0, 0, READ_CONSISTENCY_NAMES,
+     "default", RELOADS, false, "What this user's reads are answered from; default: as the database says."},
+
     {"table", "database", SETTING_TEXT, AT(TableConfig, database), 1, 63, NULL, NULL, RELOADS, false,
      "Database of the table. Needed when there is more than one."},
-    {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 200, NULL, NULL, RELOADS, false,
-     "Column that decides on which shard a row lies. Without it the table is not distributed by this section."},
+    {"table", "kind", SETTING_ENUM, AT(TableConfig, kind), 0, 0, TABLE_KINDS, "hash", RELOADS, false,
+     "How its rows are spread: by a hash of the key, by ranges or a list of its values, `reference`: all of "
+     "them on each shard, `local`: all of them on one shard."},
+    {"table", "key", SETTING_TEXT, AT(TableConfig, key), 1, 600, NULL, NULL, RELOADS, false,
+     "Column that decides on which shard a row lies; up to 8, separated by commas, for `hash`. Without it, "
+     "and without another kind, the table is not distributed by this section."},
+    {"table", "places", SETTING_TEXT, AT(TableConfig, places), 1, 60000, NULL, NULL, RELOADS, false,
+     "Of `range` and `list`: `VALUE@SHARD, ...`; of a range the lowest value. `*` stands for no value: from "
+     "the lowest on, or all others."},
+    {"table", "key_type", SETTING_TEXT, AT(TableConfig, key_type), 1, 63, NULL, NULL, RELOADS, false,
+     "Of `range` and `list`: the key's type, such as `bigint`, `date` or `text`."},
+    {"table", "shard", SETTING_TEXT, AT(TableConfig, shard), 1, 63, NULL, NULL, RELOADS, false,
+     "Of `local`: the shard that has its rows."},
+    {"table", "colocation", SETTING_TEXT, AT(TableConfig, colocate_with), 1, 63, NULL, NULL, RELOADS, false,
+     "Name of its group: tables of one group with equal keys have them on the same shard. Default: one "
+     "group for all `hash` tables, one of its own for each other."},
     {"table", "batch", SETTING_BOOL, AT(TableConfig, batch), 0, 1, NULL, "on", RELOADS, false,
      "Batching for statements that read this table."},
     {"table", "batch_writes", SETTING_BOOL, AT(TableConfig, batch_writes), 0, 1, NULL, "off", RELOADS,
@@ -500,6 +596,8 @@ void config_write_markdown(FILE *out)
     } SECTIONS[] = {
         {"shoal", "[shoal]", "The router itself: where it listens, whom it lets in, what it allows them."},
         {"batch", "[batch]", "Many small queries as one."},
+        {"replicas", "[replicas]",
+         "Reads on replicas, and what happens when a primary is lost (docs/replicas.md)."},
         {"profile", "[profile NAME]",
          "How batches are made for those who have this profile. `latency`, `balanced` and `throughput` are\n"
          "there without a section; a section of that name changes them. The most particular one counts: a\n"
@@ -514,7 +612,7 @@ void config_write_markdown(FILE *out)
         {"user", "[user NAME]",
          "Somebody who may log in. A file with a password in it must not be readable by everybody."},
         {"table", "[table SCHEMA.NAME]",
-         "A table whose rows are spread over the shards by a hash of one column. The schema is `public` "
+         "A table that is not simply on the first shard of its database. The schema is `public` "
          "when it is left out; names follow SQL's rules (`\"Quoted Names\"` keep their capitals). Tables "
          "distributed from the console need no section here. A section without a key only holds settings."},
     };

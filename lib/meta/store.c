@@ -23,6 +23,7 @@
 #include "sql/sql.h"
 
 #define STORE_EVENTS_MAX 10000
+#define STORE_TABLE_COLUMNS 7
 
 /* ---- making a new one ---- */
 
@@ -71,6 +72,13 @@ static bool store_fill_buckets(Store *store, uint32_t bucket_count, const Config
     return ok && store_seal(store, &STORE_BUCKET, err) && store_seal(store, &STORE_TABLE, err);
 }
 
+/* From version 2 on: moves and members, none yet. */
+static bool upgrade_moves(Store *store, Error *err)
+{
+    return store_exec(store, sql_store_schema_3, err) && store_seal(store, &STORE_MOVE, err) &&
+           store_seal(store, &STORE_MEMBER, err);
+}
+
 static bool store_fill(Store *store, uint32_t bucket_count, const Config *config, Error *err)
 {
     char identity[96];
@@ -79,7 +87,9 @@ static bool store_fill(Store *store, uint32_t bucket_count, const Config *config
     return store_exec(store, "PRAGMA synchronous=FULL", err) && store_begin(store, err) &&
            store_exec(store, sql_store_schema, err) && store_exec(store, identity, err) &&
            store_fill_facts(store, bucket_count, err) &&
-           store_fill_buckets(store, bucket_count, config, err) && store_commit(store, err);
+           store_fill_buckets(store, bucket_count, config, err) &&
+           store_seal(store, &STORE_MOVE, err) && store_seal(store, &STORE_MEMBER, err) &&
+           store_commit(store, err);
 }
 
 static bool sync_directory(const char *path)
@@ -193,6 +203,8 @@ static bool store_walk_buckets(Store *store, BucketWalk *walk, Error *err)
            store_corrupt(store, err, "bucket %u of %u is missing", walk->expected, store->bucket_count);
 }
 
+static bool store_upgrade(Store *store, Error *err);
+
 static bool store_verify(Store *store, Error *err)
 {
     uint64_t buckets;
@@ -205,7 +217,9 @@ static bool store_verify(Store *store, Error *err)
     store->bucket_count = (uint32_t)buckets;
     BucketWalk walk = {0};
     return store_walk_buckets(store, &walk, err) &&
-           store_rows_each(store, &STORE_TABLE, NULL, NULL, err);
+           store_rows_each(store, &STORE_TABLE, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_MOVE, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_MEMBER, NULL, NULL, err);
 }
 
 Store *store_open(const char *path, uint32_t bucket_count, const Config *config, Error *err)
@@ -222,7 +236,7 @@ Store *store_open(const char *path, uint32_t bucket_count, const Config *config,
     snprintf(store->path, sizeof store->path, "%s", path);
     if (store_find_or_create(store, bucket_count, config, err) &&
         store_file_open(store, SQLITE_OPEN_READWRITE, err) && store_file_claim(store, err) &&
-        store_verify(store, err))
+        store_upgrade(store, err) && store_verify(store, err))
         return store;
     store_close(store);
     return NULL;
@@ -313,16 +327,17 @@ static bool table_visit(const Slice *columns, void *ctx, Error *err)
         walk->tables = grown;
         walk->cap = cap;
     }
-    const char *texts[5] = {NULL};
-    for (int i = 0; walk->tables && i < 5; i++)
+    const char *texts[STORE_TABLE_COLUMNS] = {NULL};
+    for (int i = 0; walk->tables && i < STORE_TABLE_COLUMNS; i++)
         texts[i] = arena_text(walk->arena, columns[i]);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < STORE_TABLE_COLUMNS; i++) {
         if (!texts[i]) {
             error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while reading the store");
             return false;
         }
     }
-    walk->tables[walk->count++] = (StoreTable){texts[0], texts[1], texts[2], texts[3], texts[4]};
+    walk->tables[walk->count++] = (StoreTable){texts[0], texts[1], texts[2], texts[3],
+                                                texts[4], texts[5], texts[6]};
     return true;
 }
 
@@ -337,36 +352,23 @@ bool store_load_tables(Store *store, Arena *arena, StoreTable **ret_tables, uint
     return true;
 }
 
-/* Ends a transaction that changed `kind`: seal, count up, commit; or undo everything. */
-static bool store_finish_change(Store *store, bool ok, const StoreKind *kind, Error *err)
-{
-    uint64_t generation;
-    char text[24];
-    if (ok && store_seal(store, kind, err) &&
-        store_fact_number(store, "generation", &generation, err)) {
-        snprintf(text, sizeof text, "%" PRIu64, generation + 1);
-        if (store_fact_put(store, "generation", text, err))
-            return store_commit(store, err);
-    }
-    store_rollback(store);
-    return false;
-}
-
-static void table_columns(const StoreTable *table, Slice columns[static 5])
+static void table_columns(const StoreTable *table, Slice columns[static STORE_TABLE_COLUMNS])
 {
     columns[0] = slice_str(table->database);
     columns[1] = slice_str(table->schema);
     columns[2] = slice_str(table->name);
     columns[3] = slice_str(table->key);
     columns[4] = slice_str(table->colocation ? table->colocation : "");
+    columns[5] = slice_str(table->kind ? table->kind : "hash");
+    columns[6] = slice_str(table->placement ? table->placement : "");
 }
 
-/* 0: not there, 1: there with this key and group, 2: there with others, -1: err is set. */
-static int table_find(Store *store, const Slice columns[static 5], Error *err)
+/* 0: not there, 1: there with this kind, key and group, 2: there with others, -1: err is set. */
+static int table_find(Store *store, const Slice columns[static STORE_TABLE_COLUMNS], Error *err)
 {
     sqlite3_stmt *stmt = store_prepare(store,
-        "SELECT key_column = ?4 AND colocation = ?5 FROM distributed_table "
-        "WHERE database_name = ?1 AND schema_name = ?2 AND table_name = ?3", columns, 5, err);
+        "SELECT key_column = ?4 AND colocation = ?5 AND kind = ?6 FROM distributed_table "
+        "WHERE database_name = ?1 AND schema_name = ?2 AND table_name = ?3", columns, 6, err);
     if (!stmt)
         return -1;
     int rc = sqlite3_step(stmt), found = 0;
@@ -380,12 +382,12 @@ static int table_find(Store *store, const Slice columns[static 5], Error *err)
 
 bool store_add_table(Store *store, const StoreTable *table, Error *err)
 {
-    Slice columns[5];
+    Slice columns[STORE_TABLE_COLUMNS];
     table_columns(table, columns);
     int found = table_find(store, columns, err);
     if (found == 2) {
         error_set(err, SQLSTATE_DUPLICATE_TABLE,
-                  "table \"%s.%s\" is already distributed by another key or group", table->schema,
+                  "table \"%s.%s\" is already distributed in another way", table->schema,
                   table->name);
         return false;
     }
@@ -393,7 +395,7 @@ bool store_add_table(Store *store, const StoreTable *table, Error *err)
         return found == 1;
     if (!store_begin(store, err))
         return false;
-    return store_finish_change(store, store_row_put(store, &STORE_TABLE, columns, err), &STORE_TABLE, err);
+    return store_change_end(store, store_row_put(store, &STORE_TABLE, columns, err), &STORE_TABLE, NULL, err);
 }
 
 bool store_remove_table(Store *store, const StoreTable *table, Error *err)
@@ -408,7 +410,86 @@ bool store_remove_table(Store *store, const StoreTable *table, Error *err)
                   table->name);
         ok = false;
     }
-    return store_finish_change(store, ok, &STORE_TABLE, err);
+    return store_change_end(store, ok, &STORE_TABLE, NULL, err);
+}
+
+static bool tables_put(Store *store, const StoreTable *tables, uint32_t count, Error *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        Slice columns[STORE_TABLE_COLUMNS];
+        table_columns(&tables[i], columns);
+        if (!store_row_put(store, &STORE_TABLE, columns, err))
+            return false;
+    }
+    return true;
+}
+
+bool store_place_group(Store *store, const char *database, const char *colocation, const char *kind,
+                       const char *placement, Error *err)
+{
+    Arena arena;
+    StoreTable *tables;
+    uint32_t count = 0;
+    arena_init(&arena, 4096);
+    bool ok = store_load_tables(store, &arena, &tables, &count, err) && store_begin(store, err);
+    for (uint32_t i = 0; ok && i < count; i++)
+        if (strcmp(tables[i].database, database) == 0 && strcmp(tables[i].colocation, colocation) == 0 &&
+            strcmp(tables[i].kind, kind) == 0)
+            tables[i].placement = placement;
+    if (ok)
+        ok = store_change_end(store, tables_put(store, tables, count, err), &STORE_TABLE, NULL, err);
+    arena_finish(&arena);
+    return ok;
+}
+
+static bool upgrade_visit(const Slice *columns, void *ctx, Error *err)
+{
+    Slice grown[STORE_TABLE_COLUMNS];
+    memcpy(grown, columns, 5 * sizeof *columns);
+    grown[5] = SLICE("hash");
+    grown[6] = SLICE("");
+    return table_visit(grown, ctx, err);
+}
+
+/* Version 1 knew hash tables of one column only. Its rows are checked before they are believed. */
+static bool upgrade_tables(Store *store, TableWalk *walk, Error *err)
+{
+    return store_rows_each(store, &STORE_TABLE_1, upgrade_visit, walk, err) &&
+           store_exec(store, "ALTER TABLE distributed_table ADD COLUMN kind TEXT NOT NULL DEFAULT 'hash';"
+                             "ALTER TABLE distributed_table ADD COLUMN placement TEXT NOT NULL DEFAULT ''", err) &&
+           tables_put(store, walk->tables, walk->count, err) && store_seal(store, &STORE_TABLE, err);
+}
+
+/* One step and the version that it leads to, in one transaction. */
+static bool upgrade_step(Store *store, int64_t from, Error *err)
+{
+    Arena arena;
+    char identity[48];
+    snprintf(identity, sizeof identity, "PRAGMA user_version=%d", (int)from + 1);
+    if (!store_begin(store, err))
+        return false;
+    arena_init(&arena, 4096);
+    TableWalk walk = {.arena = &arena};
+    bool ok = (from == 1 ? upgrade_tables(store, &walk, err) : upgrade_moves(store, err)) &&
+              store_exec(store, identity, err);
+    if (ok)
+        ok = store_commit(store, err);
+    else
+        store_rollback(store);
+    arena_finish(&arena);
+    return ok;
+}
+
+/* A store of an older program becomes one of this program, step by step. */
+static bool store_upgrade(Store *store, Error *err)
+{
+    int64_t version;
+    if (!store_number(store, "PRAGMA user_version", &version, err))
+        return false;
+    for (; version < STORE_VERSION; version++)
+        if (!upgrade_step(store, version, err))
+            return false;
+    return true;
 }
 
 /* ---- events ---- */

@@ -16,6 +16,7 @@ typedef struct Store Store;
 
 typedef struct StoreTable {
     const char *database, *schema, *name, *key, *colocation; /* in the caller's arena */
+    const char *kind, *placement; /* NULL: hash, and nothing placed by hand */
 } StoreTable;
 
 typedef struct StoreEvent {
@@ -34,10 +35,20 @@ bool store_load_tables(Store *store, Arena *arena, StoreTable **ret_tables, uint
                        Error *err) MUST_USE;
 /* 42P07 when the table is distributed already with another key. Durable when it returns true. */
 bool store_add_table(Store *store, const StoreTable *table, Error *err) MUST_USE;
+/* Other places for the tables of a colocation group, all at once (values that are pinned). */
+bool store_place_group(Store *store, const char *database, const char *colocation, const char *kind,
+                       const char *placement, Error *err) MUST_USE;
 bool store_remove_table(Store *store, const StoreTable *table, Error *err) MUST_USE;
 bool store_add_event(Store *store, const char *kind, const char *text, Error *err) MUST_USE;
 bool store_load_events(Store *store, Arena *arena, uint32_t limit, StoreEvent **ret_events,
                        uint32_t *ret_count, Error *err) MUST_USE;
+/* Who took the writes of a shard last, and on which timeline: below it nobody may (admin/roles.h). */
+typedef struct StorePrimary {
+    char server[128]; /* name; "": nothing was remembered yet */
+    uint64_t timeline, system_id;
+} StorePrimary;
+bool store_load_primary(Store *store, const char *shard, StorePrimary *ret_primary, Error *err) MUST_USE;
+bool store_save_primary(Store *store, const char *shard, const StorePrimary *primary, Error *err) MUST_USE;
 /* Random identity of this cluster's metadata, made with the store. */
 const char *store_cluster_id(const Store *store);
 

@@ -14,7 +14,7 @@
 
 #include "meta/hash.h"
 
-#define STORE_COLUMNS_MAX 5
+#define STORE_COLUMNS_MAX 12
 
 const StoreKind STORE_FACT = {
     .name = "fact", .columns = 2,
@@ -28,11 +28,32 @@ const StoreKind STORE_BUCKET = {
     .seal = "seal_bucket",
 };
 const StoreKind STORE_TABLE = {
+    .name = "distributed_table", .columns = 7,
+    .select = "SELECT database_name, schema_name, table_name, key_column, colocation, kind, placement, sum "
+              "FROM distributed_table ORDER BY database_name, schema_name, table_name",
+    .replace = "INSERT OR REPLACE INTO distributed_table (database_name, schema_name, table_name, key_column,"
+               " colocation, kind, placement, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    .seal = "seal_distributed_table",
+};
+const StoreKind STORE_TABLE_1 = {
     .name = "distributed_table", .columns = 5,
     .select = "SELECT database_name, schema_name, table_name, key_column, colocation, sum "
               "FROM distributed_table ORDER BY database_name, schema_name, table_name",
-    .replace = "INSERT OR REPLACE INTO distributed_table VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     .seal = "seal_distributed_table",
+};
+
+const StoreKind STORE_MOVE = {
+    .name = "move", .columns = 10,
+    .select = "SELECT id, source_shard, target_shard, buckets, state, step, attempts, reason, "
+              "created_wall_us, changed_wall_us, sum FROM move ORDER BY id",
+    .replace = "INSERT OR REPLACE INTO move VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    .seal = "seal_move",
+};
+const StoreKind STORE_MEMBER = {
+    .name = "member", .columns = 2,
+    .select = "SELECT position, shard, sum FROM member ORDER BY position",
+    .replace = "INSERT OR REPLACE INTO member VALUES (?1, ?2, ?3)",
+    .seal = "seal_member",
 };
 
 /* The same on every machine and in every run: hash.c's function, chained over the columns. */
@@ -172,4 +193,18 @@ bool store_fact_number(Store *store, const char *name, uint64_t *ret_number, Err
         return store_corrupt(store, err, "the fact \"%s\" is not a number", name);
     *ret_number = number;
     return true;
+}
+
+bool store_change_end(Store *store, bool ok, const StoreKind *kind, const StoreKind *other, Error *err)
+{
+    uint64_t generation;
+    char text[24];
+    if (ok && store_seal(store, kind, err) && (!other || store_seal(store, other, err)) &&
+        store_fact_number(store, "generation", &generation, err)) {
+        snprintf(text, sizeof text, "%" PRIu64, generation + 1);
+        if (store_fact_put(store, "generation", text, err))
+            return store_commit(store, err);
+    }
+    store_rollback(store);
+    return false;
 }

@@ -18,7 +18,9 @@ typedef struct StoreKind {
     const char *seal; /* name of its fact; NULL: not sealed */
 } StoreKind;
 
-extern const StoreKind STORE_FACT, STORE_BUCKET, STORE_TABLE;
+extern const StoreKind STORE_FACT, STORE_BUCKET, STORE_TABLE, STORE_MOVE, STORE_MEMBER;
+/* As version 1 had it: hash tables of one column. Read only. */
+extern const StoreKind STORE_TABLE_1;
 
 bool store_row_put(Store *store, const StoreKind *kind, const Slice *columns, Error *err) MUST_USE;
 /* Calls `visit` with each row, its columns as texts (valid during the call), after its sum was found
@@ -27,6 +29,10 @@ typedef bool (*StoreVisit)(const Slice *columns, void *ctx, Error *err);
 bool store_rows_each(Store *store, const StoreKind *kind, StoreVisit visit, void *ctx, Error *err) MUST_USE;
 /* Writes the seal of the rows as they are now; in the transaction that changed them. */
 bool store_seal(Store *store, const StoreKind *kind, Error *err) MUST_USE;
+
+/* Ends a transaction that changed rows of `kind` (and of `other`, or NULL): seals, counts the generation
+ * up, commits; or, when `ok` is false or something fails, undoes everything. */
+bool store_change_end(Store *store, bool ok, const StoreKind *kind, const StoreKind *other, Error *err) MUST_USE;
 
 bool store_fact_put(Store *store, const char *name, const char *value, Error *err) MUST_USE;
 /* XX001 when it is missing or wrong; `value` gets its NUL-terminated text. */

@@ -13,12 +13,12 @@
 
 #define TOPOLOGY_BLOCK_SIZE (8 * 1024)
 
-typedef struct TableKey {
+typedef struct TableName {
     uint32_t database;
     Slice schema, name;
-} TableKey;
+} TableName;
 
-static uint64_t table_key_hash(const TableKey *key)
+static uint64_t table_key_hash(const TableName *key)
 {
     return slice_hash(key->name, slice_hash(key->schema, key->database));
 }
@@ -26,7 +26,7 @@ static uint64_t table_key_hash(const TableKey *key)
 static bool table_key_equal(const void *item, const void *wanted)
 {
     const Table *table = item;
-    const TableKey *key = wanted;
+    const TableName *key = wanted;
     return table->database == key->database && slice_equal(table->name, key->name) &&
            slice_equal(table->schema, key->schema);
 }
@@ -47,16 +47,56 @@ static int table_compare(const void *left, const void *right)
     return order ? order : slice_compare(a->name, b->name);
 }
 
-/* The key's type, as the catalog has it. A column that is not there, or whose equal values need not
- * be equal bytes, is KEY_NONE: such a table is never routed by its key. */
-static void table_find_key(Table *table, const Catalog *catalog)
+/* The keys' types, as the catalog has them. A column that is not there, or whose equal values need not be
+ * equal bytes, is KEY_NONE: such a table is never routed by its key. */
+static void table_find_keys(Table *table, const Catalog *catalog)
 {
     if (!catalog->loaded)
         return;
     const CatalogTable *facts = catalog_table(catalog, table->schema, table->name);
-    const CatalogColumn *column = facts ? catalog_column(facts, table->key) : NULL;
-    table->key_oid = column ? column->type_oid : 0;
-    table->key_type = column && column->deterministic ? key_type_of(column->type_oid) : KEY_NONE;
+    for (uint32_t i = 0; i < table->key_count; i++) {
+        TableKey *key = &table->keys[i];
+        const CatalogColumn *column = facts ? catalog_column(facts, key->column) : NULL;
+        key->oid = column ? column->type_oid : 0;
+        key->type = column && column->deterministic ? key_type_of(column->type_oid) : KEY_NONE;
+    }
+    bool simple = table->kind == TABLE_HASH && table->key_count == 1 && table->place_count == 0;
+    table->key_oid = simple ? table->keys[0].oid : 0;
+    table->key_type = simple ? table->keys[0].type : KEY_NONE;
+}
+
+/* Cuts the columns apart, and makes a text for people of them: `a, b`. */
+static bool table_split_key(Table *table, Arena *arena)
+{
+    Slice rest = table->key;
+    table->key_count = 0;
+    if (table->kind == TABLE_REFERENCE || table->kind == TABLE_LOCAL)
+        return true;
+    char *text = arena_alloc(arena, rest.len * 2 + 1), *to = text;
+    while (text && rest.len && table->key_count < TABLE_KEYS_MAX) {
+        const uint8_t *end = memchr(rest.data, TABLE_KEY_SEPARATOR, rest.len);
+        Slice column = slice_of(rest.data, end ? (size_t)(end - rest.data) : rest.len);
+        if (table->key_count)
+            to = stpcpy(to, ", ");
+        to = mempcpy(to, column.data, column.len);
+        table->keys[table->key_count++] = (TableKey){.column = column};
+        rest = slice_from(rest, column.len + 1);
+    }
+    table->key = slice_of(text, text ? (size_t)(to - text) : 0);
+    return text != NULL;
+}
+
+static bool table_copy_places(Table *into, const Table *from, Arena *arena)
+{
+    into->places = arena_array(arena, Place, from->place_count + 1);
+    for (uint32_t i = 0; into->places && i < from->place_count; i++) {
+        into->places[i] = from->places[i];
+        if (from->places[i].value.data)
+            into->places[i].value = arena_dup(arena, from->places[i].value);
+        if (from->places[i].value.data && !into->places[i].value.data)
+            return false;
+    }
+    return into->places != NULL;
 }
 
 static bool table_copy(Table *into, const Table *from, Arena *arena)
@@ -66,7 +106,9 @@ static bool table_copy(Table *into, const Table *from, Arena *arena)
     into->name = arena_dup(arena, from->name);
     into->key = arena_dup(arena, from->key);
     into->colocation = arena_dup(arena, from->colocation);
-    return into->schema.data && into->name.data && into->key.data &&
+    if (!table_copy_places(into, from, arena) || !table_split_key(into, arena))
+        return false;
+    return into->schema.data && into->name.data && (into->key.data || from->key.len == 0) &&
            (into->colocation.data || from->colocation.len == 0);
 }
 
@@ -79,14 +121,14 @@ static bool topology_add_tables(Topology *t, const Table *tables, uint32_t count
         assert(tables[i].database < t->config->database_count);
         if (!table_copy(&t->tables[i], &tables[i], &t->arena))
             goto no_memory;
-        table_find_key(&t->tables[i], t->catalogs[tables[i].database]);
+        table_find_keys(&t->tables[i], t->catalogs[tables[i].database]);
     }
     if (count > 1)
         qsort(t->tables, count, sizeof *t->tables, table_compare);
     t->table_count = count;
     for (uint32_t i = 0; i < count; i++) {
         Table *table = &t->tables[i];
-        TableKey key = {table->database, table->schema, table->name};
+        TableName key = {table->database, table->schema, table->name};
         uint64_t hash = table_key_hash(&key);
         if (map_get(&t->table_index, hash, &key)) {
             error_set(err, "42P07", "table \"%.*s.%.*s\" is distributed twice",
@@ -120,7 +162,10 @@ Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, 
     t->catalogs = arena_array(&t->arena, Catalog *, MAX(config->database_count, 1));
     for (uint32_t i = 0; t->catalogs && i < config->database_count; i++)
         t->catalogs[i] = catalog_retain(catalogs[i]);
-    if (!t->catalogs) {
+    t->primaries = arena_array(&t->arena, uint32_t, MAX(config->shard_count, 1));
+    for (uint32_t i = 0; t->primaries && i < config->shard_count; i++)
+        t->primaries[i] = config->shards[i].primary->index;
+    if (!t->catalogs || !t->primaries) {
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
     } else if (topology_add_tables(t, tables, table_count, err)) {
         return t;
@@ -156,6 +201,39 @@ void topology_release_config(Config *config, uint32_t *config_refs)
     free(config_refs);
 }
 
+bool table_is_ready(const Table *table)
+{
+    for (uint32_t i = 0; i < table->key_count; i++)
+        if (table->keys[i].type == KEY_NONE)
+            return false;
+    return true;
+}
+
+uint64_t table_row_hash(const Table *table, const Slice *values)
+{
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < table->key_count; i++)
+        hash = hash_combine64(hash, hash_value_extended(table->keys[i].type, values[i]));
+    return hash;
+}
+
+bool topology_place(const Topology *topology, const Table *table, const Slice *values, uint32_t *ret_shard)
+{
+    const Place *place = NULL;
+    uint8_t space[8];
+    assert(table->kind != TABLE_REFERENCE && table_is_ready(table));
+    if (table->kind == TABLE_LOCAL)
+        place = table->places;
+    else if (table->place_count)
+        place = placement_find(table->kind, table->keys[0].type, table->places, table->place_count,
+                               key_normal(table->keys[0].type, values[0], space));
+    if (!place && table->kind != TABLE_HASH)
+        return false;
+    *ret_shard = place ? place->shard
+                       : topology->map->shard_of[shard_map_bucket(topology->map, table_row_hash(table, values))];
+    return true;
+}
+
 bool topology_set_two_phase(Topology *topology, const char *const *why, Error *err)
 {
     size_t count = (size_t)topology->config->database_count * topology->config->shard_count;
@@ -175,7 +253,7 @@ bool topology_set_two_phase(Topology *topology, const char *const *why, Error *e
 
 const Table *topology_table(const Topology *topology, uint32_t database, Slice schema, Slice name)
 {
-    TableKey key = {database, schema, name};
+    TableName key = {database, schema, name};
     return map_get(&topology->table_index, table_key_hash(&key), &key);
 }
 

@@ -5,7 +5,9 @@
  *              ── ShardMap      bucket -> shard, with a version
  *              ── Table[]       distributed tables, per database
  *              ── Catalog[]     per database
- *              ── server facts  ParameterStatus values, alive or not, as probes saw them
+ *              ── primaries     who takes the writes of each shard now
+ *              ── Standings     how each server stands; shared with the control thread, which goes on
+ *                               writing it (meta/standing.h)
  *
  * Control builds a new one and publishes it (core/published.h); workers adopt it at the end of a
  * turn; a running Request finishes on its own version. Parts that did not change are shared by
@@ -18,6 +20,8 @@
 #include "meta/catalog.h"
 #include "meta/config.h"
 #include "meta/hash.h"
+#include "meta/placement.h"
+#include "meta/standing.h"
 
 /* bucket -> shard index, read from the store. */
 typedef struct ShardMap {
@@ -27,17 +31,30 @@ typedef struct ShardMap {
     uint32_t refs;
 } ShardMap;
 
-typedef enum TableKind { TABLE_HASH } TableKind;
+/* Between the columns of a key in the store: no name has it that a person would give. */
+#define TABLE_KEY_SEPARATOR '\x1f'
 
-/* A distributed table of one database. */
+typedef struct TableKey {
+    Slice column;
+    uint32_t oid; /* its type, 0 while the catalog has not been seen or has no such column */
+    KeyType type; /* KEY_NONE: the table cannot be routed by its key (yet) */
+} TableKey;
+
+/* A table of one database that is not simply on the home shard. */
 typedef struct Table {
     uint32_t database; /* index in Config.databases */
     Slice schema, name;
     TableKind kind;
-    Slice key;        /* column */
-    uint32_t key_oid; /* its type, 0 while the catalog has not been seen or has no such column */
-    KeyType key_type; /* KEY_NONE: cannot be routed by its key (yet) */
-    Slice colocation; /* name of the group; tables of one group share the map */
+    TableKey keys[TABLE_KEYS_MAX]; /* in the order in which they are hashed */
+    uint32_t key_count;            /* 0 for REFERENCE and LOCAL */
+    Slice key; /* the columns as text, `a, b`; given to topology_create: joined by TABLE_KEY_SEPARATOR */
+    /* Of a HASH table with one key column and nothing pinned, for those who hash it themselves; else
+     * 0 and KEY_NONE. Ask topology_place, which knows all kinds. */
+    uint32_t key_oid;
+    KeyType key_type;
+    Slice colocation; /* name of the group; tables of one group share map and places */
+    Place *places;    /* RANGE, LIST: all; HASH: pinned values; LOCAL: the one shard */
+    uint32_t place_count;
 } Table;
 
 typedef struct Topology {
@@ -49,11 +66,29 @@ typedef struct Topology {
     uint32_t table_count;
     Map table_index;
     Catalog **catalogs;  /* by database index; never NULL, maybe not loaded */
+    uint32_t *primaries; /* by shard index: a server index, or NO_PRIMARY while there is none */
+    const Standings *standings; /* borrowed, lives as long as the process; NULL in tests */
     /* [database * shard_count + shard]: NULL when the shard's primary can take part in a commit over
      * several shards for this database, else why not, in an operator's words. */
     const char **two_phase_why;
+    /* Buckets that change their shard at this moment, a byte each; NULL: none. Statements that need one
+     * wait (router/fence.h). */
+    const uint8_t *fenced;
+    /* [shard_count], NULL with `fenced`: the first topology with the fence of the buckets that this
+     * shard is about to lose; 0: it loses none. */
+    const uint64_t *fence_since;
+    bool moving; /* some move is under way: distributed tables keep their shape */
     Arena arena;
 } Topology;
+
+#define NO_PRIMARY UINT32_MAX
+
+/* Who takes the writes of this shard: as written, until somebody else was found to. NULL: nobody now. */
+static inline const ServerConfig *topology_primary(const Topology *topology, uint32_t shard)
+{
+    uint32_t server = topology->primaries[shard];
+    return server == NO_PRIMARY ? NULL : topology->config->servers[server];
+}
 
 /*
  * Assembles a Topology that shares `config`, `map` and `catalogs` (takes a reference on each; the
@@ -67,6 +102,16 @@ Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, 
 void topology_destroy(PublishedValue *value);
 /* Gives back one reference on a Config: the loader's own, or a topology's. */
 void topology_release_config(Config *config, uint32_t *config_refs);
+
+/* True when key values can be placed: its columns are known, with types that may be keys. Always true for
+ * REFERENCE and LOCAL. */
+bool table_is_ready(const Table *table);
+/* The shard of the row with these key values (canonical, one for each key column, of its KeyType). False when
+ * no shard may have such a row: a RANGE or LIST table has no place for it. Not for REFERENCE. */
+bool topology_place(const Topology *topology, const Table *table, const Slice *values,
+                    uint32_t *ret_shard) MUST_USE;
+/* The row hash of these values: what the bucket is made of. */
+uint64_t table_row_hash(const Table *table, const Slice *values);
 
 /* What the control thread has found out about each shard; copied. To be called before it is published.
  * Without it no shard is ready. */

@@ -45,6 +45,29 @@ GrammarResult grammar_parse(const char *text, Arena *arena, PgQuery__ParseResult
     return result;
 }
 
+PgQuery__Node *grammar_unpack(Arena *arena, const uint8_t *packed, size_t len)
+{
+    ProtobufCAllocator allocator = {.alloc = tree_alloc, .free = tree_free, .allocator_data = arena};
+    return pg_query__node__unpack(&allocator, len, packed);
+}
+
+Slice grammar_deparse(const PgQuery__ParseResult *tree, Arena *arena)
+{
+    thread_prepare();
+    size_t size = pg_query__parse_result__get_packed_size(tree);
+    uint8_t *packed = arena_alloc(arena, size);
+    Slice text = slice_of(NULL, 0);
+    if (!packed)
+        return text;
+    pg_query__parse_result__pack(tree, packed);
+    PgQueryDeparseResult result =
+        pg_query_deparse_protobuf((PgQueryProtobuf){.len = size, .data = (char *)packed});
+    if (!result.error)
+        text = arena_dup(arena, slice_str(result.query));
+    pg_query_free_deparse_result(result);
+    return text;
+}
+
 uint64_t grammar_fingerprint(const char *text)
 {
     thread_prepare();

@@ -225,7 +225,10 @@ struct Shape {
     /* SELECT shoal.name(args...) and nothing else: a call that Shoal answers. Arguments that are no
      * literals or parameters are OPAQUE. The name is functions[0]. */
     bool shoal_call;
+    /* The same with one of Citus's names, bare or in pg_catalog: ours where Shoal shards. */
+    bool citus_call;
     ShapeValue *call_args;
+    Slice *call_names; /* of arguments given as name => value; empty: by position */
     uint32_t call_arg_count;
 
     /* SHAPE_MULTI. They live and die with this Shape (not to be retained); their literals are

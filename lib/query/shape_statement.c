@@ -43,21 +43,42 @@ static const PgQuery__FuncCall *lone_call(const PgQuery__SelectStmt *select)
     return odd ? NULL : call;
 }
 
+static bool is_citus_name(const PgQuery__FuncCall *call)
+{
+    static const char *const NAMES[] = {"create_distributed_table", "create_reference_table",
+                                        "undistribute_table"};
+    bool bare = call->n_funcname == 1 ||
+                (call->n_funcname == 2 && slice_is(tree_string(call->funcname[0]), "pg_catalog"));
+    for (size_t i = 0; bare && i < ARRAY_LEN(NAMES); i++)
+        if (slice_is(tree_string(call->funcname[call->n_funcname - 1]), NAMES[i]))
+            return true;
+    return false;
+}
+
 static void shoal_call_read(Build *build, const PgQuery__SelectStmt *select)
 {
     const PgQuery__FuncCall *call = lone_call(select);
     Shape *shape = build->shape;
-    if (!call || call->n_funcname != 2 || !slice_is(tree_string(call->funcname[0]), "shoal"))
+    shape->shoal_call =
+        call && call->n_funcname == 2 && slice_is(tree_string(call->funcname[0]), "shoal");
+    shape->citus_call = call && !shape->shoal_call && is_citus_name(call);
+    if (!shape->shoal_call && !shape->citus_call)
         return;
-    shape->shoal_call = true;
     shape->call_args = arena_array(build->arena, ShapeValue, MAX(call->n_args, 1));
-    if (!shape->call_args) {
+    shape->call_names = arena_array(build->arena, Slice, MAX(call->n_args, 1));
+    if (!shape->call_args || !shape->call_names) {
         build->failed = true;
         return;
     }
     shape->call_arg_count = (uint32_t)call->n_args;
-    for (size_t i = 0; i < call->n_args; i++)
-        shape->call_args[i] = value_read(build, call->args[i]);
+    for (size_t i = 0; i < call->n_args; i++) {
+        const Node *arg = call->args[i];
+        if (arg->node_case == PG_QUERY__NODE__NODE_NAMED_ARG_EXPR) {
+            shape->call_names[i] = build_text(build, arg->named_arg_expr->name);
+            arg = arg->named_arg_expr->arg;
+        }
+        shape->call_args[i] = value_read(build, arg);
+    }
 }
 
 static void select_statement(Build *build, const Node *node)
@@ -417,9 +438,41 @@ static char *quoted(Build *build, Slice text)
     return out;
 }
 
+/* [+-]hh:mm, an interval that reads alike whatever fields (HOUR TO MINUTE) it is cut to. */
+static bool is_offset(Slice text)
+{
+    size_t at = text.len && (text.data[0] == '+' || text.data[0] == '-');
+    size_t digits = 0;
+    while (at + digits < text.len && text.data[at + digits] >= '0' && text.data[at + digits] <= '9')
+        digits++;
+    Slice rest = slice_from(text, at + digits);
+    return digits >= 1 && digits <= 2 && rest.len == 3 && rest.data[0] == ':' && rest.data[1] >= '0' &&
+           rest.data[1] <= '5' && rest.data[2] >= '0' && rest.data[2] <= '9';
+}
+
+/* SET TIME ZONE INTERVAL '+02:00' HOUR TO MINUTE, as some ORMs greet: the server itself keeps it as the
+ * string INTERVAL '+02:00', which it takes back. NULL when it is not that. */
+static char *offset_value(Build *build, const Node *arg)
+{
+    const PgQuery__TypeCast *cast = arg->node_case == PG_QUERY__NODE__NODE_TYPE_CAST ? arg->type_cast : NULL;
+    const Node *inner = cast ? cast->arg : NULL;
+    if (!inner || inner->node_case != PG_QUERY__NODE__NODE_A_CONST ||
+        inner->a_const->val_case != PG_QUERY__A__CONST__VAL_SVAL || !cast->type_name || !cast->type_name->n_names)
+        return NULL;
+    const Node *name = cast->type_name->names[cast->type_name->n_names - 1];
+    Slice text = slice_str(inner->a_const->sval->sval);
+    if (name->node_case != PG_QUERY__NODE__NODE_STRING || strcmp(name->string->sval, "interval") != 0 ||
+        !is_offset(text))
+        return NULL;
+    return arena_printf(build->scratch, "'INTERVAL ''%.*s'''", SLICE_FMT(text));
+}
+
 /* The value as SQL; NULL when memory is out or, with *ret_odd, when it has no such form. In scratch. */
 static char *setting_value(Build *build, const Node *arg, bool *ret_odd)
 {
+    char *offset = offset_value(build, arg);
+    if (offset)
+        return offset;
     const PgQuery__AConst *constant = arg->node_case == PG_QUERY__NODE__NODE_A_CONST ? arg->a_const : NULL;
     if (constant && constant->val_case == PG_QUERY__A__CONST__VAL_IVAL)
         return arena_printf(build->scratch, "%d", constant->ival->ival);
@@ -427,7 +480,7 @@ static char *setting_value(Build *build, const Node *arg, bool *ret_odd)
         return arena_printf(build->scratch, "%s", constant->fval->fval);
     if (constant && constant->val_case == PG_QUERY__A__CONST__VAL_SVAL)
         return quoted(build, slice_str(constant->sval->sval));
-    *ret_odd = true; /* SET TIME ZONE INTERVAL '...' */
+    *ret_odd = true; /* SET TIME ZONE INTERVAL '1 day', and what may come */
     return NULL;
 }
 

@@ -6,6 +6,7 @@ zero) stand among the good ones, and every query carries a nonce.
 """
 import itertools
 import random
+import signal
 import struct
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 from tests.support import host
 from tests.support.differential import difference
 from tests.support.oracle import Chaos, Schema, answer_all, play as play_pipelines
-from tests.support.wire import (PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync)
+from tests.support.wire import (PgError, bind, describe, errors_of, execute, message, parse, query, rows_of, sync)
 
 CLIENTS = 64
 ROUNDS = 2000 if host.LONG else 170
@@ -86,6 +87,11 @@ SCHEMA = [
 @pytest.fixture(scope='module')
 def solo_schema():
     return SCHEMA
+
+
+@pytest.fixture(scope='module')
+def shoal_settings():
+    return {'tcp_user_timeout': '1h'}  # the fleet reads one client after the other, which may take a while
 
 
 @pytest.fixture(scope='module')
@@ -423,6 +429,7 @@ def chaos_of(shoal, direct, seed):
 @pytest.mark.shoal_only
 def test_many_answers_of_generated_schemas(shoal, direct, rng):
     # H10, H37-H42: among many thousands of batched answers one is another client's, old, or not PostgreSQL's.
+    signal.alarm(7000 if host.LONG else 120)  # a million take their time
     direct.query(SLOW, 'solo')
     direct.query('CREATE TABLE watched (id int PRIMARY KEY, n int); INSERT INTO watched SELECT g, 0 '
                  'FROM generate_series(0, 19) g', 'solo')
@@ -440,6 +447,7 @@ def test_many_answers_of_generated_schemas(shoal, direct, rng):
                             'GRANT USAGE ON SCHEMA gen TO other')
                 schema.create(asked.query)
                 answers += play_generation(shoal, asked, schema, rng, min(50000, ANSWERS // 2))
+            print(f'{answers} answers of {generation} schemas, seed {seed}', flush=True)
             for each in chaos:
                 assert not each.wrong, each.wrong[0]
     finally:
@@ -448,7 +456,8 @@ def test_many_answers_of_generated_schemas(shoal, direct, rng):
     assert all(each.turns > 0 for each in chaos)
     members, sent = (now - then for now, then in zip(batches(shoal), before))
     print(f'{answers} answers, {generation} schemas, {members} batched in {sent}')
-    assert members * 3 > answers and sent * 2 < members, (answers, members, sent)
+    # Each DDL makes all statements be learned anew, so it is not most of them.
+    assert members * 10 > answers and sent * 2 < members, (answers, members, sent)
 
 
 def play_generation(shoal, asked, schema, rng, wanted):
@@ -523,8 +532,29 @@ def test_the_same_key_for_all(shoal, direct):
         client.close()
 
 
+@pytest.mark.parametrize('setting, code', [
+    ("SET client_encoding = 'SJIS'", b"'\x95\\'"), ("SET client_encoding = 'SJIS'", b"'\x95\\ OR code = ''c1'"),
+    ('SET standard_conforming_strings = off', rb"'quo\'te'"), ('SET standard_conforming_strings = off', b"'code-\\061'"),
+    (None, b'- 7'), (None, b'--7\n7')], ids=range(6))
+def test_what_ends_a_literal(shoal, direct, setting, code):
+    # H44, H45: a backslash that is half a letter, or one that escapes, ends the literal elsewhere than thought.
+    # Texts that are no standard SQL pin a server connection each, and there are four.
+    count = 3 if setting and 'strings' in setting else 24
+    clients = [Client(shoal, direct, n, dress=False) for n in range(count)]
+    for client in clients:
+        for conn in (client.ours, client.theirs):
+            if setting:
+                conn.query(setting)
+    sql = b'SELECT code, n FROM codes WHERE code = ' if code.startswith(b"'") else b'SELECT id, name FROM items WHERE id = '
+    for turn in range(3):
+        play(clients, [Same(message('Q', sql + (code if n % 2 else b"'code-%d'" % n if setting else b'%d' % n) + b'\0'))
+                       for n in range(count)])
+    for client in clients:
+        client.close()
+
+
 def test_missing_keys_only(shoal, direct):
-    # A batch without any row leaves its members without an answer.
+    # H40: a batch without any row leaves its members without an answer.
     clients = clients_of(shoal, direct, dress=False)
     for sql in ('SELECT name FROM items WHERE id = {}', 'SELECT count(*) FROM events WHERE item_id = {}'):
         for _ in range(3):
@@ -534,7 +564,7 @@ def test_missing_keys_only(shoal, direct):
 
 
 def test_fat_rows_among_thin_ones(shoal, direct):
-    # 18: one member with megabytes of rows holds up the others, or breaks the batch.
+    # 18, H40: one member with megabytes of rows holds up the others, or breaks the batch.
     direct.query("UPDATE items SET name = repeat('fat ', 300000) WHERE id IN (11, 12)", 'solo')
     clients = clients_of(shoal, direct, dress=False)
     for turn in range(3):

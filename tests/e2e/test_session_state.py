@@ -68,7 +68,7 @@ def answers(conn, data, count, timeout_s=10):
 
 # -- series that a Flush leaves open ----------------------------------------------------------------
 
-REJECTED = parse('', 'SELECT * FROM users') + bind() + execute()
+REJECTED = parse('', 'SELECT * FROM users LIMIT 1 FOR UPDATE') + bind() + execute()
 
 
 def test_a_refused_series_waits_for_its_sync(sharded):
@@ -229,6 +229,24 @@ def test_reset_in_a_transaction_with_startup_settings(shoal):
         one.query('RESET work_mem')
         one.query('COMMIT')
         assert one.query('SHOW work_mem') == [['1MB']]
+
+
+@pytest.mark.parametrize('offset', ['+00:00', '-08:00', '5:30', '+14:59'])
+def test_a_time_zone_given_as_an_interval_is_carried(shoal, direct, offset):
+    # Sequelize greets each connection with it: a session pinned for that would never share a connection.
+    sql = f"SET client_min_messages TO warning;SET TIME ZONE INTERVAL '{offset}' HOUR TO MINUTE;"
+    with direct.connect('solo') as conn:
+        conn.query(sql)
+        want = conn.query("SELECT current_setting('timezone'), timestamptz '2020-01-01 00:00Z'")
+    others = [shoal.connect('solo') for _ in range(4)]
+    with shoal.connect('solo') as conn:
+        conn.query(sql)
+        assert {r['pinned'] for r in shoal.console('SHOW CLIENTS') if r['database'] == 'solo'} == {'no'}
+        for other in others:  # other sessions on the same few connections
+            assert other.query('SHOW timezone') == [['UTC']]
+            assert conn.query("SELECT current_setting('timezone'), timestamptz '2020-01-01 00:00Z'") == want
+    for other in others:
+        other.close()
 
 
 def test_a_set_in_an_interleaved_portal(shoal):

@@ -8,6 +8,7 @@ A client's answer is one of
     failed      an error that says it is not committed: none may be there
     unknown     the connection ended, 08007, or no answer in time: all or none
 """
+import time
 from collections import Counter
 
 from .cluster import wait_until
@@ -100,8 +101,21 @@ class Bank:
         return [row for c in self.clusters
                 for row in c.query("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'shoal%'")]
 
+    def working(self):
+        """Server processes that are in the middle of somebody's commit, or of any other statement."""
+        return [row for c in self.clusters for row in c.query(
+            "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND application_name <> 'shoal control'"
+            " AND pid <> pg_backend_pid()", self.database)]
+
     def wait_settled(self, timeout_s=10):
-        wait_until('no transaction to be prepared any more', lambda: self.prepared() == [], timeout_s)
+        """Nothing is prepared, and nothing that could prepare or commit something is under way."""
+        def settled():
+            for _ in range(2):
+                if self.prepared() or self.working():
+                    return False
+                time.sleep(0.1)
+            return True
+        wait_until('no transaction to be prepared any more', settled, timeout_s)
 
     def check(self):
         """Bank sum, all or nothing, and every client's answer; returns how many ended in which way."""
@@ -113,9 +127,6 @@ class Bank:
         legs = {}
         for tid, k, amount in rows:
             legs.setdefault(tid, {})[k] = amount
-        total = sum(int(c.query('SELECT coalesce(sum(balance), 0) FROM bank', self.database)[0][0])
-                    for c in self.clusters)
-        assert total == self.accounts * START, f'the bank has {total}'
         assert set(legs) <= set(self.outcomes), 'rows of transfers that nobody has begun'
         for tid, (outcome, ids, text) in self.outcomes.items():
             there = set(legs.get(tid, {}))
@@ -124,4 +135,7 @@ class Bank:
             assert outcome != 'committed' or there, f'transfer {tid} was acknowledged and is lost'
             assert outcome != 'failed' or not there, f'transfer {tid} was told to have failed ({text}), and is there'
             found[outcome] += 1
+        total = sum(int(c.query('SELECT coalesce(sum(balance), 0) FROM bank', self.database)[0][0])
+                    for c in self.clusters)
+        assert total == self.accounts * START, f'the bank has {total}'
         return found

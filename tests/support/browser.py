@@ -128,7 +128,7 @@ class Page:
 
     def wait(self, expression, timeout_s=30):
         until = time.monotonic() + timeout_s
-        while not self.value(expression):
+        while not self.value(f'(() => {{ try {{ return !!({expression}); }} catch (e) {{ return false; }} }})()'):
             assert time.monotonic() < until, f'waited {timeout_s} s for {expression}; problems: {self.problems}'
             self.browser.receive(time.monotonic() + 0.1)
 

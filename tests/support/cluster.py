@@ -46,7 +46,7 @@ class Cluster:
                               '-X', 'stream', '-c', 'fast', '--no-sync', '-h', '127.0.0.1',
                               '-p', str(self.port), '-U', 'postgres'])
         replica.standby_of = self
-        replica.configure()
+        replica.configure(primary_conninfo=f"'host=127.0.0.1 port={self.port} user=postgres'")
         return replica
 
     def configure(self, **changes):
@@ -89,6 +89,35 @@ class Cluster:
         for lock in self.workspace.path.glob(f'.s.PGSQL.{self.port}*'):
             lock.unlink()
 
+    # -- as a standby ------------------------------------------------------------------------
+
+    def freeze(self):
+        """SIGSTOP for all of it: TCP still answers, PostgreSQL does not."""
+        self.frozen = children_of(self.pid()) + [self.pid()]
+        for each in self.frozen:
+            signal_pid(each, signal.SIGSTOP)
+
+    def thaw(self):
+        for each in getattr(self, 'frozen', []):
+            signal_pid(each, signal.SIGCONT)
+        self.frozen = []
+
+    def promote(self):
+        self.query('SELECT pg_promote(true, 30)')
+        self.standby_of = None
+
+    def cut_receiver(self):
+        """What it receives from now on is nothing; what it has replayed stays (L2)."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'",
+                 'SELECT pg_reload_conf()')
+        wait_until('the walreceiver to go', lambda: not self.query('SELECT 1 FROM pg_stat_wal_receiver'))
+
+    def join_receiver(self):
+        self.sql('ALTER SYSTEM RESET primary_conninfo', 'SELECT pg_reload_conf()')
+
+    def delay_replay(self, delay):
+        self.sql(f"ALTER SYSTEM SET recovery_min_apply_delay = '{delay}'", 'SELECT pg_reload_conf()')
+
     def pid(self):
         try:
             pid = int((self.data / 'postmaster.pid').read_text().split()[0])
@@ -127,6 +156,13 @@ def children_of(pid):
     except FileNotFoundError:
         return []
     return [int(p) for p in text.split()]
+
+
+def signal_pid(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
 
 
 def is_zombie(pid):

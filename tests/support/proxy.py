@@ -106,10 +106,11 @@ class Proxy:
             self.pairs.append(pair)
         pair.start()
 
-    def _matched(self, text):
+    def _matched(self, text, fresh_from):
+        """A watch whose pattern ends among the fresh bytes."""
         with self.lock:
             for watch in self.watches:
-                if watch[0].search(text):
+                if any(found.end() > fresh_from for found in watch[0].finditer(text)):
                     self.watches.remove(watch)
                     return watch
         return None
@@ -159,7 +160,7 @@ class Pair:
         proxy = self.proxy
         watch = None
         if from_client:
-            watch = proxy._matched((self.tail + data).decode('latin-1'))
+            watch = proxy._matched((self.tail + data).decode('latin-1'), len(self.tail))
             self.tail = b'' if watch else (self.tail + data)[-TAIL:]
         else:
             self.held.wait()

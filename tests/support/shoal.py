@@ -30,7 +30,7 @@ class Shoal:
     """One shoald.  `shards`: {'s0': cluster or (primary, replica, ...)}; databases: {'app': {...}}."""
 
     def __init__(self, workspace, shards, databases=None, users=None, tables=None, settings=None,
-                 batch=None, name='shoal'):
+                 batch=None, name='shoal', replicas=None):
         self.workspace, self.name = workspace, name
         self.port = host.free_port()
         self.shards = {key: value if isinstance(value, tuple) else (value,)
@@ -45,6 +45,7 @@ class Shoal:
                               'store': self.folder / 'shoal.db', 'auth': 'trust', 'control_user': 'postgres',
                               'http_port': 0}, **(settings or {}))
         self.batch = dict({'batch_proof_every': 1}, **(batch or {}))  # each batch is held against its originals
+        self.replicas = replicas or {}
         self.process = None
         self.may_differ = False  # a test that provokes a proof's failure says so
         self.address = ('127.0.0.1', self.port)
@@ -55,6 +56,8 @@ class Shoal:
         out = ['[shoal]'] + [f'{k} = {v}' for k, v in self.settings.items()]
         if self.batch:
             out += ['', '[batch]'] + [f'{k} = {v}' for k, v in self.batch.items()]
+        if self.replicas:
+            out += ['', '[replicas]'] + [f'{k} = {v}' for k, v in self.replicas.items()]
         for name, servers in self.shards.items():
             out += ['', f'[shard {name}]']
             for role, server in zip(['primary'] + ['replica'] * len(servers), servers):

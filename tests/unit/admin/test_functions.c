@@ -15,6 +15,7 @@
  */
 typedef struct World {
     Config config;
+    uint32_t home; /* shard 0, the only one */
     uint32_t config_refs;
     DatabaseConfig database;
     TableConfig declared;
@@ -78,7 +79,7 @@ static void make_topology(World *world, bool loaded)
 static int setup(void **state)
 {
     World *world = calloc(1, sizeof *world);
-    world->database = (DatabaseConfig){.name = "app", .dbname = "app"};
+    world->database = (DatabaseConfig){.name = "app", .dbname = "app", .shards = &world->home, .shard_count = 1};
     world->config =
         (Config){.path = "shards.ini", .databases = &world->database, .database_count = 1};
     world->config_refs = 1;
@@ -103,7 +104,7 @@ static bool distribute(World *world, DistributePlan *plan, const char *table, co
                        const char *with)
 {
     Slice args[] = {slice_str(table), slice_str(key), slice_str(with)};
-    return distribute_plan_make(world->topology, 0, false, args, with ? 3 : 2, &world->arena, plan,
+    return distribute_plan_make(world->topology, 0, "distribute_table", args, with ? 3 : 2, &world->arena, plan,
                                 &world->err);
 }
 
@@ -123,10 +124,10 @@ static void test_plan(void **state)
     assert_false(plan.already);
     assert_string_equal(plan.schema, "public");
     assert_string_equal(plan.name, "orders");
-    assert_string_equal(plan.key, "customer");
-    assert_int_equal(plan.key_type, KEY_INT);
+    assert_string_equal(plan.key_text, "customer");
+    assert_int_equal(plan.keys[0].type, KEY_INT);
     assert_true(distribute(*state, &plan, "Public.ORDERS", "note", NULL));
-    assert_int_equal(plan.key_type, KEY_TEXT);
+    assert_int_equal(plan.keys[0].type, KEY_TEXT);
 }
 
 /* A mistake in a migration must be told by name, before anything is touched. */
@@ -185,18 +186,18 @@ static void test_undistribute(void **state)
     World *world = *state;
     DistributePlan plan;
     Slice events = SLICE("events"), orders = SLICE("orders");
-    assert_true(distribute_plan_make(world->topology, 0, true, &orders, 1, &world->arena, &plan,
+    assert_true(distribute_plan_make(world->topology, 0, "undistribute_table", &orders, 1, &world->arena, &plan,
                                      &world->err));
     assert_true(plan.already);
-    assert_true(distribute_plan_make(world->topology, 0, true, &events, 1, &world->arena, &plan,
+    assert_true(distribute_plan_make(world->topology, 0, "undistribute_table", &events, 1, &world->arena, &plan,
                                      &world->err));
     assert_false(plan.already);
-    assert_string_equal(plan.key, "customer");
+    assert_string_equal(plan.key_text, "customer");
     world->declared = (TableConfig){
         .database = "app", .schema = "public", .name = "events", .key = "customer", .line = 7};
     world->config.tables = &world->declared;
     world->config.table_count = 1;
-    assert_false(distribute_plan_make(world->topology, 0, true, &events, 1, &world->arena, &plan,
+    assert_false(distribute_plan_make(world->topology, 0, "undistribute_table", &events, 1, &world->arena, &plan,
                                       &world->err));
     assert_string_equal(world->err.sqlstate, "55000");
 }
@@ -205,15 +206,19 @@ static void test_undistribute(void **state)
 static void test_key_bucket(void **state)
 {
     World *world = *state;
-    uint32_t bucket;
-    assert_true(key_bucket(world->topology, 0, SLICE("events"), SLICE("42"), &world->arena, &bucket,
+    uint32_t bucket, shard;
+    Slice key = SLICE("42"), bad = SLICE("x"), pair[2] = {key, key};
+    assert_true(key_bucket(world->topology, 0, SLICE("events"), &key, 1, &world->arena, &bucket, &shard,
                            &world->err));
     uint8_t value[8] = {0, 0, 0, 0, 0, 0, 0, 42};
     assert_int_equal(bucket, hash_key(KEY_INT, slice_of(value, 8)) & 1023);
-    assert_false(key_bucket(world->topology, 0, SLICE("events"), SLICE("x"), &world->arena, &bucket,
+    assert_false(key_bucket(world->topology, 0, SLICE("events"), &bad, 1, &world->arena, &bucket, &shard,
                             &world->err));
     assert_string_equal(world->err.sqlstate, "22023");
-    assert_false(key_bucket(world->topology, 0, SLICE("orders"), SLICE("1"), &world->arena, &bucket,
+    assert_false(key_bucket(world->topology, 0, SLICE("events"), pair, 2, &world->arena, &bucket, &shard,
+                            &world->err));
+    assert_string_equal(world->err.sqlstate, "22023");
+    assert_false(key_bucket(world->topology, 0, SLICE("orders"), &key, 1, &world->arena, &bucket, &shard,
                             &world->err));
     assert_string_equal(world->err.sqlstate, "42P01");
 }

@@ -154,7 +154,14 @@ static void incomplete_clusters_are_refused(void **state)
     wrong(TRUST CLUSTER "[table t]\n", 8, "table t has no key", "Add key = COLUMN.");
     wrong(TRUST CLUSTER "[table a.b.c]\nkey=id\n", 8, "not a table's name", NULL);
     wrong(TRUST CLUSTER "[table \"a]\nkey=id\n", 8, "not a table's name", NULL);
-    wrong(TRUST CLUSTER "[table t]\nkey=a,b\n", 9, "one column's name", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkey=a,b,c,d,e,f,g,h,i\n", 9, "one to eight columns", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkey=a b\n", 9, "one to eight columns", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkind=list\nkey=a,b\n", 10, "one column's name", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkind=list\nkey=a\n", 8, "a list table needs places", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkind=reference\nkey=a\n", 10, "a reference table has no key", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkind=local\n", 8, "a local table needs shard", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkind=local\nshard=s9\n", 10, "unknown shard", NULL);
+    wrong(TRUST CLUSTER "[table t]\nkey=a\nshard=s0\n", 10, "a hash table has no shard", NULL);
     wrong(TRUST CLUSTER "[database b]\n[table t]\nkey=id\n", 9, "needs database", NULL);
     wrong(TRUST CLUSTER "shards=s0\n[table t]\nkey=id\n", 9, "not on all shards", NULL);
     wrong("[shoal]\nauth=trust\ntls_cert=a\n" CLUSTER, 3, "tls_cert and tls_key go together", NULL);

@@ -2,6 +2,7 @@
 #include "story.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
@@ -9,8 +10,12 @@
 
 #include "core/failpoint.h"
 #include "meta/store.h"
+#include "meta/store_moves.h"
 
 static Config *config;
+
+#define TABLE(NAME, KEY, GROUP) \
+    {.database = "app", .schema = "public", .name = NAME, .key = KEY, .colocation = GROUP}
 
 /* A fresh path per test: "a.db", "b.db" ... */
 static const char *fresh_path(void)
@@ -138,8 +143,8 @@ static void tables_survive_and_do_not_change_their_key(void **state)
     StoreTable *tables;
     uint32_t count;
     const char *path = made_store();
-    StoreTable orders = {"app", "public", "orders", "id", "g"}, items = {"app", "public", "Items", "id", "g"};
-    StoreTable other = {"app", "public", "orders", "customer", "g"};
+    StoreTable orders = TABLE("orders", "id", "g"), items = TABLE("Items", "id", "g");
+    StoreTable other = TABLE("orders", "customer", "g");
     Store *store = open_store(path);
     assert_true(store_add_table(store, &orders, &err) && store_add_table(store, &items, &err));
     assert_true(store_add_table(store, &orders, &err));
@@ -160,6 +165,135 @@ static void tables_survive_and_do_not_change_their_key(void **state)
     arena_finish(&arena);
     store_close(store);
     store_close(open_store(path));
+}
+
+/* As version 1 summed a row of `table` with these columns, and sealed a table of one row. */
+static void sums_of_version_1(const char *const columns[5], char sum[static 24], char seal[static 48])
+{
+    uint64_t hash = hash_bytes_extended((const uint8_t *)"distributed_table", 17, 1);
+    for (int i = 0; i < 5; i++)
+        hash = hash_bytes_extended((const uint8_t *)columns[i], strlen(columns[i]), hash);
+    snprintf(sum, 24, "%" PRId64, (int64_t)hash);
+    snprintf(seal, 48, "1 %016" PRIx64, hash_combine64(0, hash));
+}
+
+/* Puts the file back to what version 1 made of one table; the seal's own row gets its sum, too. */
+static void make_version_1(const char *path)
+{
+    static const char *const COLUMNS[5] = {"app", "public", "orders", "id", "g"};
+    char sum[24], seal[48], sql[1000];
+    sums_of_version_1(COLUMNS, sum, seal);
+    uint64_t fact = hash_bytes_extended((const uint8_t *)"fact", 4, 1);
+    fact = hash_bytes_extended((const uint8_t *)"seal_distributed_table", 22, fact);
+    fact = hash_bytes_extended((const uint8_t *)seal, strlen(seal), fact);
+    snprintf(sql, sizeof sql,
+             "DROP TABLE move; DROP TABLE member; DELETE FROM fact WHERE name IN ('seal_move', 'seal_member');"
+             "ALTER TABLE distributed_table DROP COLUMN kind; ALTER TABLE distributed_table DROP COLUMN placement;"
+             "UPDATE distributed_table SET sum = %s;"
+             "UPDATE fact SET value = '%s', sum = %" PRId64 " WHERE name = 'seal_distributed_table';"
+             "PRAGMA user_version = 1", sum, seal, (int64_t)fact);
+    tamper(path, sql);
+}
+
+/* What version 2 had: the places, and no moves yet. */
+static void make_version_2(const char *path)
+{
+    tamper(path, "DROP TABLE move; DROP TABLE member; DELETE FROM fact WHERE name IN ('seal_move', 'seal_member');"
+                 "PRAGMA user_version = 2");
+}
+
+/* Moves and members can be kept; `had`: since an earlier call. */
+static void takes_moves(Store *store, Arena *arena, bool had)
+{
+    static const char *const SHARDS[] = {"s0", "s1"};
+    Error err = {0};
+    StoreMove *moves, move = {.id = 1, .source = "s0", .target = "s1", .buckets = "0-3", .state = "planned",
+                              .step = "", .reason = "", .created_wall_us = 1, .changed_wall_us = 1};
+    const char **names;
+    uint32_t count;
+    assert_true(store_load_moves(store, arena, &moves, &count, &err));
+    assert_int_equal(count, had ? 1 : 0);
+    assert_true(store_load_members(store, arena, &names, &count, &err));
+    assert_int_equal(count, had ? 2 : 0);
+    assert_true(store_put_move(store, &move, &err) && store_put_members(store, SHARDS, 2, &err));
+}
+
+/* Else: an operator who upgrades loses what was pinned, or a move that is under way is forgotten. */
+static void a_store_of_version_2_is_taken_over(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreTable *tables, orders = TABLE("orders", "id", "g");
+    uint32_t count;
+    const char *path = made_store();
+    Store *store = open_store(path);
+    orders.placement = "05@s1";
+    assert_true(store_add_table(store, &orders, &err));
+    store_close(store);
+    make_version_2(path);
+    for (int i = 0; i < 2; i++) {
+        store = open_store(path);
+        arena_init(&arena, 1024);
+        assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+        assert_int_equal(count, 1);
+        assert_string_equal(tables[0].placement, "05@s1");
+        takes_moves(store, &arena, i > 0);
+        arena_finish(&arena);
+        store_close(store);
+    }
+}
+
+/* Else: an operator who upgrades finds no tables, or a changed file taken for a good one. */
+static void a_store_of_version_1_is_taken_over(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreTable *tables, orders = TABLE("orders", "id", "g");
+    uint32_t count;
+    const char *path = made_store();
+    Store *store = open_store(path);
+    assert_true(store_add_table(store, &orders, &err));
+    store_close(store);
+    make_version_1(path);
+    for (int i = 0; i < 2; i++) {
+        store = open_store(path);
+        arena_init(&arena, 1024);
+        assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+        assert_int_equal(count, 1);
+        assert_string_equal(tables[0].key, "id");
+        assert_string_equal(tables[0].kind, "hash");
+        assert_string_equal(tables[0].placement, "");
+        takes_moves(store, &arena, i > 0);
+        arena_finish(&arena);
+        store_close(store);
+    }
+    make_version_1(path);
+    tamper(path, "UPDATE distributed_table SET key_column = 'ix'");
+    refused(path, SQLSTATE_DATA_CORRUPTED, "distributed_table");
+}
+
+/* Else: a tenant that was pinned is found in one table of its group, and not in the other. */
+static void places_change_for_a_whole_group(void **state)
+{
+    Error err = {0};
+    Arena arena;
+    StoreTable *tables, users = TABLE("users", "id", "g"), orders = TABLE("orders", "id", "g");
+    StoreTable other = TABLE("other", "id", "h");
+    uint32_t count;
+    const char *path = made_store();
+    Store *store = open_store(path);
+    assert_true(store_add_table(store, &users, &err) && store_add_table(store, &orders, &err));
+    assert_true(store_add_table(store, &other, &err));
+    assert_true(store_place_group(store, "app", "g", "hash", "05@s1", &err));
+    store_close(store);
+    store = open_store(path);
+    arena_init(&arena, 1024);
+    assert_true(store_load_tables(store, &arena, &tables, &count, &err));
+    for (uint32_t i = 0; i < count; i++)
+        assert_string_equal(tables[i].placement, strcmp(tables[i].name, "other") == 0 ? "" : "05@s1");
+    assert_string_equal(tables[0].kind, "hash");
+    arena_finish(&arena);
+    store_close(store);
 }
 
 /* Else: the diary of the cluster is in the wrong order or endless. */
@@ -206,8 +340,8 @@ static void files_that_are_no_store_are_refused(void **state)
 static void a_newer_store_is_refused(void **state)
 {
     const char *path = made_store();
-    tamper(path, "PRAGMA user_version=2");
-    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 2");
+    tamper(path, "PRAGMA user_version=4");
+    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 4");
 }
 
 /* Else: whatever changed a row behind our back decides where queries go. */
@@ -226,7 +360,7 @@ static void rows_changed_by_others_are_seen(void **state)
         Error err = {0};
         const char *path = fresh_path();
         Store *store = open_store(path);
-        StoreTable orders = {"app", "public", "orders", "id", ""};
+        StoreTable orders = TABLE("orders", "id", "");
         assert_true(store_add_table(store, &orders, &err));
         store_close(store);
         tamper(path, CHANGES[i][0]);
@@ -299,7 +433,7 @@ static void after_a_failed_commit_nothing_is_written(void **state)
 {
     Error err = {0};
     Arena arena;
-    StoreTable orders = {"app", "public", "orders", "id", ""}, *tables;
+    StoreTable orders = TABLE("orders", "id", ""), *tables;
     uint32_t count;
     const char *path = made_store();
     Store *store = open_store(path);
@@ -343,6 +477,9 @@ int main(void)
         cmocka_unit_test(each_start_has_an_epoch_of_its_own),
         cmocka_unit_test(the_map_follows_names_not_positions),
         cmocka_unit_test(tables_survive_and_do_not_change_their_key),
+        cmocka_unit_test(a_store_of_version_1_is_taken_over),
+        cmocka_unit_test(a_store_of_version_2_is_taken_over),
+        cmocka_unit_test(places_change_for_a_whole_group),
         cmocka_unit_test(events_are_kept_newest_first),
         cmocka_unit_test(files_that_are_no_store_are_refused),
         cmocka_unit_test(a_newer_store_is_refused),

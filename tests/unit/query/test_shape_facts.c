@@ -117,7 +117,7 @@ static const ShapeRow calls[] = {
     {"select shoal.move('1'::int, true, 1.5, E'x', now()) as m",
      "SELECT f:shoal.move f:now y:pg_catalog.int4 call(#0::pg_catalog.int4,?,?,?,?)"},
     {"select shoal.f(x => 5)",
-     "SELECT f:shoal.f call(?)"},
+     "SELECT f:shoal.f call(#0)"},
     {"select shoal.f() from t",
      "SELECT t:t f:shoal.f"},
     {"select shoal.f(), 1",

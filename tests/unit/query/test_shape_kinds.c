@@ -79,6 +79,8 @@ static const ShapeRow sessions[] = {
     {"set time zone default",
      "SET s:timezone="},
     {"set time zone interval '-08:00' hour to minute",
+     "SET s:timezone='INTERVAL ''-08:00'''"},
+    {"set time zone interval '1 day'",
      "SET +state s:timezone="},
     {"set role admin",
      "SET s:role='admin'"},

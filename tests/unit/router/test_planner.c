@@ -80,6 +80,11 @@ static int setup(void **state)
     add_columns(s->catalog, add_table(s->catalog, "things", 'r'), "id", WIRE_OID_UUID);
     add_columns(s->catalog, add_table(s->catalog, "words", 'r'), "word", WIRE_OID_TEXT);
     add_columns(s->catalog, add_table(s->catalog, "notes", 'r'), "id", WIRE_OID_INT4);
+    add_columns(s->catalog, add_table(s->catalog, "countries", 'r'), "code", WIRE_OID_TEXT);
+    add_columns(s->catalog, add_table(s->catalog, "settings", 'r'), "id", WIRE_OID_INT4);
+    add_columns(s->catalog, add_table(s->catalog, "pairs", 'r'), "id", WIRE_OID_INT8);
+    add_columns(s->catalog, add_table(s->catalog, "days", 'r'), "id", WIRE_OID_INT4);
+    add_columns(s->catalog, add_table(s->catalog, "shops", 'r'), "land", WIRE_OID_TEXT);
     add_table(s->catalog, "report", 'v');
     CatalogFunction *reader = arena_new(&s->catalog->arena, CatalogFunction);
     *reader = (CatalogFunction){.schema = SLICE("public"), .name = SLICE("reader"), .volatility = 's',
@@ -92,8 +97,17 @@ static int setup(void **state)
         {.schema = SLICE("public"), .name = SLICE("orders"), .key = SLICE("user_id")},
         {.schema = SLICE("public"), .name = SLICE("things"), .key = SLICE("id")},
         {.schema = SLICE("public"), .name = SLICE("words"), .key = SLICE("word")},
+        {.schema = SLICE("public"), .name = SLICE("countries"), .kind = TABLE_REFERENCE},
+        {.schema = SLICE("public"), .name = SLICE("settings"), .kind = TABLE_LOCAL,
+         .places = (Place[]){{.shard = 1}}, .place_count = 1},
+        {.schema = SLICE("public"), .name = SLICE("pairs"), .key = SLICE("id\x1f" "name")},
+        {.schema = SLICE("public"), .name = SLICE("days"), .kind = TABLE_RANGE, .key = SLICE("id"),
+         .places = (Place[]){{.value = SLICE("\0\0\0\0\0\0\0\1")},
+                             {.value = SLICE("\0\0\0\0\0\0\0\x0a"), .shard = 1}}, .place_count = 2},
+        {.schema = SLICE("public"), .name = SLICE("shops"), .kind = TABLE_LIST, .key = SLICE("land"),
+         .places = (Place[]){{.value = SLICE("de")}, {.value = SLICE("us"), .shard = 1}}, .place_count = 2},
     };
-    s->topology = topology_create(s->config, s->refs, s->map, tables, 4, &s->catalog, &err);
+    s->topology = topology_create(s->config, s->refs, s->map, tables, ARRAY_LEN(tables), &s->catalog, &err);
     assert_non_null(s->topology);
     shape_cache_init(&s->shapes, 1000, 1 << 24);
     arena_init(&s->arena, 4096);
@@ -143,6 +157,15 @@ static void expect(Story *s, const char *sql, const char *where)
         break;
     case PLAN_WRITE:
         snprintf(got, sizeof got, "writes %u", plan.shard_count);
+        break;
+    case PLAN_INSERT:
+        snprintf(got, sizeof got, "split");
+        break;
+    case PLAN_COPY_IN:
+        snprintf(got, sizeof got, "in");
+        break;
+    case PLAN_COPY_OUT:
+        snprintf(got, sizeof got, "out");
         break;
     case PLAN_LOCAL:
         snprintf(got, sizeof got, "shoal");
@@ -194,6 +217,90 @@ static void spellings_of_one_value_agree(void **state)
     expect(s, "SELECT * FROM words WHERE word = 'a'::varchar", "0A000");
 }
 
+/* Else: a join with a small table that is everywhere is refused, or answered without its rows. */
+static void reference_tables_go_wherever_the_others_are(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM countries", "any");
+    expect(s, "SELECT * FROM countries WHERE code = 'de'", "any");
+    expect(s, "SELECT * FROM users u JOIN countries c ON c.code = u.name WHERE u.id = 1", "s1");
+    expect(s, "SELECT * FROM users u JOIN countries c ON c.code = u.name", "0A000");
+    expect(s, "SELECT * FROM countries c, notes n", "s0");
+    expect(s, "SELECT * FROM countries FOR UPDATE", "s0");
+    expect(s, "COPY countries TO STDOUT", "any");
+    expect(s, "INSERT INTO countries VALUES ('de')", "writes 2");
+    expect(s, "UPDATE countries SET name = 'x'", "writes 2");
+    expect(s, "DELETE FROM countries WHERE code = 'de' RETURNING name", "writes 2");
+    expect(s, "UPDATE countries SET name = reader()", "0A000");
+    expect(s, "UPDATE countries SET name = CURRENT_TIMESTAMP", "0A000");
+    expect(s, "DELETE FROM countries WHERE code IN (SELECT name FROM notes)", "0A000");
+    expect(s, "DELETE FROM countries WHERE code IN (SELECT code FROM countries LIMIT 1)", "0A000");
+    expect(s, "INSERT INTO countries SELECT name FROM users WHERE id = 1", "0A000");
+    expect(s, "COPY countries FROM STDIN", "in");
+    expect(s, "ALTER TABLE countries RENAME TO lands", "0A000");
+}
+
+/* Else: a dump has the rows of one shard, or a load puts them all there (H54). */
+static void copy_works_on_all_shards(void **state)
+{
+    Story *s = *state;
+    expect(s, "COPY users TO STDOUT", "out");
+    expect(s, "COPY public.users (id, name) TO STDOUT (FORMAT csv)", "out");
+    expect(s, "COPY (SELECT * FROM users WHERE id = 1) TO STDOUT", "s1");
+    expect(s, "COPY (SELECT id, name FROM users WHERE name = 'x') TO STDOUT", "out");
+    expect(s, "COPY (SELECT * FROM users u JOIN orders o ON o.user_id = u.id) TO STDOUT", "out");
+    expect(s, "COPY users FROM STDIN", "in");
+    expect(s, "COPY notes FROM STDIN", "s0");
+    expect(s, "COPY notes TO STDOUT", "s0");
+    expect(s, "COPY settings FROM STDIN", "s1");
+}
+
+/* Else: a table that was put on a shard is looked for on the first one. */
+static void a_local_table_is_on_its_own_shard(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM settings", "s1");
+    expect(s, "UPDATE settings SET name = 'x'", "s1");
+    expect(s, "INSERT INTO settings (id) VALUES (1)", "s1");
+    expect(s, "SELECT * FROM settings, users WHERE users.id = 1", "s1");
+    expect(s, "SELECT * FROM settings, users WHERE users.id = 2", "0A000");
+    expect(s, "SELECT * FROM settings, notes", "0A000");
+}
+
+/* Else: a row of a composite key is looked for by half of it. */
+static void a_key_of_two_columns_needs_both(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM pairs WHERE id = 1", "0A000");
+    expect(s, "SELECT * FROM pairs WHERE name = 'a'", "0A000");
+    expect(s, "SELECT * FROM pairs WHERE id = 2 AND name = 'a'", "s0");
+    expect(s, "SELECT * FROM pairs WHERE id = 2 AND name = 'user-1'", "s1");
+    expect(s, "SELECT * FROM pairs WHERE id = 3 AND name = 'b'", "s0");
+    expect(s, "INSERT INTO pairs (name, id) VALUES ('a', 3)", "s1");
+    expect(s, "INSERT INTO pairs (id) VALUES (3)", "0A000");
+    expect(s, "SELECT * FROM pairs a JOIN pairs b ON a.id = b.id AND b.name = a.name WHERE a.id = 3 AND b.name = 'b'",
+           "s0");
+    expect(s, "SELECT * FROM pairs a JOIN pairs b ON a.id = b.id WHERE a.id = 3 AND b.name = 'b'", "0A000");
+    expect(s, "UPDATE pairs SET name = 'c' WHERE id = 3 AND name = 'b'", "0A000");
+}
+
+/* Else: a value without a place is written somewhere (H53). */
+static void ranges_and_lists_decide_by_value(void **state)
+{
+    Story *s = *state;
+    expect(s, "SELECT * FROM days WHERE id = 5", "s0");
+    expect(s, "SELECT * FROM days WHERE id = 10", "s1");
+    expect(s, "SELECT * FROM days WHERE id = 0", "any");
+    expect(s, "INSERT INTO days (id) VALUES (9)", "s0");
+    expect(s, "INSERT INTO days (id) VALUES (0)", "23514");
+    expect(s, "SELECT * FROM shops WHERE land = 'us'", "s1");
+    expect(s, "SELECT * FROM shops WHERE land = 'fr'", "any");
+    expect(s, "INSERT INTO shops (land) VALUES ('fr')", "23514");
+    expect(s, "INSERT INTO shops (land) VALUES ('de'), ('us')", "split");
+    expect(s, "SELECT * FROM shops s JOIN users u ON u.name = s.name WHERE s.land = 'us' AND u.id = 1", "s1");
+    expect(s, "SELECT * FROM shops", "0A000");
+}
+
 /* Else: one shard's part is taken for the whole (H46, bad-input 119, 120). */
 static void what_needs_more_than_one_shard_is_refused(void **state)
 {
@@ -225,9 +332,9 @@ static void what_needs_more_than_one_shard_is_refused(void **state)
         "SELECT reader()",
         "SELECT * FROM users WHERE id = 1 AND amount = public.reader()",
         "SELECT query_to_xml('select * from users', true, true, '')",
-        "COPY users TO STDOUT",
-        "COPY users FROM STDIN",
-        "LOCK TABLE users",
+        "COPY (SELECT count(*) FROM users) TO STDOUT",
+        "COPY (SELECT * FROM users ORDER BY id) TO STDOUT",
+        "COPY (SELECT * FROM users u JOIN orders o ON o.name = u.name) TO STDOUT",
     };
     for (size_t i = 0; i < ARRAY_LEN(TEXTS); i++)
         expect(s, TEXTS[i], "0A000");
@@ -257,7 +364,8 @@ static void writes_say_the_key_and_never_change_it(void **state)
     expect(s, "INSERT INTO users VALUES (1, 'a', 'b')", "s1");
     expect(s, "INSERT INTO users (name, id) VALUES ('a', 2)", "s0");
     expect(s, "INSERT INTO users (id) VALUES (1), (42), (-1) RETURNING id", "s1");
-    expect(s, "INSERT INTO users (id) VALUES (1), (2)", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (1), (2)", "split");
+    expect(s, "INSERT INTO users (id, name) VALUES (1, 'a'), (2, (SELECT name FROM notes))", "0A000");
     expect(s, "INSERT INTO users (name) VALUES ('a')", "0A000");
     expect(s, "INSERT INTO users (id) VALUES (NULL)", "0A000");
     expect(s, "INSERT INTO users (id) VALUES (DEFAULT)", "0A000");
@@ -384,6 +492,53 @@ static void parameters_in_text_and_binary(void **state)
     assert_int_equal(bound(s, 0, false, SLICE("two")).any_shard, true);
 }
 
+static bool is_fenced(Story *s, const char *sql)
+{
+    return plan_of(s, sql, NULL, NULL, 0, false).fenced;
+}
+
+/* Else: a row is written to, or looked for on, the shard that its bucket is leaving. */
+static void a_fenced_bucket_is_noticed_wherever_a_row_is_placed(void **state)
+{
+    Story *s = *state;
+    uint8_t fenced[1024] = {0};
+    int64_t key = 7;
+    Slice value = slice_of(&(uint64_t){__builtin_bswap64((uint64_t)key)}, 8);
+    const Table *users = topology_table(s->topology, 0, SLICE("public"), SLICE("users"));
+    fenced[shard_map_bucket(s->map, table_row_hash(users, &value))] = 1;
+    s->topology->fenced = fenced;
+    s->topology->moving = true;
+    assert_true(is_fenced(s, "SELECT * FROM users WHERE id = 7"));
+    assert_true(is_fenced(s, "SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = 7"));
+    assert_true(is_fenced(s, "UPDATE users SET name = 'x' WHERE id = 7"));
+    assert_true(is_fenced(s, "INSERT INTO users(id) VALUES (7)"));
+    assert_true(is_fenced(s, "SELECT 1; DELETE FROM users WHERE id = 7"));
+    assert_false(is_fenced(s, "SELECT * FROM users WHERE id = 8"));
+    assert_false(is_fenced(s, "INSERT INTO users(id) VALUES (8)"));
+    assert_false(is_fenced(s, "SELECT * FROM days WHERE id = 7")); /* by range: it has no buckets */
+    s->topology->fenced = NULL;
+    s->topology->moving = false;
+}
+
+/* Else: rows that lie on two shards at this moment are changed or read twice. */
+static void many_shards_wait_until_the_moves_are_over(void **state)
+{
+    static const char *const SQL[] = {
+        "UPDATE users SET name = 'x'", "INSERT INTO users(id) VALUES (1), (2), (3), (4)", "COPY users FROM STDIN",
+        "COPY users TO STDOUT", "ALTER TABLE users ADD COLUMN late int"};
+    Story *s = *state;
+    s->topology->moving = true;
+    for (size_t i = 0; i < ARRAY_LEN(SQL); i++) {
+        Plan plan = plan_of(s, SQL[i], NULL, NULL, 0, false);
+        assert_int_equal(plan.kind, PLAN_REJECT);
+        assert_string_equal(plan.error.sqlstate, "55006");
+        assert_true(plan.error.hint[0]);
+    }
+    s->topology->moving = false;
+    for (size_t i = 0; i < ARRAY_LEN(SQL); i++)
+        assert_int_not_equal(plan_of(s, SQL[i], NULL, NULL, 0, false).kind, PLAN_REJECT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +554,13 @@ int main(void)
         cmocka_unit_test(writes_without_a_key_go_to_every_shard),
         cmocka_unit_test(statements_of_one_query_agree),
         cmocka_unit_test(parameters_in_text_and_binary),
+        cmocka_unit_test(reference_tables_go_wherever_the_others_are),
+        cmocka_unit_test(copy_works_on_all_shards),
+        cmocka_unit_test(a_local_table_is_on_its_own_shard),
+        cmocka_unit_test(a_key_of_two_columns_needs_both),
+        cmocka_unit_test(ranges_and_lists_decide_by_value),
+        cmocka_unit_test(a_fenced_bucket_is_noticed_wherever_a_row_is_placed),
+        cmocka_unit_test(many_shards_wait_until_the_moves_are_over),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

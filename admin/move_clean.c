@@ -1,0 +1,224 @@
+/*
+ * move_clean.c - undoing and finishing are the same work on the other shard.
+ *
+ *     1  subscriptions, on both: nothing is applied any more
+ *     2  slots and publications, on both: nothing is retained or sent any more. Before any row is
+ *        deleted, or the deletion would travel to the rows' new home (H74)
+ *     3  rows, in batches, on the shard that the store does not name as their owner
+ *     4  guards; then a last look at everything with the move's name
+ */
+#include "admin/move_clean.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/control_state.h"
+#include "admin/move_sql.h"
+#include "core/failpoint.h"
+
+#define ASK_MS       20000
+#define LOOK_MS      100
+#define DELETE_ROWS  5000
+#define DELETE_PAUSE_MS 1
+
+#define LEGS_EACH(leg, move) for (MoveLeg *leg = (move)->legs; leg < (move)->legs + (move)->leg_count; leg++)
+
+static bool fails_at(Move *move, const char *name)
+{
+    (void)name;
+    FailAction action = FAILPOINT(name);
+    if (action == FAIL_NONE)
+        return false;
+    Error err;
+    failpoint_error(action, name, &err);
+    move_fail(move, &err);
+    return true;
+}
+
+static void fail_now(Move *move)
+{
+    move->running = true;
+    move->pending = 1;
+    move_step_end(move);
+}
+
+static void subscriptions_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
+            move_ask_add(leg, side, move_sql_drop_subscriptions(leg));
+            move_ask_run(leg, side, ASK_MS);
+        }
+    }
+}
+
+static void slots_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        leg->objects_left = false;
+        for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
+            move_ask_add(leg, side, move_sql_drop_slots(leg));
+            move_ask_add(leg, side, move_sql_stop_slots(leg));
+            move_ask_add(leg, side, move_sql_drop_publications(leg));
+            move_ask_run(leg, side, ASK_MS);
+        }
+    }
+}
+
+/* A slot whose walsender was only now told to end is dropped by the next look. */
+static bool slots_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    if (index == 1 && PQntuples(rows) > 0)
+        leg->objects_left = true;
+    return true;
+}
+
+static void slots_end(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        if (leg->objects_left) {
+            move_again(move, LOOK_MS);
+            return;
+        }
+    }
+    if (fails_at(move, "slot_dropped"))
+        fail_now(move);
+    else
+        move_next(move);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* The one thing that must never happen: rows deleted where they are at home. */
+static bool loser_owns_none(Move *move, const char *loser)
+{
+    const Control *control = move->control;
+    for (uint32_t b = 0; b < move->buckets.bucket_count; b++) {
+        uint32_t owner = control->map->shard_of[b];
+        if (!move->buckets.has[b] || strcmp(control->config->shards[owner].name, loser) != 0)
+            continue;
+        Error err;
+        error_set(&err, SQLSTATE_DATA_CORRUPTED, "bucket %u lives on %s: its rows are not deleted there", b, loser);
+        move_fail(move, &err);
+        return false;
+    }
+    return true;
+}
+
+static void rows_begin(Move *move, MoveSide side)
+{
+    if (!loser_owns_none(move, side == SIDE_TARGET ? move->target : move->source) ||
+        (side == SIDE_SOURCE && fails_at(move, move->deleted ? "source_delete_mid" : "source_delete_start")))
+        return;
+    LEGS_EACH(leg, move) {
+        leg->rows_left = false;
+        move_ask_add(leg, side, "SELECT set_config('session_replication_role', 'replica', false)");
+        for (uint32_t t = 0; t < leg->table_count; t++)
+            move_ask_add(leg, side, move_sql_delete(leg, t, DELETE_ROWS));
+        move_ask_run(leg, side, 0);
+    }
+}
+
+static void target_rows_begin(Move *move)
+{
+    rows_begin(move, SIDE_TARGET);
+}
+
+static void source_rows_begin(Move *move)
+{
+    rows_begin(move, SIDE_SOURCE);
+}
+
+static bool rows_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    if (index == 0)
+        return true;
+    uint64_t count = strtoull(PQcmdTuples((PGresult *)(uintptr_t)rows), NULL, 10);
+    leg->move->deleted += count;
+    leg->rows_left |= count > 0;
+    return true;
+}
+
+static void rows_end(Move *move)
+{
+    bool left = false;
+    LEGS_EACH(leg, move)
+        left |= leg->rows_left;
+    if (left)
+        move_again(move, DELETE_PAUSE_MS);
+    else
+        move_next(move);
+}
+
+/* ---- guards, and the last look --------------------------------------------------------------- */
+
+static void guards_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
+            move_ask_add(leg, side, "SELECT set_config('session_replication_role', 'origin', false), "
+                                    "set_config('lock_timeout', '300ms', false)");
+            move_ask_add(leg, side, move_sql_drop_guards(leg));
+            move_ask_add(leg, side, move_sql_leftovers(leg));
+            move_ask_run(leg, side, ASK_MS);
+        }
+    }
+}
+
+static bool guards_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    if (index != 2 || PQntuples(rows) == 0)
+        return true;
+    error_set(err, SQLSTATE_OBJECT_IN_USE, "%s is still there", PQgetvalue(rows, 0, 0));
+    return false;
+}
+
+static void finish_end(Move *move)
+{
+    if (fails_at(move, "done"))
+        fail_now(move);
+    else
+        move_rest(move, MOVE_DONE);
+}
+
+static void undo_end(Move *move)
+{
+    bool asked = move->wish == MOVE_WISH_CANCEL || move->wish == MOVE_WISH_RETURN;
+    move_rest(move, asked ? MOVE_CANCELLED : move_gives_up(move) ? MOVE_FAILED : MOVE_PLANNED);
+}
+
+static const MoveStep WITHDRAW[] = {
+    {"withdraw", MOVE_UNDOING, subscriptions_begin, NULL, move_next},
+    {"withdraw_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end},
+    {"withdraw_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end},
+};
+
+static const MoveStep UNDO[] = {
+    {"undo", MOVE_UNDOING, subscriptions_begin, NULL, move_next},
+    {"undo_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end},
+    {"undo_rows", MOVE_UNDOING, target_rows_begin, rows_rows, rows_end},
+    {"undo_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end},
+};
+
+static const MoveStep FINISH[] = {
+    {"finish", MOVE_FINISHING, subscriptions_begin, NULL, move_next},
+    {"finish_slots", MOVE_FINISHING, slots_begin, slots_rows, slots_end},
+    {"finish_rows", MOVE_FINISHING, source_rows_begin, rows_rows, rows_end},
+    {"finish_guards", MOVE_FINISHING, guards_begin, guards_rows, finish_end},
+};
+
+const MoveStep *move_step_withdraw(void)
+{
+    return &WITHDRAW[0];
+}
+
+const MoveStep *move_step_undo(void)
+{
+    return &UNDO[0];
+}
+
+const MoveStep *move_step_finish(void)
+{
+    return &FINISH[0];
+}

@@ -1,0 +1,177 @@
+/*
+ * move_fence.c - the short time in which nobody may use the moving buckets, and what is decided in it.
+ *
+ *     publish topology with fence ─> every worker has adopted it ─> what they had sent before has ended
+ *        ... the steps inside the fence ...
+ *     store_switch_owner ─> publish the new map, without fence ─> what waited goes to the new owner
+ *
+ * However it ends, the fence is let go by the next topology that is published: with the old map
+ * (the steps failed) or with the new one.
+ */
+#include "admin/move_steps.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "admin/control_state.h"
+#include "core/clock.h"
+#include "core/failpoint.h"
+
+#define LOOK_MS 2
+
+static void end_with(Move *move, const Error *err)
+{
+    move_fail(move, err);
+    move->running = true;
+    move->pending = 1;
+    move_step_end(move);
+}
+
+static bool fails_at(Move *move, const char *name)
+{
+    (void)name;
+    FailAction action = FAILPOINT(name);
+    if (action == FAIL_NONE)
+        return false;
+    Error err;
+    failpoint_error(action, name, &err);
+    end_with(move, &err);
+    return true;
+}
+
+static uint32_t from_shard(const Move *move)
+{
+    const char *name = move->backwards ? move->target : move->source;
+    const Config *config = move->control->config;
+    for (uint32_t i = 0; i < config->shard_count; i++) {
+        if (strcmp(config->shards[i].name, name) == 0)
+            return i;
+    }
+    return FENCE_ANY_SHARD;
+}
+
+void move_fence_begin(Move *move)
+{
+    Error err;
+    if (move->fenced)
+        return; /* looking again */
+    move->fenced = true;
+    move->fence_told = false;
+    move->fence_since_us = clock_now_us();
+    move->fence_version = move->control->topology->published.version + 1;
+    if (!control_publish(move->control, &err)) {
+        move->fenced = false;
+        move_fail(move, &err);
+        return;
+    }
+    drain_start(&move->drain, move->control, from_shard(move));
+}
+
+void move_fence_end(Move *move)
+{
+    Error err;
+    if (!move->fence_told) {
+        move->fence_told = true;
+        if (fails_at(move, "fence_source_sent"))
+            return;
+    }
+    if (move->drain.done) {
+        if (!fails_at(move, "fence_acked"))
+            move_next(move);
+        return;
+    }
+    if (clock_now_us() - move->fence_since_us > (uint64_t)move->control->config->move_fence_timeout_ms * 1000) {
+        error_set(&err, SQLSTATE_OBJECT_IN_USE, "transactions that began before the fence did not end in time");
+        end_with(move, &err);
+        return;
+    }
+    drain_look(&move->drain);
+    move_again(move, LOOK_MS);
+}
+
+/* The locks go with their connections, the fence goes with the next topology. */
+void move_unfence(Move *move)
+{
+    Error err;
+    for (uint32_t i = 0; i < move->leg_count; i++)
+        pg_client_close(&move->legs[i].asks[SIDE_FENCE].client);
+    if (!move->fenced)
+        return;
+    move->fenced = false;
+    move->fence_us = clock_now_us() - move->fence_since_us;
+    drain_stop(&move->drain);
+    if (!control_publish(move->control, &err))
+        log_error("move", &err); /* the next publication lets it go */
+}
+
+/* ---- the decision ---------------------------------------------------------------------------- */
+
+/* The map as the store has it now; the new topology carries it, and no fence of ours. */
+static bool adopt_map(Move *move, Error *err)
+{
+    Control *control = move->control;
+    ShardMap *map = store_load_map(control->store, control->config, err);
+    if (!map)
+        return false;
+    ShardMap *old = control->map;
+    control->map = map;
+    move->fenced = false;
+    if (!control_publish(control, err)) {
+        control->map = old;
+        shard_map_free(map);
+        return false;
+    }
+    shard_map_free(old);
+    return true;
+}
+
+static bool store_decision(Move *move, Error *err)
+{
+    const char *from = move->backwards ? move->target : move->source;
+    const char *owner = move->backwards ? move->source : move->target;
+    move->state = move->backwards ? MOVE_UNDOING : MOVE_SWITCHED;
+    move->changed_wall_us = clock_wall_us();
+    StoreMove row = move_row(move);
+    FailAction action = FAILPOINT("map_tx_begin");
+    bool ok = action == FAIL_NONE;
+    if (ok)
+        ok = store_switch_owner(move->control->store, &row, &move->buckets, from, owner, err);
+    else
+        failpoint_error(action, "map_tx_begin", err);
+    if (!ok)
+        move->state = move->backwards ? MOVE_RETURNING : MOVE_MOVING;
+    return ok;
+}
+
+void move_decide_end(Move *move)
+{
+    Error err;
+    if (!store_decision(move, &err)) {
+        if (store_failed(move->control->store))
+            move_stop_the_world(move, &err);
+        end_with(move, &err);
+        return;
+    }
+    (void)FAILPOINT("map_tx_committed");
+    move->wish = move->backwards ? MOVE_WISH_RETURN : MOVE_WISH_NONE;
+    if (move->backwards)
+        snprintf(move->reason, sizeof move->reason, "rolled back by an operator");
+    else
+        move->reason[0] = '\0';
+    /* Decided, but not told: workers that know the old map must not be let go. */
+    if (!adopt_map(move, &err))
+        move_stop_the_world(move, &err);
+    (void)FAILPOINT("routers_notified_one_of_two");
+    move->fence_us = clock_now_us() - move->fence_since_us;
+    drain_stop(&move->drain);
+    (void)FAILPOINT("unfence");
+    char text[300];
+    snprintf(text, sizeof text, "move %" PRIu64 ": buckets %.80s live on %s now; they were held back for %" PRIu64
+             " ms", move->id, move->buckets_text, move->backwards ? move->source : move->target,
+             move->fence_us / 1000);
+    control_event(move->control, LOG_INFO, "move", text);
+    if (move->backwards)
+        move_undo(move);
+    else
+        move_take(move, move_step_switched());
+}

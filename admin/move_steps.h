@@ -1,0 +1,53 @@
+/*
+ * move_steps.h - the steps of a move, in their order (internal to admin's move files).
+ *
+ *   first ..   preflight publish slot copy subscribe catch_up reverse fence lock drain prove decide
+ *   switched.. guard follow rest                     (rest: the reverse stream runs, rollback is possible)
+ *   return ..  return_fence return_lock return_drain return_prove return_decide
+ *   undo ..    clean_streams clean_rows clean_check, on the target;    finish .. the same, on the source
+ */
+#ifndef SHOAL_ADMIN_MOVE_STEPS_H
+#define SHOAL_ADMIN_MOVE_STEPS_H
+
+#include "admin/move.h"
+
+struct MoveStep {
+    const char *name;
+    MoveState state; /* of a move that takes it */
+    /* Starts conversations (move_ask_run), in all legs; or none. */
+    void (*begin)(Move *move);
+    bool (*rows)(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
+    /* All have answered well: move_next, move_take, move_again (begin once more), or move_rest. */
+    void (*end)(Move *move);
+};
+
+const MoveStep *move_step_first(void);
+const MoveStep *move_step_catch_up(void);
+const MoveStep *move_step_switched(void);
+const MoveStep *move_step_rest(void);
+const MoveStep *move_step_return(void);
+/* A step from which on rows may lie on the target. */
+bool move_step_copies(const char *name);
+bool move_keep_sequences(MoveLeg *leg, const PGresult *rows, Error *err) MUST_USE;
+void move_raise_sequences(MoveLeg *leg, MoveSide side);
+const MoveStep *move_step_undo(void);
+const MoveStep *move_step_finish(void);
+
+/* move.c, for the steps */
+void move_take(Move *move, const MoveStep *step);
+void move_next(Move *move);
+void move_again(Move *move, uint64_t after_ms);
+void move_rest(Move *move, MoveState state);
+void move_undo(Move *move);
+StoreMove move_row(const Move *move);
+bool move_login(const MoveLeg *leg, MoveSide side, PgLogin *ret) MUST_USE;
+bool move_gives_up(const Move *move);
+void move_stop_the_world(const Move *move, const Error *err) __attribute__((noreturn));
+
+/* move_fence.c: the data path's part, and the owner's change. */
+void move_unfence(Move *move);
+void move_fence_begin(Move *move);
+void move_fence_end(Move *move);
+void move_decide_end(Move *move);
+
+#endif

@@ -1,0 +1,257 @@
+/*
+ * moves.c - who may begin, and when.
+ */
+#include "admin/moves.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/control_state.h"
+#include "core/clock.h"
+
+#define LOOK_MS       200
+#define AGAIN_US      UINT64_C(2000000) /* before an undone move is tried again */
+#define KEEP_IN_STORE 1000
+
+static void moves_on_time(Timer *timer);
+
+#define MOVES_EACH(control) LIST_EACH_SAFE (link, &(control)->moves.list)
+#define MOVE_OF(link) list_entry(link, Move, link)
+
+static void moves_load(Control *control)
+{
+    Arena arena;
+    Error err;
+    StoreMove *rows;
+    uint32_t count;
+    arena_init(&arena, 4096);
+    bool ok = store_load_moves(control->store, &arena, &rows, &count, &err);
+    for (uint32_t i = 0; ok && i < count; i++) {
+        MoveState state;
+        control->moves.next_id = MAX(control->moves.next_id, rows[i].id + 1);
+        if (move_state_read(rows[i].state, &state) && state >= MOVE_DONE)
+            continue;
+        Move *move = move_create(control, &rows[i], &err);
+        ok = move != NULL;
+        if (ok)
+            list_push(&control->moves.list, &move->link);
+    }
+    arena_finish(&arena);
+    if (!ok) /* nothing begins: what is under way must not be forgotten */
+        log_error("move", &err);
+    control->moves.loaded = ok;
+}
+
+void moves_init(Control *control)
+{
+    list_init(&control->moves.list);
+    control->moves.next_id = 1;
+    timer_init(&control->moves.timer, &control->loop, moves_on_time, control);
+    moves_load(control);
+    Error err;
+    if (moves_any(control) && !control_publish(control, &err))
+        log_error("move", &err);
+    moves_look_later(control);
+}
+
+void moves_finish(Control *control)
+{
+    if (!control->moves.timer.loop)
+        return;
+    timer_stop(&control->moves.timer);
+    MOVES_EACH(control)
+        move_free(MOVE_OF(link));
+}
+
+/* ---- who may begin --------------------------------------------------------------------------- */
+
+static bool catalogs_known(const Control *control)
+{
+    for (uint32_t i = 0; i < control->config->database_count; i++) {
+        if (topology_database_sharded(control->topology, i) && !control->catalogs[i]->loaded)
+            return false;
+    }
+    return true;
+}
+
+static bool shares_shard(const Move *a, const Move *b)
+{
+    return strcmp(a->source, b->source) == 0 || strcmp(a->source, b->target) == 0 ||
+           strcmp(a->target, b->source) == 0 || strcmp(a->target, b->target) == 0;
+}
+
+/* One that copies, catches up or deletes; resting in its rollback window it is no burden. */
+static bool is_busy(const Move *move)
+{
+    return move->step && !move_is_over(move) && move->state != MOVE_SWITCHED;
+}
+
+static bool may_begin(const Control *control, const Move *move)
+{
+    uint32_t busy = 0;
+    if (control->moves.paused || control->distribute)
+        return false;
+    if (move->attempts > 0 && clock_wall_us() < move->changed_wall_us + AGAIN_US)
+        return false;
+    LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
+        const Move *other = MOVE_OF(link);
+        if (other == move || !is_busy(other))
+            continue;
+        busy++;
+        if (shares_shard(move, other))
+            return false;
+    }
+    return busy < control->config->move_parallel;
+}
+
+static void moves_on_time(Timer *timer)
+{
+    Control *control = timer->ctx;
+    bool waiting = false;
+    MOVES_EACH(control) {
+        if (move_is_over(MOVE_OF(link)))
+            move_free(MOVE_OF(link));
+    }
+    MOVES_EACH(control) {
+        Move *move = MOVE_OF(link);
+        if (move->step || control->stopping || !control->moves.loaded)
+            continue;
+        if (catalogs_known(control) && (move->state != MOVE_PLANNED || may_begin(control, move)))
+            move_start(move);
+        waiting |= !move->step;
+    }
+    if (waiting)
+        timer_start_ms(timer, LOOK_MS);
+}
+
+void moves_look_later(Control *control)
+{
+    timer_start_ms(&control->moves.timer, 0);
+}
+
+/* The move stays until the timer: whoever called may still look at it. */
+void moves_on_rest(Control *control, Move *move)
+{
+    Error err;
+    if (move_is_over(move) && move->id % 100 == 0 &&
+        !store_forget_moves(control->store, KEEP_IN_STORE, &err))
+        log_error("move", &err);
+    moves_look_later(control);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+bool moves_has_bucket(const Control *control, uint32_t bucket)
+{
+    LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
+        const Move *move = MOVE_OF(link);
+        if (!move_is_over(move) && move->buckets.has[bucket])
+            return true;
+    }
+    return false;
+}
+
+static bool buckets_free(const Control *control, const char *source, const BucketSet *buckets, Error *err)
+{
+    const ShardMap *map = control->map;
+    for (uint32_t b = 0; b < buckets->bucket_count; b++) {
+        if (!buckets->has[b])
+            continue;
+        const char *owner = control->config->shards[map->shard_of[b]].name;
+        if (strcmp(owner, source) != 0) {
+            error_set(err, SQLSTATE_INVALID_PARAMETER, "bucket %u lives on %s, not on %s", b, owner, source);
+            return false;
+        }
+        if (moves_has_bucket(control, b)) {
+            error_set(err, SQLSTATE_OBJECT_IN_USE, "bucket %u is in another move", b);
+            error_hint(err, "SHOW MOVES tells which; REBALANCE FINISH ends its rollback window.");
+            return false;
+        }
+    }
+    return true;
+}
+
+bool moves_add(Control *control, const char *source, const char *target, const BucketSet *buckets,
+               uint64_t *ret_id, Error *err)
+{
+    Arena arena;
+    if (!control->moves.loaded) {
+        error_set(err, SQLSTATE_OBJECT_NOT_READY, "the moves in the store could not be read");
+        error_hint(err, "The log tells why.");
+        return false;
+    }
+    if (!buckets_free(control, source, buckets, err))
+        return false;
+    arena_init(&arena, 4096);
+    uint64_t now = clock_wall_us();
+    StoreMove row = {.id = control->moves.next_id,
+                     .source = source,
+                     .target = target,
+                     .buckets = bucket_set_text(buckets, &arena),
+                     .state = move_state_name(MOVE_PLANNED),
+                     .step = "",
+                     .reason = "",
+                     .created_wall_us = now,
+                     .changed_wall_us = now};
+    Move *move = NULL;
+    if (!row.buckets)
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    else
+        move = move_create(control, &row, err);
+    if (move && !store_put_move(control->store, &row, err)) {
+        move_free(move);
+        move = NULL;
+    }
+    arena_finish(&arena);
+    if (!move)
+        return false;
+    *ret_id = control->moves.next_id++;
+    list_push(&control->moves.list, &move->link);
+    moves_look_later(control);
+    return true;
+}
+
+Move *moves_find(Control *control, uint64_t id)
+{
+    LIST_EACH (link, &control->moves.list) {
+        if (MOVE_OF(link)->id == id)
+            return MOVE_OF(link);
+    }
+    return NULL;
+}
+
+bool moves_any(const Control *control)
+{
+    LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
+        const Move *move = MOVE_OF(link);
+        if (!move_is_over(move) && (move->state != MOVE_PLANNED || move->step))
+            return true;
+    }
+    return false;
+}
+
+bool moves_fence(const Control *control, Topology *topology)
+{
+    uint8_t *fenced = NULL;
+    uint64_t *since = NULL;
+    LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
+        const Move *move = MOVE_OF(link);
+        if (!move->fenced)
+            continue;
+        if (!fenced) {
+            fenced = arena_zalloc(&topology->arena, topology->map->bucket_count);
+            since = arena_array(&topology->arena, uint64_t, topology->config->shard_count);
+        }
+        if (!fenced || !since)
+            return false;
+        for (uint32_t b = 0; b < topology->map->bucket_count; b++) {
+            fenced[b] |= move->buckets.has[b];
+            if (move->buckets.has[b])
+                since[topology->map->shard_of[b]] = move->fence_version;
+        }
+    }
+    topology->fenced = fenced;
+    topology->fence_since = since;
+    return true;
+}

@@ -1,0 +1,403 @@
+/*
+ * reads.c - why this file exists: each read asks "who may answer me, and who should?", and the answer
+ * must cost less than the read.
+ *
+ *     1  has the shard replicas, and is anything but strong promised?     most requests end here
+ *     2  may the statement go at all?                                      read_rules.c, tree and catalog
+ *     3  who keeps the promise?        standings (control thread), breakers (own reads)
+ *     4  who is best?                  balance.c
+ */
+#include "router/reads.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "router/worker_state.h"
+
+#define LATENCY_FORGET_US ((uint64_t)1000 * 1000) /* half of a latency that nobody has measured again */
+
+Reads *reads_create(Worker *worker)
+{
+    const Config *config = worker_config(worker);
+    Reads *reads = calloc(1, sizeof *reads);
+    if (!reads)
+        return NULL;
+    reads->worker = worker;
+    list_init(&reads->active);
+    timer_init(&reads->timer, &worker->loop, reads_on_time, reads);
+    if (!reads_grow(reads, config)) {
+        reads_destroy(reads);
+        return NULL;
+    }
+    return reads;
+}
+
+bool reads_grow(Reads *reads, const Config *config)
+{
+    uint32_t servers = MAX(config->server_count, reads->server_count);
+    uint32_t shards = MAX(config->shard_count, reads->shard_count);
+    if (reads->servers && servers == reads->server_count && shards == reads->shard_count)
+        return true;
+    ReadServer *more_servers = realloc(reads->servers, MAX(servers, 1) * sizeof *more_servers);
+    reads->servers = more_servers ? more_servers : reads->servers;
+    ReadShard *more_shards = realloc(reads->shards, MAX(shards, 1) * sizeof *more_shards);
+    reads->shards = more_shards ? more_shards : reads->shards;
+    if (!more_servers || !more_shards)
+        return false;
+    for (; reads->server_count < servers; reads->server_count++) {
+        reads->servers[reads->server_count] = (ReadServer){0};
+        breaker_init(&reads->servers[reads->server_count].breaker);
+    }
+    for (; reads->shard_count < shards; reads->shard_count++) {
+        ReadShard *shard = &reads->shards[reads->shard_count];
+        *shard = (ReadShard){0};
+        balancer_init(&shard->balancer, clock_now_us() * 31 + reads->worker->options.index + reads->shard_count);
+        quantile_init(&shard->quantile);
+    }
+    return true;
+}
+
+void reads_destroy(Reads *reads)
+{
+    if (!reads)
+        return;
+    timer_stop(&reads->timer);
+    free(reads->servers);
+    free(reads->shards);
+    free(reads);
+}
+
+BreakerLimits reads_breaker_limits(const Reads *reads)
+{
+    const Config *config = worker_config(reads->worker);
+    return (BreakerLimits){.failure_percent = config->breaker_failures,
+                           .slow_us = (uint64_t)config->breaker_slow_ms * 1000,
+                           .open_us = (uint64_t)config->breaker_open_ms * 1000};
+}
+
+/* ---- what was promised ----------------------------------------------------------------------------- */
+
+static Slice hint_of(const Request *request)
+{
+    return request->last_reading ? request->last_reading->hint : (Slice){0};
+}
+
+static void wish_add(ReadWish *wish, ReadConsistency consistency, uint32_t max_lag_ms)
+{
+    if (wish->consistency == READ_DEFAULT)
+        wish->consistency = consistency;
+    if (!wish->max_lag_ms)
+        wish->max_lag_ms = max_lag_ms;
+}
+
+static ReadWish wish_of(const Request *request)
+{
+    const Session *session = request->session;
+    const Config *config = worker_config(session->worker);
+    const DatabaseConfig *database = session_database(session, session->worker->topology);
+    Slice hint = hint_of(request);
+    ReadWish wish = {0};
+    if (hint.len)
+        wish = consistency_read_hint(hint);
+    wish_add(&wish, session->reads.wish.consistency, session->reads.wish.max_lag_ms);
+    if (wish.consistency == READ_DEFAULT) {
+        const UserConfig *user = config_user(config, slice_str(session->user));
+        if (user)
+            wish_add(&wish, user->read_consistency, 0);
+    }
+    wish_add(&wish, database->read_consistency, database->max_lag_ms);
+    wish_add(&wish, config->read_consistency, config->max_lag_ms);
+    if (wish.consistency == READ_DEFAULT)
+        wish.consistency = READ_STRONG;
+    return wish;
+}
+
+static ReadPromise promise_of(const Request *request, const ReadWish *wish, uint32_t shard)
+{
+    const Session *session = request->session;
+    ReadPromise promise = {.consistency = wish->consistency,
+                           .max_lag_us = (uint64_t)wish->max_lag_ms * 1000,
+                           .max_lag_bytes = worker_config(session->worker)->max_lag_bytes,
+                           .map_us = session->worker->reads->map_since_us,
+                           .seen_server = NO_SERVER};
+    if (wish->consistency != READ_SESSION)
+        return promise;
+    promise.floor_us = session->reads.wrote_us;
+    promise.seen_us = session->reads.saw_us;
+    promise.seen_server = session->reads.saw_server;
+    if (session->reads.floors && shard < session->reads.floor_count)
+        promise.floor_lsn = session->reads.floors[shard];
+    return promise;
+}
+
+/* ---- what may go -------------------------------------------------------------------------------------- */
+
+static ReadRule rule_of(const Request *request)
+{
+    const Session *session = request->session;
+    const Topology *topology = session->worker->topology;
+    ReadRuleInput input = {.catalog = topology->catalogs[session->database_index],
+                           .search_path = session_search_path(session, topology),
+                           .user = slice_str(session->user),
+                           .path_unknown = session->path_unknown || session->path_local};
+    if (session->pinned || session->temporary || request->pins || request->series || request->flushed || !request->complete ||
+        request->local_error || request->planned_count == 0)
+        return READ_RULE_STATE;
+    for (uint32_t i = 0; i < request->planned_count; i++) {
+        if (!request->planned[i].executed)
+            return READ_RULE_STATE; /* a portal stays open, or nothing is read at all */
+        input.shape = request->planned[i].shape;
+        ReadRule rule = read_rule(&input);
+        if (rule != READ_MAY_GO)
+            return rule;
+    }
+    return READ_MAY_GO;
+}
+
+/* BEGIN READ ONLY: the whole transaction goes to the server that this one goes to. */
+static bool begins_read_only(const Request *request)
+{
+    const Session *session = request->session;
+    if (request->planned_count != 1 || !request->planned[0].executed || session->pinned || request->series ||
+        request->flushed || request->local_error)
+        return false;
+    const GucEntry *isolation =
+        guc_find(session_gucs(session), SLICE("default_transaction_isolation"));
+    const Catalog *catalog = session->worker->topology->catalogs[session->database_index];
+    if (!isolation && catalog->isolation_unusual && !request->planned[0].shape->setting_value.len)
+        return false;
+    return read_rule_begin(request->planned[0].shape, isolation ? isolation->value : (Slice){0});
+}
+
+/* ---- who may, who should --------------------------------------------------------------------------- */
+
+static uint64_t latency_now(const ReadServer *server, uint64_t now_us)
+{
+    uint64_t halves = (now_us - server->latency_at_us) / LATENCY_FORGET_US;
+    return halves < 63 && server->samples >= READ_SAMPLES_MIN ? server->latency_us >> halves : 0;
+}
+
+static bool same_zone(const Config *config, const ServerConfig *server)
+{
+    return config->zone && server->zone && strcmp(config->zone, server->zone) == 0;
+}
+
+typedef struct Choice {
+    BalanceCandidate candidates[BALANCE_SERVERS_MAX];
+    uint32_t servers[BALANCE_SERVERS_MAX]; /* by candidate: server index */
+    uint32_t count;
+    ReadRefusal refusal; /* of the one that was nearest to being allowed */
+} Choice;
+
+/* Place in the shard: 0 the primary of the file, then its replicas. */
+static void choice_offer(Reads *reads, const Read *read, const ServerConfig *server, uint32_t place,
+                         uint64_t now_us, Choice *choice)
+{
+    const Topology *topology = reads->worker->topology;
+    const Config *config = topology->config;
+    if (topology->primaries[read->shard] == server->index || (read->tried >> place & 1))
+        return;
+    ServerStanding standing = standing_get(topology->standings, server->index);
+    ReadServer *own = &reads->servers[server->index];
+    ReadRefusal refusal =
+        consistency_check(&read->promise, &standing, server->index, now_us,
+                          (uint64_t)config->lag_check_ms * 5000 + 500000);
+    if (refusal == READ_ALLOWED && config->breaker && !breaker_allows(&own->breaker, now_us))
+        refusal = READ_BROKEN;
+    choice->refusal = MAX(choice->refusal, refusal);
+    if (refusal != READ_ALLOWED)
+        return;
+    choice->servers[choice->count] = server->index;
+    choice->candidates[choice->count++] =
+        (BalanceCandidate){.server = place,
+                           .weight = server->weight,
+                           .inflight = own->inflight,
+                           .latency_us = latency_now(own, now_us),
+                           .distance_us = standing.latency_us,
+                           .same_zone = same_zone(config, server)};
+}
+
+uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal)
+{
+    const Config *config = worker_config(reads->worker);
+    const ShardConfig *shard = &config->shards[read->shard];
+    uint64_t now_us = clock_now_us(); /* the loop's own may be from before a stop of the process */
+    Choice choice;
+    choice.count = 0;
+    choice.refusal = READ_ALLOWED;
+    choice_offer(reads, read, shard->primary, 0, now_us, &choice);
+    for (uint32_t i = 0; i < shard->replica_count && i + 1 < BALANCE_SERVERS_MAX; i++)
+        choice_offer(reads, read, shard->replicas[i], i + 1, now_us, &choice);
+    *ret_refusal = choice.count ? READ_ALLOWED : choice.refusal;
+    if (!choice.count)
+        return NO_SERVER;
+    uint32_t best = balance_choose(&reads->shards[read->shard].balancer, config->balance,
+                                   choice.candidates, choice.count, read->key);
+    read->tried |= UINT64_C(1) << choice.candidates[best].server;
+    return choice.servers[best];
+}
+
+Pool *reads_server_pool(Request *request, uint32_t server)
+{
+    Session *session = request->session;
+    const Config *config = worker_config(session->worker);
+    return pool_get(session->worker->pools, config->servers[server],
+                    session_database(session, session->worker->topology),
+                    config_user(config, slice_str(session->user)), slice_str(session->user));
+}
+
+/* ---- the way of one request ------------------------------------------------------------------------- */
+
+static Read *read_create(Request *request, uint32_t shard, const ReadWish *wish, bool whole_transaction)
+{
+    Read *read = arena_new(&request->arena, Read);
+    if (!read)
+        return NULL;
+    *read = (Read){.request = request,
+                   .shard = shard,
+                   .promise = promise_of(request, wish, shard),
+                   .may_hedge = !whole_transaction,
+                   .copies = whole_transaction ? 0 : wish->copies};
+    list_init(&read->link);
+    const PlanStatement *first = &request->planned[0];
+    read->key = slice_hash(first->text, 1) + (first->bind ? slice_hash(first->bind->params, 1) : 0);
+    return read;
+}
+
+/* For want of a replica the primary answers, but never more than it can bear (H82). A session that has
+ * just written something reads it there as a matter of course. */
+static bool primary_bears(Reads *reads, ReadRefusal refusal)
+{
+    if (refusal == READ_BEFORE_WRITE || refusal == READ_BEFORE_SEEN || refusal == READ_BEFORE_MOVE)
+        return true;
+    const Config *config = worker_config(reads->worker);
+    uint32_t workers = MAX(reads->worker->options.count, 1);
+    return reads->primary_reads < (config->primary_reads_max + workers - 1) / workers;
+}
+
+static bool refuse(Request *request, Reads *reads, uint32_t shard, ReadRefusal refusal, Error *err)
+{
+    if (request->not_batched) /* else it comes again, to go alone */
+        counter_add(&reads->refused, 1);
+    error_set(err, SQLSTATE_TOO_MANY_CONNECTIONS, "no replica may answer this read, and the primary is taking "
+              "%u of them already", reads->primary_reads);
+    error_detail(err, "Shard %s: replicas are %s.", worker_config(reads->worker)->shards[shard].name,
+                 refusal == READ_ALLOWED ? "not there" : read_refusal_text(refusal));
+    error_hint(err, "SHOW REPLICAS tells why. Raise primary_reads_max, or ask for less (max_lag, eventual).");
+    return false;
+}
+
+static Pool *primary_pool(Request *request, uint32_t shard)
+{
+    const ServerConfig *primary = topology_primary(request->session->worker->topology, shard);
+    return primary ? reads_server_pool(request, primary->index) : NULL;
+}
+
+/* More than strong is promised: a replica, if the statement may go and one keeps the promise. */
+static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, Pool **ret_pool, Error *err)
+{
+    Reads *reads = request->session->worker->reads;
+    bool begins = request->session->tx == TX_IDLE && begins_read_only(request);
+    ReadRule rule = begins ? READ_MAY_GO : rule_of(request);
+    bool joins = request->session->tx != TX_IDLE; /* a shard joins a transaction that has begun elsewhere */
+    if (joins && !request->session->reads.tx_read_only)
+        rule = READ_RULE_KIND;
+    request->read_rule = (int)rule;
+    *ret_pool = primary_pool(request, shard);
+    if (rule != READ_MAY_GO)
+        return true;
+    Read *read = read_create(request, shard, wish, begins || joins);
+    if (!read)
+        return true;
+    ReadRefusal refusal;
+    uint32_t server = reads_choose(reads, read, &refusal);
+    bool fallback = server == NO_SERVER;
+    if (fallback && !primary_bears(reads, refusal))
+        return refuse(request, reads, shard, refusal, err);
+    if (fallback && !*ret_pool)
+        return true; /* there is no primary either: it waits for one */
+    if (fallback)
+        server = request->session->worker->topology->primaries[shard];
+    Pool *pool = fallback ? *ret_pool : reads_server_pool(request, server);
+    if (!pool)
+        return true;
+    *ret_pool = pool;
+    bool want = refusal != READ_BEFORE_WRITE && refusal != READ_BEFORE_SEEN && refusal != READ_BEFORE_MOVE;
+    request->read = read;
+    read_start(read, server, fallback && want);
+    if (fallback)
+        counter_add(&reads->fallbacks, 1);
+    return true;
+}
+
+bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
+{
+    const Config *config = worker_config(request->session->worker);
+    request->read = NULL;
+    request->read_rule = -1;
+    const Reads *reads = request->session->worker->reads;
+    if (config->shards[shard].replica_count && shard < reads->shard_count) {
+        ReadWish wish = wish_of(request);
+        if (wish.consistency != READ_STRONG)
+            return route_read(request, shard, &wish, ret_pool, err);
+    }
+    *ret_pool = primary_pool(request, shard);
+    return true;
+}
+
+/* ---- what the session has written and seen ------------------------------------------------------------ */
+
+/* Statements that cannot have written, and have seen nothing. */
+static bool is_harmless(const Shape *shape)
+{
+    switch (shape->kind) {
+    case SHAPE_EMPTY:
+    case SHAPE_BEGIN:
+    case SHAPE_SAVEPOINT:
+    case SHAPE_RELEASE:
+    case SHAPE_ROLLBACK:
+    case SHAPE_ROLLBACK_TO:
+    case SHAPE_SET:
+    case SHAPE_SET_LOCAL:
+    case SHAPE_RESET:
+    case SHAPE_RESET_ALL:
+    case SHAPE_SHOW:
+    case SHAPE_DEALLOCATE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool may_have_written(const Request *request)
+{
+    if (request->series)
+        return true; /* its parts are not looked at one by one */
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        if (!is_harmless(request->planned[i].shape))
+            return true;
+    return false;
+}
+
+void reads_note_end(Request *request, char tx_status)
+{
+    SessionReads *reads = &request->session->reads;
+    const Read *read = request->read;
+    if (request->read_rule >= 0)
+        counter_add(&request->session->worker->reads->rules[request->read_rule], 1);
+    uint64_t now_us = clock_now_us();
+    if (read && read->winner) {
+        reads->saw_us = now_us;
+        reads->saw_server = read->winner->server;
+        reads->tx_replica |= tx_status != TX_IDLE && !read->winner->fallback;
+    } else if (reads->tx_replica) {
+        reads->saw_us = now_us; /* a statement of a READ ONLY transaction there, or its end */
+    } else if (may_have_written(request)) {
+        reads->wrote_us = reads->saw_us = now_us; /* on the primary; whatever it did there */
+        reads->saw_server = NO_SERVER;
+    } else if (tx_status == TX_BLOCK && request->planned_count == 1 && begins_read_only(request)) {
+        reads->tx_read_only = true; /* answered here: the shards join when they are needed */
+    }
+    if (tx_status == TX_IDLE)
+        reads->tx_replica = reads->tx_read_only = false;
+}

@@ -1,0 +1,125 @@
+/*
+ * reads.h - which server answers a read, and what becomes of it there.
+ *
+ *     request ──reads_route──> what was promised (consistency.h), what may go (read_rules.h)
+ *                   │            strong, or must not go ──────────────> the primary, as ever
+ *                   ▼
+ *               candidates: standings, breakers ──balance──> a replica      none: the primary, up to a
+ *                   │                                                        bound (H82)
+ *                   ▼ Read
+ *               attempt 1 ──────────────answer──────────────> client
+ *                   ├─ slower than p95: attempt 2 elsewhere; the first complete answer counts
+ *                   └─ lost, recovery conflict, unknown table: again elsewhere, if nothing has gone out
+ *
+ * An answer is held back until it is complete, or longer than 16 KiB: until then it can be replaced.
+ * One Reads per worker; it holds what this worker knows of servers from its own reads.
+ */
+#ifndef SHOAL_ROUTER_READS_H
+#define SHOAL_ROUTER_READS_H
+
+#include "backend/balance.h"
+#include "backend/breaker.h"
+#include "backend/hedge.h"
+#include "router/consistency.h"
+#include "router/read_rules.h"
+#include "router/request.h"
+
+#define READ_ATTEMPTS_MAX 3
+#define READ_HOLD_MAX     ((size_t)16 * 1024)
+#define READ_SAMPLES_MIN  8
+
+typedef struct Reads Reads;
+typedef struct Read Read;
+
+/* One server asked. The first is the request's own task; others have theirs here. */
+typedef struct Attempt {
+    Sink sink;
+    Read *read;
+    Task *task; /* the request's, or `own` */
+    Task own;
+    uint32_t server;
+    bool active;   /* its task is under way */
+    bool hedge;    /* asked because another was slow */
+    bool fallback; /* on the primary for want of a replica: counted against primary_reads_max */
+    bool failed;   /* an error has come that another server might not have */
+    bool primary_only; /* ... and only the primary can tell */
+    bool batched;
+    uint64_t started_us;
+    Buf held;      /* its answer so far */
+} Attempt;
+
+/* A request whose answer may come from one of several servers. In the request's arena; in reads.active
+ * while an attempt is under way. */
+struct Read {
+    List link;
+    Request *request;
+    uint32_t shard;
+    ReadPromise promise;
+    bool may_hedge; /* an autocommit read: it may be asked twice */
+    bool hedged;
+    uint32_t copies;
+    uint64_t key;     /* for balance = hash */
+    uint64_t started_us;
+    uint64_t tried;   /* bit per place in the shard's list of servers */
+    Attempt attempts[READ_ATTEMPTS_MAX];
+    uint32_t attempt_count;
+    Attempt *winner;  /* its answer goes to the client */
+};
+
+typedef struct ReadServer {
+    uint32_t inflight;
+    uint64_t latency_us, latency_at_us; /* of its reads, lately */
+    uint32_t samples; /* of it; the first few are of cold connections and tell nothing */
+    Breaker breaker;
+    Counter reads, hedges, hedge_wins, reruns, failures; /* asked; extra; that won; again elsewhere */
+} ReadServer;
+
+typedef struct ReadShard {
+    Balancer balancer;
+    Quantile quantile;
+} ReadShard;
+
+struct Reads {
+    Worker *worker;
+    ReadServer *servers; /* by server index */
+    uint32_t server_count;
+    ReadShard *shards; /* by shard index */
+    uint32_t shard_count;
+    Budget hedges, reruns;
+    uint64_t map_since_us; /* rows of moved buckets were on their new shard by then; 0 since before we were */
+    uint32_t primary_reads; /* fallbacks under way */
+    List active;
+    Timer timer;
+    Counter rules[READ_RULE_COUNT]; /* statements that would have gone, by why not */
+    Counter fallbacks, refused;     /* to the primary for want of a replica; not even there */
+};
+
+Reads *reads_create(Worker *worker) MUST_USE;
+/* A shard has joined. False: out of memory; reads of the new one go to its primary. */
+bool reads_grow(Reads *reads, const Config *config);
+void reads_destroy(Reads *reads);
+
+/* The pool for a request that runs on a connection of its own on `shard`; with request->read when more
+ * than one server may answer it. *ret_pool NULL: nobody takes writes there now. False: it must be refused. */
+bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err) MUST_USE;
+/* Where the first task's answers go. */
+Sink *reads_sink(Request *request);
+/* The first task was submitted. */
+void reads_begin(Request *request);
+
+/* As task_cancel, task_abandon and backend_resume, for the attempts beyond the request's own task. */
+void reads_cancel(Request *request);
+void reads_abandon(Request *request);
+void reads_resume(Request *request);
+/* The request is answered: what the session has written and seen by now. */
+void reads_note_end(Request *request, char tx_status);
+
+/* read.c */
+void read_start(Read *read, uint32_t server, bool fallback);
+void reads_on_time(Timer *timer);
+/* reads.c, for read.c: another server for it, NO_SERVER when there is none. */
+uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal);
+Pool *reads_server_pool(Request *request, uint32_t server);
+BreakerLimits reads_breaker_limits(const Reads *reads);
+
+#endif

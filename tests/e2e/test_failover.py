@@ -1,0 +1,206 @@
+"""A standby is promoted under load: found by itself, writes wait for it, none acknowledged is lost, the old one is fenced.
+
+Replication is synchronous here (ANY 1), as it must be where nothing acknowledged may be lost: an asynchronous
+standby can be promoted without the last commits, and no router can bring them back.
+"""
+import threading
+import time
+
+import pytest
+
+from tests.support.cluster import Cluster, wait_until
+from tests.support.shoal import Shoal
+from tests.support.wire import Closed, PgError
+
+pytestmark = pytest.mark.shoal_only
+
+SYNC = {'synchronous_standby_names': "'ANY 1 (*)'", 'wal_retrieve_retry_interval': '200ms', 'wal_log_hints': 'on'}
+
+
+@pytest.fixture
+def shard(workspace):
+    """One primary, two standbys that follow whoever is promoted; new for each test."""
+    made = []
+
+    def make(name):
+        primary = Cluster(workspace, name).create().start()
+        primary.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+        primary.sql('CREATE TABLE log (id bigint PRIMARY KEY, client int NOT NULL)', database='app', user='app')
+        made.append(primary)
+        for i in (1, 2):
+            made.append(primary.create_replica(f'{name}-r{i}', dict(SYNC)).start())
+        for replica in made[1:]:
+            primary.wait_caught_up(replica)
+        primary.configure(**SYNC)
+        primary.query('SELECT pg_reload_conf()')
+        return made
+    yield make
+    for server in made:
+        server.thaw()
+        server.stop()
+
+
+def router(workspace, servers, name, **replicas):
+    shoal = Shoal(workspace, {'s0': tuple(servers)}, users={'admin': {'admin': 'on'}, 'app': {}}, name=name,
+                  settings={'tcp_user_timeout': '1s'},
+                  replicas=dict({'lag_check': '50ms', 'failover_wait': '15s'}, **replicas))
+    return shoal.start()
+
+
+class Writers:
+    """Clients that insert rows one by one and remember which were acknowledged, and which are in doubt."""
+
+    def __init__(self, shoal, count=4):
+        self.shoal = shoal
+        self.acked, self.unknown, self.errors, self.waits = set(), set(), [], []
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, client):
+        number, conn = client * 1_000_000, None
+        while not self.stopping.is_set():
+            number += 1
+            began = time.monotonic()
+            try:
+                conn = conn or self.shoal.connect(timeout_s=40)
+                conn.query(f'INSERT INTO log VALUES ({number}, {client})')
+                self.acked.add(number)
+                self.waits.append((began, time.monotonic()))
+            except PgError as err:
+                self.errors.append((time.monotonic(), err.code, err['M']))
+                self.unknown.add(number)
+            except (Closed, OSError) as err:
+                self.errors.append((time.monotonic(), 'closed', str(err)))
+                self.unknown.add(number)
+                conn = None
+            time.sleep(0.005)
+        if conn:
+            conn.close()
+
+    def finish(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(60)
+
+    def first_after(self, at):
+        return min(end for began, end in self.waits if end > at)
+
+
+def rows_of_log(server):
+    return {int(row[0]) for row in server.query('SELECT id FROM log', database='app', user='app')}
+
+
+def row_of(shoal, server):
+    return next(row for row in shoal.console('SHOW REPLICAS') if row['server'] == server)
+
+
+def test_s5_a_lost_primary_is_replaced_and_fenced_when_it_comes_back(workspace, shard):
+    """S5. Else: somebody must edit shards.ini at night, or writes go to the machine that came back."""
+    primary, first, second = shard('lost')
+    shoal = router(workspace, [primary, first, second], 'lost')
+    try:
+        writers = Writers(shoal)
+        time.sleep(1.5)
+        primary.kill9()
+        died = time.monotonic()
+        time.sleep(0.5)
+        second.sql(f"ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port={first.port} user=postgres'",
+                   'SELECT pg_reload_conf()')
+        first.promote()
+        promoted = time.monotonic()
+        wait_until('writes on the new primary', lambda: any(end > promoted for _, end in writers.waits[-50:]), 20)
+        time.sleep(1.0)
+        writers.finish()
+        there = rows_of_log(first)
+        lost = writers.acked - there
+        assert not lost, f'{len(lost)} acknowledged rows are lost'
+        assert there <= writers.acked | writers.unknown
+        codes = sorted({code for _, code, _ in writers.errors})
+        print(f'{len(writers.acked)} acknowledged, first write {writers.first_after(promoted) - promoted:.2f} s after '
+              f'the promotion ended ({writers.first_after(died + 0.3) - died:.2f} s after the death), '
+              f'{len(writers.errors)} errors {codes}')
+        assert len(writers.errors) <= 4 and set(codes) <= {'40003', '08007'}, writers.errors
+        assert writers.first_after(promoted) - promoted < 5
+        wait_until('the other standby to follow', lambda: row_of(shoal, 's0/replica2')['state'] == 'up', 20)
+
+        # The old primary comes back, as it was: nothing goes there.
+        (primary.data / 'postmaster.pid').unlink(missing_ok=True)
+        primary.configure(synchronous_standby_names="''")
+        primary.start()
+        wait_until('it to be fenced', lambda: 'fenced' in (row_of(shoal, 's0/primary')['why'] or ''), 10)
+        before = rows_of_log(primary)
+        with shoal.connect() as conn:
+            conn.query('INSERT INTO log VALUES (999999999, 9)')
+            conn.query("SET shoal.read_consistency = 'eventual'")
+            assert {conn.query("SELECT current_setting('port')")[0][0] for _ in range(10)} == {str(second.port)}
+        assert rows_of_log(primary) == before and 999999999 in rows_of_log(first)
+
+        # A router that starts now, with the new primary out of reach, does not write to the old one either.
+        shoal.terminate()
+        first.freeze()
+        second.freeze()
+        shoal.replicas['failover_wait'] = '2s'
+        shoal.write_ini()
+        shoal.start(wait=False)
+        wait_until('the console', lambda: shoal.console('SHOW VERSION'), 30)
+        with pytest.raises((PgError, OSError)):
+            shoal.query('INSERT INTO log VALUES (888888888, 9)')
+        assert 888888888 not in rows_of_log(primary)
+        first.thaw()
+        second.thaw()
+        events = [row['event'] for row in shoal.console('SHOW EVENTS')]
+        assert any('is the primary now, on timeline 2' in text for text in events)
+    finally:
+        first.thaw()
+        second.thaw()
+        shoal.finish()
+
+
+def test_never_two_primaries(workspace, shard):
+    """Else: half of the writes go to each side of a split."""
+    primary, first, second = shard('split')
+    primary.configure(synchronous_standby_names="''")
+    primary.query('SELECT pg_reload_conf()')
+    shoal = router(workspace, [primary, first, second], 'split')
+    try:
+        with shoal.connect() as held:
+            held.query('BEGIN')
+            held.query('INSERT INTO log VALUES (1, 1)')
+            first.sql("ALTER SYSTEM SET synchronous_standby_names = ''", 'SELECT pg_reload_conf()')
+            first.promote()
+            wait_until('the new primary', lambda: row_of(shoal, 's0/replica1')['role'] == 'primary')
+            with pytest.raises((PgError, OSError)):  # what ran on the old one has ended, and was told so
+                held.query('INSERT INTO log VALUES (2, 1)')
+                held.query('COMMIT')
+        old = len(rows_of_log(primary))
+        for number in range(10, 60):
+            shoal.query(f'INSERT INTO log VALUES ({number}, 1)')
+        assert len(rows_of_log(primary)) == old
+        assert set(range(10, 60)) <= rows_of_log(first)
+    finally:
+        shoal.finish()
+
+
+def test_writes_wait_for_a_restart_and_no_longer_than_allowed(workspace, shard):
+    """Else: each restart of a primary is an error page, or a client hangs for ever."""
+    primary, first, second = shard('wait')
+    shoal = router(workspace, [primary, first, second], 'wait', failover_wait='3s')
+    try:
+        shoal.query('INSERT INTO log VALUES (1, 1)')
+        primary.stop('fast')
+        began = time.monotonic()
+        with pytest.raises(PgError) as err:
+            shoal.query('INSERT INTO log VALUES (2, 1)')
+        assert 2 < time.monotonic() - began < 8 and err.value.code.startswith('08')
+        with shoal.connect() as reader:  # reads go on meanwhile
+            reader.query("SET shoal.read_consistency = 'eventual'")
+            assert reader.query('SELECT count(*) FROM log') == [['1']]
+        timer = threading.Timer(1.0, primary.start)
+        timer.start()
+        shoal.query('INSERT INTO log VALUES (3, 1)')
+        timer.join()
+        assert rows_of_log(primary) == {1, 3}
+    finally:
+        shoal.finish()

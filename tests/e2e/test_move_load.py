@@ -1,0 +1,219 @@
+"""Buckets move there and back while clients work: no error, no wrong answer, no lost write."""
+import random
+import threading
+import time
+
+import pytest
+
+from tests.support import host
+from tests.support.moves import Moving, pause_histogram
+from tests.support.wire import PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync
+
+pytestmark = pytest.mark.shoal_only
+
+CLIENTS = 32
+KEYS = 400
+ACCOUNTS = 200
+DDL = ['CREATE TABLE lists(id bigint PRIMARY KEY, v text NOT NULL)',
+       'CREATE TABLE facts(id bigint PRIMARY KEY, body text NOT NULL)',
+       'CREATE TABLE accounts(id bigint PRIMARY KEY, balance bigint NOT NULL)']
+TABLES = {'lists': 'id', 'facts': 'id', 'accounts': 'id'}
+
+
+def body_of(key):
+    return f'body-{key}-' + 'x' * (key % 50)
+
+
+@pytest.fixture(scope='module')
+def moving(workspace):
+    moving = Moving(workspace, 2, DDL, TABLES, spare=1,
+                    settings={'move_fence_timeout': '2s', 'query_wait_timeout': '30s'})
+    moving.shoal.start()
+    with moving.shoal.connect() as conn:
+        for key in range(KEYS):
+            conn.query(f"INSERT INTO lists VALUES ({key}, '')")
+            conn.query(f"INSERT INTO facts VALUES ({key}, '{body_of(key)}')")
+        for key in range(ACCOUNTS):
+            conn.query(f'INSERT INTO accounts VALUES ({key}, 1000)')
+    yield moving
+    moving.finish()
+
+
+class Load:
+    """W1 bank, W2 append lists, W3 lookups with a nonce; each in several protocols."""
+
+    def __init__(self, shoal, clients=CLIENTS):
+        self.shoal, self.clients = shoal, clients
+        self.stop = threading.Event()
+        self.errors, self.wrong, self.slowest = [], [], 0.0
+        self.appended = {}   # key -> texts that were acknowledged
+        self.done = 0
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(n,), daemon=True) for n in range(clients)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in self.threads), 'a client hangs'
+
+    def run(self, number):
+        rng = random.Random(f'{host.SEED} {number}')
+        work = (self.append, self.append_prepared, self.lookup, self.lookup_pipelined, self.transfer,
+                self.transaction)[number % 6]
+        try:
+            with self.shoal.connect(timeout_s=40) as conn:
+                if work == self.append_prepared:
+                    conn.exchange(parse('app', 'UPDATE lists SET v = v || $1 WHERE id = $2') + sync())
+                while not self.stop.is_set():
+                    started = time.monotonic()
+                    work(conn, rng, number)
+                    self.slowest = max(self.slowest, time.monotonic() - started)
+                    self.done += 1
+                    time.sleep(0.002)
+        except (PgError, OSError, AssertionError) as err:
+            self.errors.append(f'{work.__name__}: {err!r}')
+
+    # Each list belongs to one client: appends must stand there once, in order.
+    def append(self, conn, rng, number):
+        key = number + self.clients * rng.randrange(KEYS // self.clients)
+        text = f'{number}.{self.done}.{rng.randrange(10**6)};'
+        conn.query(f"UPDATE lists SET v = v || '{text}' WHERE id = {key}")
+        self.appended.setdefault(key, []).append(text)
+
+    def append_prepared(self, conn, rng, number):
+        key = number + self.clients * rng.randrange(KEYS // self.clients)
+        text = f'{number}.{self.done}.{rng.randrange(10**6)};'
+        seen = conn.exchange(bind('', 'app', [text.encode(), str(key).encode()]) + execute() + sync())
+        for err in errors_of(seen):
+            raise err
+        self.appended.setdefault(key, []).append(text)
+
+    def lookup(self, conn, rng, number):
+        key, nonce = rng.randrange(KEYS), rng.randrange(10**9)
+        rows = conn.query(f'SELECT body, {nonce} FROM facts WHERE id = {key}')
+        if rows != [[body_of(key), str(nonce)]]:
+            self.wrong.append((key, rows))
+
+    def lookup_pipelined(self, conn, rng, number):
+        keys = [rng.randrange(KEYS) for _ in range(5)]
+        data = b''.join(parse('', 'SELECT id, body FROM facts WHERE id = $1') + bind('', '', [str(k).encode()]) +
+                        describe('P', '') + execute() + sync() for k in keys)
+        seen = conn.exchange(data, ready=5)
+        for err in errors_of(seen):
+            raise err
+        rows = [[cell.decode() for cell in row] for row in rows_of(seen)]
+        if rows != [[str(k), body_of(k)] for k in keys]:
+            self.wrong.append((keys, rows))
+
+    def transfer(self, conn, rng, number):
+        a, b = sorted(rng.sample(range(ACCOUNTS), 2))
+        amount = rng.randrange(1, 5)
+        conn.query('BEGIN')
+        conn.query(f'UPDATE accounts SET balance = balance - {amount} WHERE id = {a}')
+        conn.query(f'UPDATE accounts SET balance = balance + {amount} WHERE id = {b}')
+        conn.query('COMMIT')
+
+    def transaction(self, conn, rng, number):
+        key = number + self.clients * rng.randrange(KEYS // self.clients)
+        text = f'{number}.{self.done}.{rng.randrange(10**6)};'
+        conn.query('BEGIN')
+        before = conn.query(f'SELECT v FROM lists WHERE id = {key}')[0][0]
+        conn.query(f"UPDATE lists SET v = v || '{text}' WHERE id = {key}")
+        after = conn.query(f'SELECT v FROM lists WHERE id = {key}')[0][0]
+        conn.query('COMMIT')
+        if after != before + text:
+            self.wrong.append((key, before[-60:], after[-60:]))
+        self.appended.setdefault(key, []).append(text)
+
+
+def settle(moving, load, appended_before):
+    """After the clients have gone: every acknowledged write is there, once, in its place."""
+    assert load.errors == [] and load.wrong == []
+    moving.check()
+    for cluster in moving.joined():
+        for key, text in cluster.query('SELECT id, v FROM lists', 'app'):
+            mine = load.appended.get(int(key), [])
+            assert text == appended_before.get(int(key), '') + ''.join(mine), f'list {key}'
+            appended_before[int(key)] = text
+    total = sum(int(c.query('SELECT coalesce(sum(balance), 0) FROM accounts', 'app')[0][0])
+                for c in moving.joined())
+    assert total == 1000 * ACCOUNTS
+    rows = sorted(int(row[0]) for c in moving.joined() for row in c.query('SELECT id FROM facts', 'app'))
+    assert rows == list(range(KEYS))
+
+
+@pytest.fixture(scope='module')
+def lists():
+    return {}
+
+
+def test_there_and_back(moving, lists):
+    # Clients see errors, wrong rows, or lose writes while buckets move.
+    rounds = 6 if host.LONG else 2
+    with Load(moving.shoal) as load:
+        time.sleep(1)
+        for _ in range(rounds):
+            for buckets, target in (('0-7', 's1'), ('0-7', 's0')):
+                row = moving.wait(moving.move(buckets, target))
+                assert row['state'] == 'done', row
+                assert not load.errors and not load.wrong, (load.errors[:3], load.wrong[:3])
+    settle(moving, load, lists)
+    pauses = moving.pauses_ms()
+    print(f'\n{load.done} statements, slowest {load.slowest * 1000:.0f} ms, pauses of {len(pauses)} moves:\n'
+          + pause_histogram(pauses))
+    assert len(pauses) >= 2 * rounds
+
+
+def test_a_shard_more_and_one_drained(moving, lists):
+    # Growing and shrinking the cluster costs an outage.
+    with Load(moving.shoal) as load:
+        moving.add_shard(moving.clusters[2])
+        for command in ('REBALANCE START', 'REBALANCE START DRAIN s1'):
+            plan = moving.shoal.console(command)
+            assert plan, command
+            rows = moving.wait_all(100)
+            assert all(row['state'] == 'done' for row in rows), rows[-2:]
+    settle(moving, load, lists)
+    owned = {row['shard']: int(row['buckets']) for row in moving.shoal.console('SHOW MAP')}
+    assert owned['s1'] == 0 and abs(owned['s0'] - owned['s2']) <= 1, owned
+    assert moving.shoal.console('FSCK') == []
+    answer = moving.shoal.console('SHARD REMOVE s1')
+    assert 'empty' in answer[0]['next']
+    del moving.shoal.shards['s1']
+    moving.shoal.write_ini()
+    moving.shoal.terminate()
+    moving.shoal.start()
+    assert {row['shard'] for row in moving.shoal.console('SHOW MAP')} == {'s0', 's2'}
+    with moving.shoal.connect() as conn:
+        assert conn.query('SELECT body FROM facts WHERE id = 7') == [[body_of(7)]]
+
+
+def test_a_long_transaction_holds_nobody_up(moving):
+    # A forgotten transaction on the source makes everybody wait for as long as it likes.
+    source = next(row['shard'] for row in moving.shoal.console('SHOW MAP') if row['buckets'] != '0')
+    owners = moving.owners()
+    target = next(s for s in set(owners.values()) if s != source)
+    bucket = next(b for b, owner in owners.items() if owner == source)
+    key = next(k for k in range(KEYS) if moving.owners()[int(moving.clusters[0].query(
+        f'SELECT {moving.bucket_sql(str(k) + "::bigint")}')[0][0])] == source)
+    with moving.shoal.connect() as holder, moving.shoal.connect() as other:
+        holder.query('BEGIN')
+        holder.query(f"UPDATE lists SET v = v WHERE id = {key}")
+        number = moving.move(str(bucket), target)
+        deadline, slowest = time.monotonic() + 8, 0.0
+        while time.monotonic() < deadline:
+            started = time.monotonic()
+            other.query(f'SELECT body FROM facts WHERE id = {key}')
+            slowest = max(slowest, time.monotonic() - started)
+            time.sleep(0.05)
+        assert moving.state(number)['state'] == 'moving'
+        assert slowest < 4, slowest  # move_fence_timeout is 2 s
+        holder.query('COMMIT')
+    assert moving.wait(number)['state'] == 'done'
+    moving.check()

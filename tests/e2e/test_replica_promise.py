@@ -1,0 +1,501 @@
+"""Reads on replicas keep what was promised: bounded, session, eventual, under every fault of a replica.
+
+The oracle counts versions. One writer raises n of a key through Shoal and notes when each version was
+acknowledged. A bounded read that began at t must see all that was acknowledged before t - max_lag; a session
+must see what it wrote itself and never go back; what nobody wrote is never seen.
+"""
+import os
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from tests.support import host
+from tests.support.cluster import Cluster, wait_until
+from tests.support.shoal import Shoal
+from tests.support.wire import PgError, column_names, errors_of, query, rows_of
+
+pytestmark = pytest.mark.shoal_only
+
+KEYS = 20
+MAX_LAG_S = 0.6
+READS = 1_000_000 if host.LONG else 0  # per fault; the short form goes by time
+SECONDS = 2.5
+PIPELINE = 25
+
+QUICK = {'max_standby_streaming_delay': '200ms', 'hot_standby_feedback': 'off',
+         'wal_retrieve_retry_interval': '200ms'}
+
+
+class Oracle:
+    """Versions of each key: acknowledged, with the time; and asked for, which may or may not be there."""
+
+    def __init__(self):
+        self.acked = [[(0.0, 0)] for _ in range(KEYS)]
+        self.asked = [0] * KEYS
+
+    def due(self, key, before):
+        """The version that every reader must see that may not miss what was acknowledged before."""
+        best = 0
+        for at, version in reversed(self.acked[key]):
+            if at <= before:
+                best = version
+                break
+        return best
+
+
+class Load:
+    """Threads that write and read until told to stop; every violation is kept."""
+
+    def __init__(self, shoal):
+        self.shoal, self.oracle = shoal, Oracle()
+        self.violations, self.errors, self.counts = [], [], Counter()
+        self.stopping = threading.Event()
+        self.writing = threading.Event()
+        self.writing.set()
+        self.threads = []
+
+    def start(self, bounded=2, session=1, eventual=1):
+        with self.shoal.connect() as conn:
+            conn.query('UPDATE versions SET n = 0')
+        plan = [(self.write, ())] + [(self.read_bounded, (i,)) for i in range(bounded)]
+        plan += [(self.read_session, (i,)) for i in range(session)]
+        plan += [(self.read_eventual, (i,)) for i in range(eventual)]
+        time.sleep(MAX_LAG_S + 0.3)  # the reset is old enough for all
+        for target, args in plan:
+            thread = threading.Thread(target=self.guarded, args=(target, args))
+            thread.start()
+            self.threads.append(thread)
+        return self
+
+    def guarded(self, target, args):
+        try:
+            target(*args)
+        except Exception as err:
+            self.errors.append(f'{target.__name__}: {type(err).__name__}: {err}')
+
+    def run(self, reads=None):
+        """Until so many bounded reads were made, or for a while."""
+        until = time.monotonic() + SECONDS
+        goal = self.counts['bounded'] + READS if READS else 0
+        while not self.errors and (time.monotonic() < until or (goal and self.counts['bounded'] < goal)):
+            time.sleep(0.05)
+
+    def finish(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(60)
+        assert not self.violations, self.violations[:5]
+        assert not self.errors, self.errors[:5]
+        return self.counts
+
+    def write(self):
+        with self.shoal.connect() as conn:
+            key = 0
+            while not self.stopping.is_set():
+                if not self.writing.is_set():
+                    time.sleep(0.01)
+                    continue
+                key = (key + 1) % KEYS
+                self.oracle.asked[key] += 1
+                conn.query(f'UPDATE versions SET n = n + 1 WHERE id = {key}')
+                self.oracle.acked[key].append((time.monotonic(), self.oracle.asked[key]))
+                self.counts['writes'] += 1
+                time.sleep(0.002)
+
+    def ask(self, conn, keys):
+        """Versions of these keys, by as many statements in one go."""
+        seen = conn.exchange(b''.join(query(f'SELECT n FROM versions WHERE id = {k}') for k in keys), len(keys),
+                             timeout_s=30)
+        for err in errors_of(seen):
+            raise err
+        return [int(row[0]) for row in rows_of(seen)]
+
+    def note(self, kind, key, version, least, what):
+        if not least <= version <= self.oracle.asked[key]:
+            self.violations.append(f'{kind}: key {key} has version {version}, {what} {least}, '
+                                   f'asked for {self.oracle.asked[key]}')
+
+    def read_bounded(self, seed):
+        with self.shoal.connect() as conn:
+            conn.query("SET shoal.read_consistency = 'bounded'")
+            conn.query(f"SET shoal.max_lag = '{int(MAX_LAG_S * 1000)}ms'")
+            turn = seed
+            while not self.stopping.is_set():
+                keys = [(turn + i * 7) % KEYS for i in range(PIPELINE)]
+                turn += 1
+                began = time.monotonic()
+                versions = self.ask(conn, keys)
+                for key, version in zip(keys, versions):
+                    self.note('bounded', key, version, self.oracle.due(key, began - MAX_LAG_S), 'must have')
+                self.counts['bounded'] += len(keys)
+
+    def read_session(self, seed):
+        """Writes a row of its own now and then, and reads it back at once; reads the others in between."""
+        own = KEYS + 1 + seed
+        with self.shoal.connect() as conn:
+            conn.query("SET shoal.read_consistency = 'session'")
+            mine = int(conn.query(f'SELECT n FROM versions WHERE id = {own}')[0][0])
+            last = [0] * KEYS
+            turn = 0
+            while not self.stopping.is_set():
+                turn += 1
+                if turn % 10 == 0 and self.writing.is_set():
+                    conn.query(f'UPDATE versions SET n = n + 1 WHERE id = {own}')
+                    mine += 1
+                    self.counts['session writes'] += 1
+                got = int(conn.query(f'SELECT n FROM versions WHERE id = {own}')[0][0])
+                if got != mine:
+                    self.violations.append(f'session: wrote {mine}, read {got}')
+                key = turn % KEYS
+                version = self.ask(conn, [key])[0]
+                self.note('session', key, version, last[key], 'has seen')
+                last[key] = version
+                self.counts['session'] += 2
+                if turn % 50 == 0:
+                    time.sleep(0.3)  # long enough that replicas come into play again
+
+    def read_eventual(self, seed):
+        with self.shoal.connect() as conn:
+            conn.query("SET shoal.read_consistency = 'eventual'")
+            while not self.stopping.is_set():
+                keys = list(range(KEYS))
+                for key, version in zip(keys, self.ask(conn, keys)):
+                    self.note('eventual', key, version, 0, 'at least')
+                self.counts['eventual'] += len(keys)
+
+
+# -- the cluster ---------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def servers(workspace):
+    primary = Cluster(workspace, 'primary', dict(QUICK)).create().start()
+    primary.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+    primary.sql('CREATE TABLE versions (id int PRIMARY KEY, n bigint NOT NULL)',
+                f'INSERT INTO versions SELECT g, 0 FROM generate_series(0, {KEYS + 10}) g',
+                'CREATE VIEW latest AS SELECT * FROM versions', 'CREATE SEQUENCE ids',
+                'CREATE UNLOGGED TABLE scratch (id int)',
+                database='app', user='app')
+    made = [primary] + [primary.create_replica(f'replica{i}', dict(QUICK)).start() for i in (1, 2)]
+    for replica in made[1:]:
+        primary.wait_caught_up(replica)
+    yield made
+    for server in made:
+        server.thaw()
+        server.stop()
+
+
+@pytest.fixture(scope='module')
+def shoal(workspace, servers):
+    shoal = Shoal(workspace, {'s0': tuple(servers)}, users={'admin': {'admin': 'on'}, 'app': {}},
+                  replicas={'lag_check': '50ms', 'max_lag': f'{int(MAX_LAG_S * 1000)}ms'})
+    shoal.start()
+    try:
+        yield shoal
+    finally:
+        shoal.finish()
+
+
+@pytest.fixture(autouse=True)
+def healthy(servers, shoal):
+    """Each test finds, and leaves, two replicas in use."""
+    wait_until('both replicas in use', lambda: all(row_of(shoal, name)['lag_bytes'] == '0' and not row_of(shoal, name)['why']
+                                                   for name in ('s0/replica1', 's0/replica2')), 30)
+
+
+def row_of(shoal, server):
+    return next(row for row in shoal.console('SHOW REPLICAS') if row['server'] == server)
+
+
+def shares(shoal, before=None):
+    now = {row['server']: int(row['reads']) for row in shoal.console('SHOW REPLICAS')}
+    return {name: reads - (before or {}).get(name, 0) for name, reads in now.items()}
+
+
+def ported(conn, sql="SELECT current_setting('port')"):
+    return int(conn.query(sql)[0][0])
+
+
+def ports(servers):
+    return {server.port for server in servers[1:]}
+
+
+def report(what, counts, share):
+    total = sum(share.values()) or 1
+    text = ', '.join(f'{name} {100 * reads / total:.1f} %' for name, reads in share.items())
+    print(f'{what}: {dict(counts)}; reads with a promise: {text}')
+    return {name: reads / total for name, reads in share.items()}
+
+
+# -- faults ----------------------------------------------------------------------------------------------
+
+class Fault:
+    """What happens to replica1, and how it ends."""
+
+    def __init__(self, begin, end):
+        self.begin, self.end = begin, end
+
+
+def killed_end(replica):
+    replica.start()
+
+
+FAULTS = {
+    'none': Fault(lambda r: None, lambda r: None),
+    'paused': Fault(lambda r: r.sql('SELECT pg_wal_replay_pause()'), lambda r: r.sql('SELECT pg_wal_replay_resume()')),
+    'delayed': Fault(lambda r: r.delay_replay('1500ms'), lambda r: r.delay_replay('0')),
+    'cut': Fault(lambda r: r.cut_receiver(), lambda r: r.join_receiver()),
+    'killed': Fault(lambda r: r.kill9(), killed_end),
+    'stopped': Fault(lambda r: r.freeze(), lambda r: r.thaw()),
+}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_no_read_is_older_than_its_promise(shoal, servers, name):
+    """Else: a page shows what the application was promised it would not."""
+    fault, replica, before = FAULTS[name], servers[1], shares(shoal)
+    load = Load(shoal).start()
+    try:
+        time.sleep(0.5)
+        fault.begin(replica)
+        try:
+            load.run()
+        finally:
+            fault.end(replica)
+        time.sleep(1.0)
+    finally:
+        counts = load.finish()
+    share = report(name, counts, shares(shoal, before))
+    assert counts['bounded'] > 500 and counts['session writes'] >= 3
+    replicas = share['s0/replica1'] + share['s0/replica2']
+    assert replicas > 0.5, share
+    if name == 'none':
+        assert share['s0/replica1'] > 0.1 and share['s0/replica2'] > 0.1, share
+
+
+def test_a_router_that_was_stopped_trusts_no_old_figure(shoal, servers):
+    """R3. Else: after a pause of the router the first reads go by what was true before it."""
+    conn = shoal.connect()
+    conn.query("SET shoal.read_consistency = 'bounded'")
+    conn.query("SET shoal.max_lag = '600ms'")
+    for _ in range(10):
+        conn.query('SELECT n FROM versions WHERE id = 0')
+    for replica in servers[1:]:
+        replica.sql('SELECT pg_wal_replay_pause()')
+    try:
+        os.kill(shoal.process.pid, signal.SIGSTOP)
+        servers[0].sql('UPDATE versions SET n = 777 WHERE id = 0', database='app', user='app')
+        time.sleep(1.5)
+        conn.send(query('SELECT n FROM versions WHERE id = 0'))
+        os.kill(shoal.process.pid, signal.SIGCONT)
+        rows = rows_of(conn.until('Z'))
+        assert [[v.decode() for v in row] for row in rows] == [['777']]
+    finally:
+        os.kill(shoal.process.pid, signal.SIGCONT)
+        for replica in servers[1:]:
+            replica.sql('SELECT pg_wal_replay_resume()')
+        conn.close()
+
+
+# -- what may go ---------------------------------------------------------------------------------------------
+
+REPLICA = ["SELECT current_setting('port')", "SELECT current_setting('port'), n FROM versions WHERE id = 1",
+           "SELECT current_setting('port'), random(), now() FROM versions",
+           "WITH v AS (SELECT * FROM versions) SELECT current_setting('port'), count(*) FROM v",
+           "SELECT current_setting('port') FROM versions a JOIN versions b USING (id) GROUP BY a.id"]
+PRIMARY = ["SELECT current_setting('port') FROM versions WHERE id = 1 FOR UPDATE",
+           "SELECT current_setting('port'), nextval('ids')",
+           "SELECT current_setting('port') FROM latest LIMIT 1",
+           "SELECT current_setting('port') FROM versions, pg_advisory_xact_lock(1) LIMIT 1",
+           "SELECT current_setting('port'), count(*) FROM scratch",
+           "SELECT current_setting('port'), pg_is_in_recovery()",
+           "SELECT current_setting('port'), txid_current_snapshot()",
+           "WITH w AS (UPDATE versions SET n = n WHERE id = 3 RETURNING id) SELECT current_setting('port') FROM w"]
+
+
+def test_only_what_reads_goes_to_a_replica(shoal, servers):
+    """Else: an advisory lock that protects nobody, or an error where the primary would have answered."""
+    with shoal.connect() as conn:
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        for sql in REPLICA:
+            assert ported(conn, sql) in ports(servers), sql
+        for sql in PRIMARY:
+            assert ported(conn, sql) == servers[0].port, sql
+        conn.query('BEGIN')
+        assert ported(conn) == servers[0].port
+        conn.query('COMMIT')
+
+
+def test_strong_is_the_default(shoal, servers):
+    with shoal.connect() as conn:
+        assert all(ported(conn) == servers[0].port for _ in range(5))
+        assert conn.query('SHOW shoal.read_consistency') == [['default']]
+
+
+def test_a_read_only_transaction_stays_on_its_replica(shoal, servers):
+    """Else: two statements of one snapshot come from two servers."""
+    with shoal.connect() as conn:
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        for begin in ('BEGIN READ ONLY', 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'):
+            conn.query(begin)
+            seen = {ported(conn) for _ in range(5)}
+            conn.query('COMMIT')
+            assert len(seen) == 1 and seen <= ports(servers)
+        conn.query('BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY')
+        assert ported(conn) == servers[0].port
+        conn.query('COMMIT')
+
+
+def test_hint_session_and_startup_say_where(shoal, servers):
+    with shoal.connect() as conn:
+        assert ported(conn, "/* shoal: read_consistency = eventual */ SELECT current_setting('port')") in ports(servers)
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        assert ported(conn, "/* shoal: read_consistency=strong */ SELECT current_setting('port')") == servers[0].port
+        assert ported(conn, "/* shoal: read_consistency=bounded, max_lag=1ms */ SELECT current_setting('port')") == servers[0].port
+        conn.query('RESET shoal.read_consistency')
+        assert ported(conn) == servers[0].port
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        conn.query('DISCARD ALL')
+        assert ported(conn) == servers[0].port
+        with pytest.raises(PgError) as err:
+            conn.query("SET shoal.read_consistency = 'newest'")
+        assert err.value.code == '22023' and 'eventual' in err.value['H']
+    with shoal.connect(parameters={'options': '-c shoal.read_consistency=eventual'}) as conn:
+        assert ported(conn) in ports(servers)
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------
+
+def test_the_token_of_one_session_holds_for_another(shoal, servers):
+    """Else: a page that is shown after a form was sent misses what was sent."""
+    with shoal.connect() as writer, shoal.connect() as reader:
+        for replica in servers[1:]:
+            replica.sql('SELECT pg_wal_replay_pause()')
+        try:
+            n = int(writer.query('UPDATE versions SET n = n + 1 WHERE id = 5 RETURNING n')[0][0])
+            token = writer.query('SHOW shoal.session_lsn')[0][0]
+            assert token.startswith('s0=')
+            reader.query("SET shoal.read_consistency = 'session'")
+            time.sleep(0.3)
+            reader.query(f"SET shoal.session_lsn = '{token}'")
+            for _ in range(5):
+                assert reader.query('SELECT n FROM versions WHERE id = 5') == [[str(n)]]
+            assert ported(reader) == servers[0].port
+        finally:
+            for replica in servers[1:]:
+                replica.sql('SELECT pg_wal_replay_resume()')
+        wait_until('replicas to answer with the token', lambda: (time.sleep(0.4), ported(reader))[1] in ports(servers))
+        assert reader.query('SELECT n FROM versions WHERE id = 5') == [[str(n)]]
+        with pytest.raises(PgError):
+            reader.query("SET shoal.session_lsn = 's9=0/1'")
+
+
+# -- trouble on the replica ---------------------------------------------------------------------------------------
+
+def test_a_recovery_conflict_is_answered_elsewhere(shoal, servers):
+    """Else: a report fails because somebody vacuumed."""
+    servers[0].sql('CREATE TABLE churn AS SELECT g AS id FROM generate_series(1, 20000) g', database='app', user='app')
+    servers[0].wait_caught_up(servers[1])
+    wait_until('the catalog to know the table', lambda: shoal.query('SELECT count(*) FROM churn'))
+    time.sleep(1.2)
+    before = sum(int(row['reruns']) for row in shoal.console('SHOW REPLICAS'))
+    answers = []
+
+    def report_query():
+        with shoal.connect() as conn:
+            conn.query("SET shoal.read_consistency = 'eventual'")
+            answers.append(conn.query('SELECT count(*) FROM churn, pg_sleep(2)'))
+    thread = threading.Thread(target=report_query)
+    thread.start()
+    time.sleep(0.5)
+    servers[0].sql('DELETE FROM churn WHERE id % 2 = 0', 'VACUUM churn', database='app', user='app')
+    thread.join(30)
+    assert answers in ([[['20000']]], [[['10000']]])
+    assert sum(int(row['reruns']) for row in shoal.console('SHOW REPLICAS')) > before
+
+
+def test_what_is_not_replayed_yet_is_asked_of_the_primary(shoal, servers):
+    """Else: `relation does not exist` for a table that does."""
+    for replica in servers[1:]:
+        replica.sql('SELECT pg_wal_replay_pause()')
+    try:
+        with shoal.connect() as conn:
+            conn.query("SET shoal.read_consistency = 'eventual'")
+            conn.query('CREATE TABLE fresh (id int)')
+            assert conn.query('SELECT count(*) FROM fresh') == [['0']]
+            conn.query('DROP TABLE fresh')
+    finally:
+        for replica in servers[1:]:
+            replica.sql('SELECT pg_wal_replay_resume()')
+
+
+def test_h82_the_primary_takes_only_so_many_reads_of_lost_replicas(workspace, servers):
+    """H82. Else: replicas fall behind, and their load takes the primary down with them."""
+    shoal = Shoal(workspace, {'s0': tuple(servers)}, users={'admin': {'admin': 'on'}, 'app': {}}, name='bound',
+                  databases={'app': {'read_consistency': 'bounded', 'max_lag': '300ms'}},
+                  replicas={'lag_check': '50ms', 'primary_reads_max': '3'})
+    shoal.start()
+    conns = []
+    try:
+        for replica in servers[1:]:
+            replica.sql('SELECT pg_wal_replay_pause()')
+        servers[0].sql('UPDATE versions SET n = n + 1 WHERE id = 9', database='app', user='app')
+        time.sleep(0.8)
+        conns = [shoal.connect() for _ in range(6)]
+        for conn in conns:
+            conn.send(query('SELECT count(*) FROM versions, pg_sleep(1)'))
+            time.sleep(0.05)
+        answers = [conn.until('Z') for conn in conns]
+        refused = [errors_of(answer)[0].code for answer in answers if errors_of(answer)]
+        assert refused == ['53300'] * 3
+        assert shoal.query('SELECT count(*) FROM versions') == [[str(KEYS + 11)]]
+        shoal.query('UPDATE versions SET n = n WHERE id = 9')
+    finally:
+        for conn in conns:
+            conn.close()
+        for replica in servers[1:]:
+            replica.sql('SELECT pg_wal_replay_resume()')
+        shoal.finish()
+
+
+# -- what operators see ---------------------------------------------------------------------------------------------
+
+def test_lag_is_zero_when_idle_and_grows_when_cut(shoal, servers):
+    """L2. Else: the replica that receives nothing any more is the one that never lags."""
+    time.sleep(0.5)
+    assert int(row_of(shoal, 's0/replica1')['lag_ms']) == 0
+    servers[1].cut_receiver()
+    try:
+        servers[0].sql('UPDATE versions SET n = n + 1 WHERE id = 2', database='app', user='app')
+        time.sleep(1.0)
+        row = row_of(shoal, 's0/replica1')
+        assert int(row['lag_ms']) >= 800 and int(row['lag_bytes']) > 0
+        assert 'walreceiver' in row['why']
+        assert int(row_of(shoal, 's0/replica2')['lag_ms']) < 500
+    finally:
+        servers[1].join_receiver()
+    history = [row for row in shoal.console('SHOW REPLICA_LAG') if row['server'] == 's0/replica1']
+    assert any(int(row['lag_ms'] or 0) >= 500 for row in history)
+
+
+def test_a_replica_of_another_cluster_is_not_read(workspace, servers, shoal):
+    """L3, N5. Else: after an address was reused reads come from somebody else's rows."""
+    stranger = Cluster(workspace, 'stranger').create().start()
+    try:
+        stranger.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+        own = Shoal(workspace, {'s0': (servers[0], servers[1], stranger)}, name='stranger',
+                    users={'admin': {'admin': 'on'}, 'app': {}}, replicas={'lag_check': '50ms'},
+                    databases={'app': {'read_consistency': 'eventual'}})
+        own.start()
+        try:
+            wait_until('the stranger to be known', lambda: row_of(own, 's0/replica2')['state'] == 'wrong', 10)
+            row = row_of(own, 's0/replica2')
+            assert row['state'] == 'wrong' and 'system identifier' in row['why']
+            with own.connect() as conn:
+                assert {ported(conn) for _ in range(20)} == {servers[1].port}
+        finally:
+            own.finish()
+    finally:
+        stranger.stop()
