@@ -177,7 +177,8 @@ def run_suite(suite):
     result = Result(passed, failed, skipped, time.monotonic() - started, detail)
     verdict = 'ok  ' if not failed else 'FAIL'
     say(f'{verdict} {suite.name:<18} {passed:>4} passed {failed:>3} failed {skipped:>3} skipped'
-        f' {result.seconds:>6.0f} s')
+        f' {result.seconds:>6.0f} s'
+        + (f'\n---- {suite.name} (build-log/{suite.name}.log)\n{result.detail}\n----' if result.detail else ''))
     return suite, result
 
 
@@ -216,9 +217,9 @@ def main():
 def summarise(results, seconds):
     (OUT / 'seconds.json').write_text(json.dumps(
         {'test_' + s.name.replace('-', '_'): round(r.seconds) for s, r in results}))
-    for suite, result in results:
-        if result.detail:
-            say(f'\n---- {suite.name} (build-log/{suite.name}.log) ----\n{result.detail}')
+    broken = [suite.name for suite, result in results if result.failed]
+    if broken:
+        say(f'\nfailed (told above): {", ".join(broken)}')
     passed = sum(r.passed for _, r in results)
     failed = sum(r.failed for _, r in results)
     skipped = sum(r.skipped for _, r in results)
