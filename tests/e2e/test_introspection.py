@@ -5,11 +5,13 @@ be equal. OIDs are read by no one in these outputs; the shards' differ on purpos
 """
 import re
 import subprocess
+import sys
 
-import psycopg2
 import pytest
 
 from tests.e2e.test_drivers import environment
+from tests.support.shoal import Shoal
+from tests.support.wire import PgError
 
 pytestmark = pytest.mark.shoal_only
 
@@ -54,6 +56,30 @@ ROWS = ["INSERT INTO countries VALUES ('de', 'Germany'), ('fr', 'France')",
 
 
 @pytest.fixture(scope='module')
+def clusters(clusters):
+    for cluster in clusters:
+        cluster.sql('CREATE DATABASE again OWNER app')
+    return clusters
+
+
+@pytest.fixture(scope='module')
+def shoal_databases():
+    return {'app': {'shards': 's0, s1'}, 'again': {'shards': 's0, s1'}, 'solo': {'shards': 's0'}}
+
+
+@pytest.fixture(scope='module')
+def shoal(workspace, clusters, shoal_databases, shoal_users):
+    """Tables of `again` are distributed as soon as they are there: a restore makes them."""
+    tables = {name: dict(row, database='again') for name, row in (
+        ('tenants', {'key': 'id'}), ('users', {'key': 'tenant_id'}), ('crm.events', {'key': 'tenant_id'}),
+        ('countries', {'kind': 'reference'}))}
+    shoal = Shoal(workspace, {'s0': clusters[0], 's1': clusters[1]}, databases=shoal_databases, users=shoal_users,
+                  tables=tables).start()
+    yield shoal
+    shoal.finish()
+
+
+@pytest.fixture(scope='module')
 def both(shoal, clusters):
     """(Shoal's port and database, the plain one's)."""
     clusters[1].sql('CREATE TYPE other AS ENUM ()', 'CREATE TYPE another AS ENUM ()', 'DROP TYPE other, another',
@@ -67,21 +93,28 @@ def both(shoal, clusters):
     return (shoal.port, 'app'), (clusters[0].port, 'plain')
 
 
-def psql(end, *commands):
+def psql(end, commands):
+    """What psql prints for each of them."""
     argv = ['psql', '-X', '-h', '127.0.0.1', '-p', str(end[0]), '-U', 'app', '-d', end[1]]
     for command in commands:
-        argv += ['-c', command]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environment())
-    return done.stdout + done.stderr
+        argv += ['-c', command, '-c', r'\echo ====']
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100,
+                          env=environment())
+    parts = done.stdout.split('====\n')
+    assert len(parts) == len(commands) + 1, done.stdout[-2000:]
+    return parts
 
 
 def mapped(text):
-    """What may differ: the database's name here, and the bytes on disk, which are one shard's."""
+    """What may differ: the database's name here, the bytes on disk, which are one shard's, and schema shoal."""
     text = re.sub(r'\b\d+ (bytes|kB|MB)', '# bytes', text.replace('plain', 'app'))
-    return re.sub(' +', ' ', re.sub('-+', '-', text))
+    lines = [line for line in text.splitlines() if not re.match(r' *shoal +\||.* =U/postgres ', line)]
+    if len(lines) < text.count('\n'):
+        lines = [line for line in lines if 'rows)' not in line]
+    return [re.sub(' +', ' ', re.sub('-+', '-', line)) for line in lines if '(2 rows)' not in line]
 
 
-PSQL = [r'\d', r'\d+', r'\dt', r'\dt *.*', r'\d tenants', r'\d+ users', r'\d crm.events', r'\d+ few', r'\di', r'\di+', r'\ds',
+PSQL = [r'\d', r'\d+', r'\dt', r'\dt public.*', r'\d tenants', r'\d+ users', r'\d crm.events', r'\d+ few', r'\di', r'\di+', r'\ds',
         r'\dv+', r'\dm', r'\df', r'\df+ double', r'\da', r'\dn', r'\dn+', r'\du', r'\dg+', r'\dT', r'\dT+', r'\dD',
         r'\dx', r'\dx+ pg_trgm', r'\dp', r'\ddp', r'\dd', r'\do', r'\dO', r'\dc', r'\dC', r'\dL', r'\dy', r'\det',
         r'\dP', r'\dA', r'\dAc', r'\db', r'\drds', r'\dF', r'\sf double', r'\sv few', r'\d users_mail', r'\d tickets',
@@ -89,8 +122,173 @@ PSQL = [r'\d', r'\d+', r'\dt', r'\dt *.*', r'\d tenants', r'\d+ users', r'\d crm
         r'\d nothing', r'\z tenants', r'\dfn', r'\dft', r'\dtv crm.*']
 
 
+@pytest.fixture(scope='module')
+def printed(both):
+    return {command: texts for command, *texts in
+            zip(PSQL + INFORMATION, *(psql(end, PSQL + INFORMATION) for end in both))}
+
+
 @pytest.mark.parametrize('command', PSQL)
-def test_psql(both, command):
+def test_psql(printed, command):
     # A table is shown twice, without its indexes, or with those of another table.
-    shoal, plain = (mapped(psql(end, command)) for end in both)
+    shoal, plain = (mapped(text) for text in printed[command])
     assert shoal == plain
+
+
+INFORMATION = [
+    "SELECT table_schema, table_name, table_type FROM information_schema.tables WHERE table_schema NOT IN"
+    " ('pg_catalog', 'information_schema', 'shoal') ORDER BY 1, 2",
+    "SELECT table_name, column_name, ordinal_position, column_default, is_nullable, data_type, udt_name, domain_name,"
+    " character_maximum_length, is_identity, generation_expression FROM information_schema.columns"
+    " WHERE table_schema IN ('public', 'crm') ORDER BY 1, 3",
+    "SELECT constraint_name, table_name, constraint_type FROM information_schema.table_constraints"
+    " WHERE table_schema IN ('public', 'crm') AND constraint_name NOT LIKE '%_not_null' ORDER BY 1, 2",
+    "SELECT k.table_name, k.column_name, c.table_name, c.column_name FROM information_schema.key_column_usage k"
+    " JOIN information_schema.referential_constraints r USING (constraint_name)"
+    " JOIN information_schema.constraint_column_usage c USING (constraint_name) ORDER BY 1, 2, 3, 4",
+    "SELECT table_name, view_definition FROM information_schema.views WHERE table_schema = 'public'",
+    "SELECT routine_name, data_type FROM information_schema.routines WHERE routine_schema = 'public' ORDER BY 1, 2",
+    "SELECT sequence_name, start_value FROM information_schema.sequences ORDER BY 1",
+    "SELECT grantee, table_name, privilege_type FROM information_schema.table_privileges"
+    " WHERE table_schema = 'public' ORDER BY 1, 2, 3",
+    "SELECT t.typname, e.enumlabel FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid ORDER BY 1, e.enumsortorder",
+    "SELECT 'tenants'::regclass::text, 'mood'::regtype::text, to_regclass('crm.events')::text, to_regclass('no')",
+    "SELECT relname, reltuples >= -1, pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'tenants'",
+    "SELECT has_table_privilege('other', 'tenants', 'SELECT'), has_table_privilege('other', 'users', 'SELECT')",
+    "SELECT obj_description('tenants'::regclass), col_description('tenants'::regclass, 3)",
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
+    "SELECT current_database() IN ('app', 'plain'), current_schema(), current_user",
+]
+
+
+@pytest.mark.parametrize('sql', INFORMATION)
+def test_information_schema(printed, sql):
+    # An ORM's reflection sees other columns than there are.
+    shoal, plain = printed[sql]
+    assert shoal == plain and 'ERROR' not in shoal
+
+
+def test_inspectdb(both):
+    # Django makes models of a database that is not this one.
+    pytest.importorskip('django')
+    models = []
+    for port, database in both:
+        code = ("import django; from django.conf import settings\n"
+                f"settings.configure(DATABASES={{'default': {{'ENGINE': 'django.db.backends.postgresql', 'HOST': '127.0.0.1',"
+                f" 'PORT': {port}, 'USER': 'app', 'NAME': '{database}'}}}})\n"
+                "django.setup(); from django.core.management import call_command; call_command('inspectdb')")
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        models.append(done.stdout)
+    assert models[0] == models[1] and 'class Tenants(' in models[0]
+
+
+# -- one database, whatever the transaction has done --------------------------------------------------------
+
+@pytest.fixture
+def conn(both, shoal):
+    with shoal.connect('app', timeout_s=60) as conn:
+        yield conn
+
+
+@pytest.fixture
+def elsewhere(both, clusters):
+    """A tenant of the second shard."""
+    return clusters[1].query('SELECT min(id) FROM tenants', 'app')[0][0]
+
+
+def test_oids_stay_in_a_transaction(conn, clusters, elsewhere):
+    # pg_dump reads an OID, asks for it in its next statement, and is told that there is none.
+    home = clusters[0].query("SELECT 'tenants'::regclass::oid, 'mood'::regtype::oid", 'app')[0]
+    assert home != clusters[1].query("SELECT 'tenants'::regclass::oid, 'mood'::regtype::oid", 'app')[0]
+    ask = "SELECT 'tenants'::regclass::oid, 'mood'::regtype::oid"
+    assert conn.query(ask) == [home]
+    for begin in ('BEGIN', 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'):
+        conn.query(begin)
+        assert conn.query(f'SELECT name FROM tenants WHERE id = {elsewhere}')
+        assert conn.query(ask) == [home]
+        assert conn.query('SELECT count(*) FROM tenants') == [['40']]
+        assert conn.query("SELECT oid FROM pg_class WHERE relname = 'tenants'") == [home[:1]]
+        assert conn.query(f"SELECT relname FROM pg_catalog.pg_class WHERE oid = {home[0]}") == [['tenants']]
+        conn.query('COMMIT')
+
+
+def test_the_catalog_beside_rows(conn, clusters, elsewhere):
+    # A join with the catalog is multiplied by the shards, or tells the OIDs of each of them.
+    home = clusters[0].query("SELECT oid FROM pg_class WHERE relname = 'tenants'", 'app')[0][0]
+    assert conn.query("SELECT c.oid, t.id FROM pg_class c, tenants t WHERE c.relname = 'tenants' AND "
+                      f"t.id = {elsewhere}") == [[home, elsewhere]]
+    assert conn.query("SELECT c.oid, count(*) FROM pg_class c JOIN tenants t ON c.relname = 'tenants' GROUP BY 1") \
+        == [[home, '40']]
+    assert conn.query("SELECT 'tenants'::regclass::oid AS o, count(*) FROM tenants GROUP BY 1") == [[home, '40']]
+    assert conn.query("SELECT count(*) FROM tenants WHERE has_table_privilege('other', 'tenants', 'SELECT')") == [['40']]
+    assert conn.query("SELECT DISTINCT pg_get_userbyid(c.relowner) FROM tenants t, pg_class c "
+                      "WHERE c.relname = 'tenants'") == [['app']]
+
+
+# -- pg_dump ------------------------------------------------------------------------------------------------
+
+def dump(end, *options, ok=True):
+    done = subprocess.run(['pg_dump', '-h', '127.0.0.1', '-p', str(end[0]), '-U', 'app', '-N', 'shoal', *options, end[1]],
+                          capture_output=True, text=True, timeout=100, env=environment())
+    assert (done.returncode == 0) == ok, done.stderr
+    return done.stdout if ok else done.stderr
+
+
+def sorted_dump(text):
+    """Rows of each COPY in order; sequences have a step of their own over shards."""
+    out, rows = [], None
+    for line in text.splitlines():
+        if re.match(r'\\(un)?restrict ', line):
+            continue
+        if line == '\\.':
+            out += sorted(rows) + [line]
+            rows = None
+        elif rows is not None:
+            rows.append(line)
+        else:
+            out.append(line.replace('INCREMENT BY 64', 'INCREMENT BY 1'))
+            rows = [] if line.startswith('COPY ') else None
+    return out
+
+
+def test_a_dump_is_that_of_one_database(both):
+    # Rows of other shards are not in the backup, or are in it twice.
+    shoal, plain = (sorted_dump(dump(end)) for end in both)
+    assert shoal == plain
+    assert sum(line.startswith('COPY ') for line in shoal) == 5
+    shoal, plain = (sorted_dump(dump(end, '--schema-only', '--no-owner')) for end in both)
+    assert shoal == plain
+
+
+def test_a_dump_is_restored(both, shoal, clusters, workspace):
+    # The backup cannot be read back: into one PostgreSQL, or into a sharded database.
+    archive = str(workspace.path / 'app.dump')
+    dump(both[0], '-Fc', '-f', archive)
+    for port, database in ((clusters[0].port, 'restored'), (shoal.port, 'again')):
+        if database == 'restored':
+            clusters[0].sql('CREATE DATABASE restored OWNER app')
+        done = subprocess.run(['pg_restore', '-e', '-h', '127.0.0.1', '-p', str(port), '-U', 'app', '-d', database, archive],
+                              capture_output=True, text=True, timeout=100, env=environment())
+        assert done.returncode == 0, done.stderr
+    again = (shoal.port, 'again')
+    assert sorted_dump(dump((clusters[0].port, 'restored'))) == sorted_dump(dump(both[1]))
+    assert sorted_dump(dump(again)) == sorted_dump(dump(both[1]))
+    spread = [cluster.query('SELECT count(*) FROM tenants', 'again')[0][0] for cluster in clusters]
+    assert '0' not in spread and sum(map(int, spread)) == 40
+
+
+def test_a_parallel_dump_is_told_the_truth(both, workspace):
+    # A dump of four connections looks like one moment and is not.
+    told = dump(both[0], '-Fd', '-j2', '-f', str(workspace.path / 'folder'), ok=False)
+    assert 'snapshot cannot be shared over several shards' in told and 'leave out -j' in told
+    dump(both[0], '-Fd', '-f', str(workspace.path / 'folder2'))
+
+
+def test_a_snapshot_is_of_one_server(conn):
+    # Rows of one shard at one moment, beside those of another.
+    conn.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    with pytest.raises(PgError) as told:
+        conn.query("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'")
+    assert told.value.code == '0A000'
+    conn.query('ROLLBACK')
