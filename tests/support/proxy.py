@@ -10,6 +10,7 @@
     drop_after(n)            RST after so many more bytes from the server
     on(pattern, action)      action(proxy) once, when the client's bytes match, before they pass;
                              after=True: when they have passed, while the answer is held back
+    swap(these, those)       bytes of the client's, once: as if it had said something else of the same length
 """
 import re
 import socket
@@ -28,6 +29,7 @@ class Proxy:
         self.lock = threading.RLock()
         self.pairs = []
         self.watches = []
+        self.swaps = []
         self.mode = 'open'
         self.pause_s = self.piece = self.rate = 0
         self.bytes_left = None
@@ -45,6 +47,7 @@ class Proxy:
     def heal(self):
         broken = self.mode != 'open'
         self.mode, self.bytes_left = 'open', None
+        self.swaps = []
         self.pause_s = self.piece = self.rate = 0
         if broken:
             self.rst()
@@ -70,6 +73,11 @@ class Proxy:
     def on(self, pattern, action, after=False):
         with self.lock:
             self.watches.append([re.compile(pattern), action, after])
+
+    def swap(self, these, those):
+        assert len(these) == len(those)
+        with self.lock:
+            self.swaps.append((these, those))
 
     def close(self):
         self.closed = True
@@ -105,6 +113,13 @@ class Proxy:
         with self.lock:
             self.pairs.append(pair)
         pair.start()
+
+    def _swapped(self, data):
+        with self.lock:
+            for swap in [s for s in self.swaps if s[0] in data]:
+                self.swaps.remove(swap)
+                data = data.replace(*swap, 1)
+        return data
 
     def _matched(self, text, fresh_from):
         """A watch whose pattern ends among the fresh bytes."""
@@ -160,6 +175,7 @@ class Pair:
         proxy = self.proxy
         watch = None
         if from_client:
+            data = proxy._swapped(data)
             watch = proxy._matched((self.tail + data).decode('latin-1'), len(self.tail))
             self.tail = b'' if watch else (self.tail + data)[-TAIL:]
         else:
