@@ -10,6 +10,7 @@
     drop_after(n)            RST after so many more bytes from the server
     on(pattern, action)      action(proxy) once, when the client's bytes match, before they pass;
                              after=True: when they have passed, while the answer is held back
+    turns                    how often a client spoke after its server had: round trips
     swap(these, those)       bytes of the client's, once: as if it had said something else of the same length
 """
 import re
@@ -30,6 +31,7 @@ class Proxy:
         self.pairs = []
         self.watches = []
         self.swaps = []
+        self.turns = 0
         self.mode = 'open'
         self.pause_s = self.piece = self.rate = 0
         self.bytes_left = None
@@ -136,6 +138,7 @@ class Pair:
 
     def __init__(self, proxy, client, server):
         self.proxy, self.client, self.server = proxy, client, server
+        self.speaking = False
         self.held = threading.Event()
         self.held.set()
         self.tail = b''
@@ -175,11 +178,13 @@ class Pair:
         proxy = self.proxy
         watch = None
         if from_client:
+            proxy.turns += not self.speaking
             data = proxy._swapped(data)
             watch = proxy._matched((self.tail + data).decode('latin-1'), len(self.tail))
             self.tail = b'' if watch else (self.tail + data)[-TAIL:]
         else:
             self.held.wait()
+        self.speaking = from_client
         if watch and not watch[2]:
             watch[1](proxy)
         if watch and watch[2]:
