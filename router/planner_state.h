@@ -124,6 +124,8 @@ Plan plan_insert(Planner *p);
 bool plan_moves_rows(Planner *p);
 bool plan_writes_reference(const Planner *p);
 Plan plan_reference_write(Planner *p);
+/* DDL makes a unique constraint that shards cannot keep: p->plan refuses it. */
+bool plan_breaks_unique(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */
 bool plan_write(Planner *p, Plan *ret) MUST_USE;
 

@@ -3,6 +3,7 @@
 The same schema stands in `plain`, one PostgreSQL without Shoal, made by the same statements. Every answer must
 be equal. OIDs are read by no one in these outputs; the shards' differ on purpose (H55).
 """
+import json
 import re
 import struct
 import subprocess
@@ -324,6 +325,95 @@ def test_a_type_made_later(conn, clusters):
         assert field_types(conn.exchange(query(f'SELECT colour FROM tenants WHERE id = {key}'))) == [oid]
     conn.query('ALTER TABLE tenants DROP COLUMN colour')
     conn.query('DROP TYPE colour')
+
+
+# -- EXPLAIN -------------------------------------------------------------------------------------------------
+
+def plan_of(conn, sql):
+    return [row[0] for row in conn.query(sql)]
+
+
+def test_explain_of_several_shards(conn):
+    # Nobody can tell where a statement goes, and why it is slow.
+    lines = plan_of(conn, 'EXPLAIN SELECT * FROM tenants WHERE id > 5')
+    assert lines[0] == 'Shoal concat over 2 shards'
+    assert [line for line in lines if line.startswith('  ->  Shard ')] == \
+        [f'  ->  Shard s{i}: SELECT * FROM tenants WHERE id > 5' for i in (0, 1)]
+    assert sum('Scan on tenants' in line for line in lines) == 2 and not any('actual' in line for line in lines)
+    lines = plan_of(conn, 'EXPLAIN (COSTS off) SELECT id FROM tenants ORDER BY id LIMIT 3')
+    assert lines[0] == 'Shoal ordered over 2 shards' and not any('cost=' in line for line in lines)
+    lines = plan_of(conn, 'EXPLAIN SELECT mood, count(*) FROM tenants GROUP BY mood')
+    assert lines[0] == 'Shoal partial over 2 shards' and any('into pg_temp.' in line for line in lines)
+    lines = plan_of(conn, 'EXPLAIN SELECT name, rank() OVER (ORDER BY id) FROM tenants WHERE id < 9')
+    assert lines[0] == 'Shoal gather over 2 shards' and any(line.startswith('  Final: ') for line in lines)
+
+
+def test_explain_analyze_counts_rows_and_bytes(conn, clusters):
+    lines = plan_of(conn, 'EXPLAIN ANALYZE SELECT id, name FROM tenants')
+    sent = [re.search(r'Sent: rows=(\d+) bytes=(\d+) time=[\d.]+ ms', line) for line in lines]
+    rows = [int(m[1]) for m in sent if m]
+    assert rows == [int(cluster.query('SELECT count(*) FROM tenants', 'app')[0][0]) for cluster in clusters]
+    assert all(int(m[2]) > 20 * int(m[1]) for m in sent if m) and sum('actual time' in line for line in lines) >= 2
+
+
+def test_explain_executes_nothing(conn):
+    # A plan is asked for, and rows are gone.
+    for sql in ("UPDATE tenants SET name = 'x'", 'DELETE FROM tenants'):
+        lines = plan_of(conn, f'EXPLAIN {sql}')
+        assert lines[0] == 'Shoal write over 2 shards' and sum('on tenants' in line for line in lines) >= 2
+    assert conn.query("SELECT count(*) FROM tenants WHERE name <> 'x'") == [['40']]
+    conn.query('BEGIN')
+    assert plan_of(conn, "EXPLAIN ANALYZE UPDATE tenants SET name = 'x'")[0] == 'Shoal write over 2 shards'
+    assert conn.query("SELECT count(*) FROM tenants WHERE name = 'x'") == [['40']]
+    conn.query('ROLLBACK')
+    assert conn.query("SELECT count(*) FROM tenants WHERE name = 'x'") == [['0']]
+
+
+@pytest.mark.parametrize('sql', ["SELECT * FROM tenants WHERE name <> 'a\"b'", 'SELECT mood, count(*) FROM tenants GROUP BY 1',
+                                 'SELECT name, rank() OVER (ORDER BY id) FROM tenants', "UPDATE tenants SET name = 'y'"])
+def test_explain_in_json(conn, sql):
+    [[text]] = conn.query(f'EXPLAIN (FORMAT json) {sql}')
+    plan = json.loads(text)[0]['Plan']
+    assert plan['Node Type'] == 'Shoal' and plan['Shards'] == 2
+    assert {part['Shard'] for part in plan['Plans']} == {'s0', 's1'}
+    assert all(part['Explain'][0]['Plan']['Node Type'] for part in plan['Plans'])
+    if sql.startswith('SELECT'):
+        [[text]] = conn.query(f'EXPLAIN (ANALYZE, FORMAT json) {sql}')
+        assert sum(part['Sent Rows'] for part in json.loads(text)[0]['Plan']['Plans']) > 0
+
+
+def test_explain_by_the_extended_protocol(conn):
+    seen = conn.exchange(parse('', 'EXPLAIN SELECT * FROM tenants WHERE age_is_not < $1'.replace('age_is_not', 'id'), [20]) +
+                         bind('', '', [b'30']) + describe('P', '') + execute() + sync())
+    assert not errors_of(seen), errors_of(seen)
+    assert rows_of(seen)[0] == [b'Shoal concat over 2 shards']
+    with pytest.raises(PgError) as told:
+        conn.query('EXPLAIN (FORMAT xml) SELECT * FROM tenants')
+    assert told.value.code == '0A000'
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------
+
+def test_sizes_are_of_all_shards(conn, shoal, clusters):
+    # A table looks half as big as it is.
+    each = [cluster.query("SELECT pg_table_size('tenants'), pg_total_relation_size('tenants')", 'app')[0] for cluster in clusters]
+    assert conn.query("SELECT shoal.table_size('tenants')") == [[str(sum(int(row[0]) for row in each))]]
+    assert conn.query("SELECT shoal.total_size('public.tenants')") == [[str(sum(int(row[1]) for row in each))]]
+    assert conn.query("SELECT shoal.row_count('tenants')") == [['40']]
+    assert conn.query("SELECT shoal.row_count('countries')") == [['2']]
+    assert conn.query("SELECT shoal.row_count('notes')") == [['2']]
+    conn.query('ANALYZE tenants')
+    assert conn.query("SELECT shoal.row_estimate('tenants')") == [['40']]
+    assert int(conn.query('SELECT shoal.database_size()')[0][0]) > 10_000_000
+    for sql, code in (("SELECT shoal.row_count('nothing')", '42P01'), ("SELECT shoal.table_size('a.b.c')", '42602')):
+        with pytest.raises(PgError) as told:
+            conn.query(sql)
+        assert told.value.code == code, sql
+    with shoal.connect('app', user='other') as other:
+        assert other.query("SELECT shoal.row_count('tenants')") == [['40']]
+        with pytest.raises(PgError) as told:
+            other.query("SELECT shoal.row_count('users')")
+        assert told.value.code == '42501'
 
 
 # -- pg_dump ------------------------------------------------------------------------------------------------
