@@ -18,6 +18,7 @@
 #include "backend/backend.h"
 #include "backend/canceller.h"
 #include "backend/expect.h"
+#include "backend/identity.h"
 #include "backend/known.h"
 #include "backend/pool.h"
 #include "core/map.h"
@@ -54,6 +55,7 @@ struct Backend {
     PGconn *conn; /* owned; after the login only for PQgetCancel and PQfinish */
     ev_io connecting;
     Timer connect_timer;
+    bool asking;   /* CONNECTING, logged in: who it is has been asked (identity.h) */
     Stream stream; /* over conn's socket, which stays libpq's */
     int server_pid;
     uint32_t generation; /* the pool's when this was opened; older ones are closed when free */
@@ -109,6 +111,8 @@ struct Pool {
     List warmers; /* PoolWaiters */
 
     bool down; /* the last attempt to connect failed */
+    bool primary; /* its server is one, by the topology in force */
+    bool unsure; /* a connection was lost or refused: perhaps the server was away, and replaced meanwhile */
     uint32_t backoff_ms;
     uint64_t retry_us; /* not before this time */
     Error down_error;
@@ -129,6 +133,9 @@ struct PoolSet {
     GucSet *gucs;
     PoolEvents events;
     PoolLimits limits;
+    ServerIdentity *identities; /* by server index, of the topology in force; owned */
+    uint32_t identity_count;
+    const Standings *standings; /* borrowed from it; NULL in tests */
     Map by_name; /* Pools by server, database and user */
     List pools, dirty;
     List attention; /* Backends that owe an answer of our own */
@@ -202,6 +209,8 @@ void pool_on_connected(Pool *pool, Backend *backend);
 /* Who waits for a connection hears that there is none. */
 void pool_fail_waiting(Pool *pool, const Error *err);
 void pool_on_connect_failed(Pool *pool, const Error *err);
+/* What its server should be; not watched when nothing is known. */
+ServerIdentity pool_identity(const Pool *pool);
 List *pool_list(Pool *pool, BackendState state);
 /* A WAITING task leaves the queue. */
 void pool_forget_task(Task *task);

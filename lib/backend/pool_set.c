@@ -22,6 +22,7 @@ typedef struct PoolKey {
 
 static void pool_set_on_tick(Timer *timer);
 static PoolLimits limits_of(const Config *config);
+static void identities_adopt(PoolSet *set, const Topology *topology);
 static uint64_t pool_hash(const PoolKey *key);
 static bool pool_equal(const void *item, const void *key);
 static Pool *pool_create(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
@@ -71,6 +72,7 @@ void pool_set_destroy(PoolSet *set)
         cancel_job_free(job);
     }
     map_finish(&set->by_name);
+    free(set->identities);
     free(set);
 }
 
@@ -85,8 +87,26 @@ void pool_set_adopt(PoolSet *set, const Topology *topology)
         prepared_schema_changed(set->prepared);
     set->catalog_version = version;
     set->limits = limits_of(topology->config);
+    set->standings = topology->standings;
+    identities_adopt(set, topology);
     LIST_EACH (link, &set->pools)
         pool_adopt(list_entry(link, Pool, link), topology->config);
+}
+
+static void identities_adopt(PoolSet *set, const Topology *topology)
+{
+    const Config *config = topology->config;
+    ServerIdentity *more = realloc(set->identities, MAX(config->server_count, 1) * sizeof *more);
+    set->identities = more ? more : set->identities;
+    set->identity_count = more ? config->server_count : MIN(set->identity_count, config->server_count);
+    for (uint32_t i = 0; i < set->identity_count; i++)
+        set->identities[i] = identity_of(topology, config->servers[i]);
+}
+
+ServerIdentity pool_identity(const Pool *pool)
+{
+    const PoolSet *set = pool->set;
+    return pool->server.index < set->identity_count ? set->identities[pool->server.index] : (ServerIdentity){0};
 }
 
 static PoolLimits limits_of(const Config *config)
@@ -117,6 +137,10 @@ static void pool_adopt(Pool *pool, const Config *config)
     bool forced = database && database->server_user;
     pool->gone = !server || !database || forced != pool->user_forced ||
                  (forced && strcmp(database->server_user, pool->user) != 0);
+    bool primary = pool_identity(pool).primary;
+    if (primary != pool->primary)
+        pool->down = false; /* it was refused for what it was */
+    pool->primary = primary;
     if (!pool->gone) {
         const char *password = database->server_password;
         for (uint32_t i = 0; i < config->user_count && !password; i++)
@@ -208,6 +232,7 @@ static Pool *pool_create(PoolSet *set, const ServerConfig *server, const Databas
     pool->set = set;
     pool->id = ++set->next_pool_id;
     pool->user_forced = user_forced;
+    pool->unsure = true;
     list_init(&pool->link);
     list_init(&pool->dirty);
     list_init(&pool->connecting);
