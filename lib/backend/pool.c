@@ -121,7 +121,7 @@ static bool pool_trusts(Pool *pool, const Backend *backend, uint64_t now_us)
     ServerIdentity identity = pool_identity(pool);
     if (!pool->unsure || !identity.watched || !identity.primary)
         return true;
-    ServerStanding standing = standing_get(pool->set->standings, pool->server.index);
+    ServerStanding standing = standing_get(pool->set->topology->standings, pool->server.index);
     bool looked = standing.state == HEALTH_UP && standing.looked_us > backend->connected_us;
     bool blind = now_us - backend->connected_us > BLIND_AFTER_US; /* nobody can look: who it is must do */
     pool->unsure = !looked && !blind;

@@ -22,7 +22,6 @@ typedef struct PoolKey {
 
 static void pool_set_on_tick(Timer *timer);
 static PoolLimits limits_of(const Config *config);
-static void identities_adopt(PoolSet *set, const Topology *topology);
 static uint64_t pool_hash(const PoolKey *key);
 static bool pool_equal(const void *item, const void *key);
 static Pool *pool_create(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,
@@ -72,7 +71,6 @@ void pool_set_destroy(PoolSet *set)
         cancel_job_free(job);
     }
     map_finish(&set->by_name);
-    free(set->identities);
     free(set);
 }
 
@@ -87,26 +85,16 @@ void pool_set_adopt(PoolSet *set, const Topology *topology)
         prepared_schema_changed(set->prepared);
     set->catalog_version = version;
     set->limits = limits_of(topology->config);
-    set->standings = topology->standings;
-    identities_adopt(set, topology);
+    set->topology = topology;
     LIST_EACH (link, &set->pools)
         pool_adopt(list_entry(link, Pool, link), topology->config);
 }
 
-static void identities_adopt(PoolSet *set, const Topology *topology)
-{
-    const Config *config = topology->config;
-    ServerIdentity *more = realloc(set->identities, MAX(config->server_count, 1) * sizeof *more);
-    set->identities = more ? more : set->identities;
-    set->identity_count = more ? config->server_count : MIN(set->identity_count, config->server_count);
-    for (uint32_t i = 0; i < set->identity_count; i++)
-        set->identities[i] = identity_of(topology, config->servers[i]);
-}
-
 ServerIdentity pool_identity(const Pool *pool)
 {
-    const PoolSet *set = pool->set;
-    return pool->server.index < set->identity_count ? set->identities[pool->server.index] : (ServerIdentity){0};
+    const Topology *topology = pool->set->topology;
+    bool known = topology && topology->stamps && pool->server.index < topology->config->server_count;
+    return known ? identity_of(topology, &pool->server) : (ServerIdentity){0};
 }
 
 static PoolLimits limits_of(const Config *config)
@@ -135,6 +123,10 @@ static void pool_adopt(Pool *pool, const Config *config)
         if (strcmp(config->databases[i].name, pool->database) == 0)
             database = &config->databases[i];
     bool forced = database && database->server_user;
+    if (server && database) { /* RELOAD may number them anew */
+        pool->server.shard = server->shard;
+        pool->database_index = database->index;
+    }
     pool->gone = !server || !database || forced != pool->user_forced ||
                  (forced && strcmp(database->server_user, pool->user) != 0);
     bool primary = pool_identity(pool).primary;
@@ -233,6 +225,7 @@ static Pool *pool_create(PoolSet *set, const ServerConfig *server, const Databas
     pool->id = ++set->next_pool_id;
     pool->user_forced = user_forced;
     pool->unsure = true;
+    pool->database_index = database->index;
     list_init(&pool->link);
     list_init(&pool->dirty);
     list_init(&pool->connecting);
