@@ -312,8 +312,6 @@ CROSS = [
     'UPDATE users SET id = 2 WHERE id = 1', 'UPDATE users SET id = id + 1 WHERE id = 1',
     "INSERT INTO users (name) VALUES ('no key')", "INSERT INTO users (id, name) VALUES (NULL, 'x')",
     "INSERT INTO users (id, name) VALUES (DEFAULT, 'x')", "INSERT INTO users DEFAULT VALUES",
-    'INSERT INTO users SELECT id + 10000, name, age FROM users', 'INSERT INTO users (id) SELECT 7000',
-    "INSERT INTO users (id) VALUES (abs(-8001))",
     'MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN DELETE',
     'SELECT users.id FROM users, LATERAL (SELECT * FROM orders) x WHERE users.id = 1',
     'SELECT * FROM users, notes WHERE notes.id = 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users',
