@@ -103,7 +103,9 @@ Plan plan_agree(const Planner *p)
         }
         shard = here;
     }
-    return shard == SHARD_NONE ? plan_direct(planner_home(p), true) : plan_direct(shard, false);
+    Plan plan = shard == SHARD_NONE ? plan_direct(planner_home(p), true) : plan_direct(shard, false);
+    plan.catalog = plan.any_shard && planner_asks_catalog(p);
+    return plan;
 }
 
 /* ---- all kinds ------------------------------------------------------------------------------- */
@@ -152,7 +154,7 @@ static Plan plan_spread(Planner *p)
         return plan_reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
     if (!refs_spread(p, refs))
         return p->plan;
-    plan.spread = fanout_make(p->in, p->statement, refs, p->in->keep, &plan.error);
+    plan.spread = fanout_make(p->in, p->statement, refs, planner_asks_catalog(p), p->in->keep, &plan.error);
     if (!plan.spread)
         plan.kind = PLAN_REJECT;
     return plan;
@@ -160,7 +162,7 @@ static Plan plan_spread(Planner *p)
 
 static Plan plan_rows(Planner *p)
 {
-    if (plan_moves_rows(p) || plan_hides_tables(p))
+    if (plan_moves_rows(p) || plan_hides_tables(p) || planner_exports_snapshot(p))
         return p->plan;
     if (p->reference_count && plan_writes_reference(p))
         return plan_reference_write(p);
@@ -177,6 +179,9 @@ static Plan plan_rows(Planner *p)
     if (plan_write(p, &plan))
         return plan;
     plan = plan_agree(p);
+    if (plan.kind == PLAN_DIRECT && !plan.any_shard && plan.shard != planner_home(p) && planner_names_system(p) &&
+        p->shape->kind == SHAPE_SELECT)
+        plan = plan_reject_shards("It reads rows of another shard than the one that answers for the catalog.");
     if (plan.kind == PLAN_REJECT && p->shape->kind == SHAPE_SELECT && p->in->keep)
         return plan_spread(p);
     return plan;
@@ -271,9 +276,33 @@ static bool moves_table(const Planner *p)
     return false;
 }
 
-static Plan plan_sharded(Planner *p)
+/* On the home shard, also when the transaction is at work elsewhere. */
+static Plan plan_home(const Planner *p)
+{
+    Plan plan = plan_direct(planner_home(p), true);
+    plan.catalog = true;
+    return plan;
+}
+
+static Plan plan_unsupported(const Planner *p)
 {
     char message[128];
+    snprintf(message, sizeof message, "%s is not supported on a sharded database yet",
+             shape_kind_name(p->shape->kind));
+    return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, message, "Its shard cannot be known.",
+                  "Send the statements themselves, with the shard key fixed.");
+}
+
+/* SQL's PREPARE, of questions about the catalog: pg_dump asks so. */
+static Plan plan_prepare(Planner *p)
+{
+    if (!planner_prepares_catalog(p))
+        return plan_unsupported(p);
+    return hides_tables(p) ? p->plan : plan_home(p);
+}
+
+static Plan plan_sharded(Planner *p)
+{
     switch (p->shape->kind) {
     case SHAPE_UNPARSED:
         return plan_unparsed(p);
@@ -315,16 +344,15 @@ static Plan plan_sharded(Planner *p)
         if (p->in->in_transaction && p->shape->kind == SHAPE_DDL_ALONE)
             return plan_direct(planner_home(p), true); /* PostgreSQL says 25001 */
         return (Plan){.kind = PLAN_DDL, .alone = p->shape->kind != SHAPE_DDL && !p->in->in_transaction};
+    case SHAPE_EXECUTE: /* of what plan_prepare has let pass */
+        return plan_home(p);
+    case SHAPE_PREPARE:
+        return plan_prepare(p);
     case SHAPE_PREPARE_TRANSACTION:
     case SHAPE_COMMIT_PREPARED:
     case SHAPE_CALL:
     case SHAPE_DO:
-    case SHAPE_PREPARE:
-    case SHAPE_EXECUTE:
-        snprintf(message, sizeof message, "%s is not supported on a sharded database yet",
-                 shape_kind_name(p->shape->kind));
-        return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, message, "Its shard cannot be known.",
-                      "Send the statements themselves, with the shard key fixed.");
+        return plan_unsupported(p);
     default:
         return plan_direct(planner_home(p), true);
     }

@@ -78,7 +78,7 @@ static bool push(const Planner *p, const FanoutRef *refs, PlanSource *ret)
     Error ignored;
     PlanInput input = *p->in;
     input.whole = false;
-    const Fanout *spread = fanout_make(&input, p->statement, refs, input.keep, &ignored);
+    const Fanout *spread = fanout_make(&input, p->statement, refs, false, input.keep, &ignored);
     if (!spread || spread->form.kind != SPLIT_CONCAT || spread->form.limit.kind || spread->form.offset.kind)
         return false;
     *ret = (PlanSource){.pushed = true, .shards = spread->legs.shards, .shard_count = spread->legs.count};
@@ -123,6 +123,6 @@ bool plan_source(const PlanInput *input, const PlanStatement *source, const Inse
     if (rows_stay(p, parts, insert, table, facts) && push(p, refs, ret))
         return true;
     if (fetched)
-        ret->spread = fanout_make(&whole, source, refs, input->keep, err);
+        ret->spread = fanout_make(&whole, source, refs, planner_asks_catalog(p), input->keep, err);
     return !fetched || ret->spread;
 }

@@ -4,6 +4,7 @@
  *   planner_ref      names      -> Refs: which table each name of the statement means
  *   planner_key      values     -> keys: which shard each Ref is fixed to
  *   planner_write    rows       -> INSERT, UPDATE and DELETE: where what is written belongs
+ *   planner_catalog  questions about the catalog, which one shard answers
  *   planner          all that   -> a Plan
  */
 #ifndef SHOAL_ROUTER_PLANNER_STATE_H
@@ -113,6 +114,17 @@ bool refs_all_joined(const Planner *p, int target);
 bool tables_colocated(const Table *a, const Table *b);
 /* The references in fanout.h's words. False: p->plan says why not. */
 bool refs_spread(Planner *p, FanoutRef *refs) MUST_USE;
+
+/* ---- planner_catalog.c: what is asked of the catalog ------------------------------------------------------ */
+
+/* Names a table of the catalog that is not about the server session itself. */
+bool planner_names_system(const Planner *p);
+/* Names tables of the catalog and no others: what it is will not change when a table is distributed. */
+bool planner_prepares_catalog(const Planner *p);
+/* Calls pg_export_snapshot(): p->plan refuses it. */
+bool planner_exports_snapshot(Planner *p);
+/* That, or functions and casts that look into the catalog: only the home shard may say. */
+bool planner_asks_catalog(const Planner *p);
 
 /* ---- planner_write.c: where rows are written -------------------------------------------------------------- */
 

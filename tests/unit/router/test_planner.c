@@ -527,6 +527,25 @@ static void a_fenced_bucket_is_noticed_wherever_a_row_is_placed(void **state)
     s->topology->moving = false;
 }
 
+/* Else: a driver asks the second shard for an OID that it has read on the first. */
+static void the_catalog_is_asked_at_home(void **state)
+{
+    static const char *const ASKS[] = {
+        "SELECT relname FROM pg_catalog.pg_class WHERE oid = 16400", "SELECT 'users'::regclass::oid",
+        "SELECT format_type(16400, -1)", "SELECT has_table_privilege('users', 'select')",
+        "PREPARE q(oid) AS SELECT relname FROM pg_catalog.pg_class WHERE oid = $1", "EXECUTE q(16400)"};
+    static const char *const OTHERS[] = {"SELECT 1", "SELECT pg_backend_pid()", "SELECT * FROM pg_catalog.pg_locks"};
+    for (size_t i = 0; i < ARRAY_LEN(ASKS); i++)
+        assert_true(plan_of(*state, ASKS[i], NULL, NULL, 0, true).catalog);
+    for (size_t i = 0; i < ARRAY_LEN(OTHERS); i++)
+        assert_false(plan_of(*state, OTHERS[i], NULL, NULL, 0, true).catalog);
+    expect(*state, "PREPARE q AS SELECT * FROM users", "0A000");
+    expect(*state, "PREPARE q AS DELETE FROM pg_catalog.pg_class", "0A000");
+    expect(*state, "SELECT * FROM users u, pg_catalog.pg_class c WHERE u.id = 1", "0A000"); /* s1; gathered at home */
+    expect(*state, "SELECT * FROM users u, pg_catalog.pg_class c WHERE u.id = 2", "s0");
+    expect(*state, "SELECT pg_export_snapshot()", "0A000");
+}
+
 /* Else: rows that lie on two shards at this moment are changed or read twice. */
 static void many_shards_wait_until_the_moves_are_over(void **state)
 {
@@ -567,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_key_of_two_columns_needs_both),
         cmocka_unit_test(ranges_and_lists_decide_by_value),
         cmocka_unit_test(a_fenced_bucket_is_noticed_wherever_a_row_is_placed),
+        cmocka_unit_test(the_catalog_is_asked_at_home),
         cmocka_unit_test(many_shards_wait_until_the_moves_are_over),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
