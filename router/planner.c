@@ -298,7 +298,7 @@ static Plan plan_prepare(Planner *p)
 {
     if (!planner_prepares_catalog(p))
         return plan_unsupported(p);
-    return hides_tables(p) ? p->plan : plan_home(p);
+    return plan_hides_tables(p) ? p->plan : plan_home(p);
 }
 
 static Plan plan_sharded(Planner *p)
