@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "batcher/without.h"
+#include "router/absence.h"
 #include "router/copy_in.h"
 #include "router/copy_out.h"
 #include "router/effect.h"
@@ -21,6 +22,7 @@
 #include "router/explain.h"
 #include "router/fence.h"
 #include "router/insert.h"
+#include "router/insert_select.h"
 #include "router/local.h"
 #include "router/read_setting.h"
 #include "router/reads.h"
@@ -129,9 +131,21 @@ Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
     const ServerConfig *primary = topology_primary(session->worker->topology, shard);
-    return pool_get(session->worker->pools, primary ? primary : config->shards[shard].primary,
-                    session_database(session, session->worker->topology),
+    if (!primary)
+        return NULL;
+    return pool_get(session->worker->pools, primary, session_database(session, session->worker->topology),
                     config_user(config, slice_str(session->user)), slice_str(session->user));
+}
+
+void dispatch_no_pool(const Session *session, uint32_t shard, Error *err)
+{
+    const Topology *topology = session->worker->topology;
+    if (topology_primary(topology, shard)) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return;
+    }
+    error_set(err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now", topology->config->shards[shard].name);
+    error_hint(err, "Try again. SHOW REPLICAS tells who is what.");
 }
 
 /* The shard joins the transaction in the same write as the request. */
@@ -375,12 +389,11 @@ static Slice moment(const Request *request)
     return slice_of(text, len);
 }
 
-static Plan make_plan(Request *request, bool spread)
+static void input_fill(const Request *request, PlanInput *ret)
 {
-    Session *session = request->session;
+    const Session *session = request->session;
     Worker *worker = session->worker;
-    arena_reset(&worker->scratch);
-    PlanInput input = {.topology = worker->topology,
+    *ret = (PlanInput){.topology = worker->topology,
                        .database = session->database_index,
                        .user = slice_str(session->user),
                        .search_path = session_search_path(session, worker->topology),
@@ -389,10 +402,25 @@ static Plan make_plan(Request *request, bool spread)
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
                        .arena = &worker->scratch,
-                       .whole = request->whole,
-                       .keep = spread && request->planned_count == 1 ? &request->arena : NULL};
+                       .whole = request->whole};
+}
+
+void dispatch_plan_input(const Request *request, PlanInput *ret)
+{
+    input_fill(request, ret);
+    ret->now = moment(request);
+}
+
+static Plan make_plan(Request *request, bool spread)
+{
+    Worker *worker = request->session->worker;
+    PlanInput input;
+    arena_reset(&worker->scratch);
+    input_fill(request, &input);
     if (spread)
         input.now = moment(request);
+    if (spread && request->planned_count == 1)
+        input.keep = &request->arena;
     if (request->planned_count == 1)
         return plan_make(&input, &request->planned[0]);
     Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
@@ -521,6 +549,19 @@ static void run_write(Request *request, const Plan *plan)
         scatter_write(request, plan->shards, plan->shard_count);
 }
 
+static void run_insert_select(Request *request, const Plan *plan)
+{
+    Error err;
+    if (!request->planned[0].executed) /* only described: any shard can do that */
+        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
+    else if (request->max_rows > 0) {
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a statement on several shards cannot be fetched in parts");
+        error_hint(&err, "Execute it without a row limit (fetch size).");
+        dispatch_error(request, &err);
+    } else
+        insert_select_start(request, plan);
+}
+
 static void run_copy(Request *request, const Plan *plan)
 {
     if (!request->planned[0].executed) /* only described: any shard can do that */
@@ -590,6 +631,9 @@ static void run_plan(Request *request, Plan *plan)
         break;
     case PLAN_INSERT:
         insert_start(request, plan);
+        break;
+    case PLAN_INSERT_SELECT:
+        run_insert_select(request, plan);
         break;
     case PLAN_COPY_IN:
     case PLAN_COPY_OUT:
@@ -799,6 +843,18 @@ static bool must_wait(Request *request)
     return fence_holds(session, &plan);
 }
 
+/* A shard that it needs has no primary now, or nobody knows who it is. */
+static bool must_wait_for_primary(Request *request)
+{
+    Session *session = request->session;
+    if (session->console || session->tx_lost || request->local_error)
+        return false;
+    Plan plan = {.kind = PLAN_LOCAL};
+    if (request->planned_count)
+        plan = make_plan(request, false);
+    return absence_holds(session, &plan);
+}
+
 static bool end_with(Request *request, const Error *err)
 {
     start(request);
@@ -835,6 +891,13 @@ bool dispatch_request(Request *request)
         fence_full_error(session->worker, &err);
         return end_with(request, &err);
     }
+    if (absence_possible(session) && must_wait_for_primary(request)) {
+        if (absence_park(session) || session->running)
+            return false;
+        absence_error(session, &err);
+        return end_with(request, &err);
+    }
+    session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
     if (!request->not_batched && try_batch(request))

@@ -186,8 +186,10 @@ static void steps_run(Steps *steps)
     }
     Pool *pool = dispatch_pool(session, gather->shard);
     if (!pool) {
+        Error err;
         gather->active = false;
-        out_of_memory(gather);
+        dispatch_no_pool(session, gather->shard, &err);
+        gather_fail(gather, &err);
         return;
     }
     pool_submit(pool, &gather->task);
@@ -233,6 +235,8 @@ static void add_create(Steps *steps)
         if (sql)
             add_query(steps, true, sql);
     }
+    if (gather->spread->staging.len)
+        add_query(steps, true, arena_text(arena, gather->spread->staging));
     for (uint32_t i = 0; i < form->relation_count; i++) {
         const char *sql = arena_printf(arena, "SELECT * FROM pg_temp.%s", form->relations[i].name);
         steps->failed |= !sql;

@@ -167,6 +167,7 @@ typedef struct Config {
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
     uint64_t gather_max_bytes;
+    uint64_t errand_max_bytes; /* rows that one statement moves from shard to shard */
     uint64_t copy_row_max;    /* bytes of one row of COPY data into a table on several shards */
     uint32_t pipeline_max;    /* requests of one client read ahead */
     uint32_t statement_stats_max; /* statements whose figures are kept, per worker; 0: none */
@@ -213,6 +214,7 @@ typedef struct Config {
     uint32_t breaker_failures;   /* percent */
     uint32_t breaker_slow_ms;    /* 0: slowness does not count */
     uint32_t breaker_open_ms;
+    uint32_t switchover_wait_ms;
     uint32_t failover_wait_ms;   /* 0: statements fail at once when there is no primary */
     uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
     uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */

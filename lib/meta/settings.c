@@ -118,6 +118,8 @@ static const Setting SETTINGS[] = {
      "64MB", RESTARTS, false, "Memory for parsed statements per worker."},
     {"shoal", "gather_max_bytes", SETTING_SIZE, SHOAL(gather_max_bytes), 64 * 1024, 1024 * GB, NULL, "1GB",
      RELOADS, false, "Rows that one statement may bring together on one server, in bytes; past it, an error."},
+    {"shoal", "errand_max_bytes", SETTING_SIZE, SHOAL(errand_max_bytes), 64 * 1024, GB, NULL, "64MB",
+     RELOADS, false, "Rows that one INSERT ... SELECT, or UPDATE of the key, may move through Shoal, in bytes; past it, an error."},
     {"shoal", "pipeline_max", SETTING_INT, SHOAL(pipeline_max), 1, 100000, NULL, "1024", RELOADS,
      false, "Requests of one client that are read ahead."},
     {"shoal", "statement_stats_max", SETTING_INT, SHOAL(statement_stats_max), 0, 100000, NULL,
@@ -247,6 +249,9 @@ static const Setting SETTINGS[] = {
      "How long an open breaker keeps reads away before it lets a few through."},
     {"replicas", "failover_wait", SETTING_DURATION, SHOAL(failover_wait_ms), 0, HOUR, NULL, "10s", RELOADS, false,
      "How long statements wait while a shard with replicas has no primary that can be reached. 0: they fail at once."},
+    {"replicas", "switchover_wait", SETTING_DURATION, SHOAL(switchover_wait_ms), 10 * MS, HOUR, NULL, "5s", RELOADS, false,
+     "How long SWITCHOVER and PAUSE wait for open transactions to end and for the new primary to replay everything; "
+     "then all goes on as before. Keep it below failover_wait."},
 
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
