@@ -228,6 +228,74 @@ def test_the_catalog_beside_rows(conn, clusters, elsewhere):
                       "WHERE c.relname = 'tenants'") == [['app']]
 
 
+# -- pg_dump ------------------------------------------------------------------------------------------------
+
+def dump(end, *options, ok=True):
+    done = subprocess.run(['pg_dump', '-h', '127.0.0.1', '-p', str(end[0]), '-U', 'app', '-N', 'shoal', *options, end[1]],
+                          capture_output=True, text=True, timeout=100, env=environment())
+    assert (done.returncode == 0) == ok, done.stderr
+    return done.stdout if ok else done.stderr
+
+
+def sorted_dump(text):
+    """Rows of each COPY in order; sequences have a step of their own over shards."""
+    out, rows = [], None
+    for line in text.splitlines():
+        if re.match(r'\\(un)?restrict ', line):
+            continue
+        if line == '\\.':
+            out += sorted(rows) + [line]
+            rows = None
+        elif rows is not None:
+            rows.append(line)
+        else:
+            out.append(line.replace('INCREMENT BY 64', 'INCREMENT BY 1'))
+            rows = [] if line.startswith('COPY ') else None
+    return out
+
+
+def test_a_dump_is_that_of_one_database(both):
+    # Rows of other shards are not in the backup, or are in it twice.
+    shoal, plain = (sorted_dump(dump(end)) for end in both)
+    assert shoal == plain
+    assert sum(line.startswith('COPY ') for line in shoal) == 5
+    shoal, plain = (sorted_dump(dump(end, '--schema-only', '--no-owner')) for end in both)
+    assert shoal == plain
+
+
+def test_a_dump_is_restored(both, shoal, clusters, workspace):
+    # The backup cannot be read back: into one PostgreSQL, or into a sharded database.
+    archive = str(workspace.path / 'app.dump')
+    dump(both[0], '-Fc', '-f', archive)
+    for port, database in ((clusters[0].port, 'restored'), (shoal.port, 'again')):
+        if database == 'restored':
+            clusters[0].sql('CREATE DATABASE restored OWNER app')
+        done = subprocess.run(['pg_restore', '-e', '-h', '127.0.0.1', '-p', str(port), '-U', 'app', '-d', database, archive],
+                              capture_output=True, text=True, timeout=100, env=environment())
+        assert done.returncode == 0, done.stderr
+    again = (shoal.port, 'again')
+    assert sorted_dump(dump((clusters[0].port, 'restored'))) == sorted_dump(dump(both[1]))
+    assert sorted_dump(dump(again)) == sorted_dump(dump(both[1]))
+    spread = [cluster.query('SELECT count(*) FROM tenants', 'again')[0][0] for cluster in clusters]
+    assert '0' not in spread and sum(map(int, spread)) == 40
+
+
+def test_a_parallel_dump_is_told_the_truth(both, workspace):
+    # A dump of four connections looks like one moment and is not.
+    told = dump(both[0], '-Fd', '-j2', '-f', str(workspace.path / 'folder'), ok=False)
+    assert 'snapshot cannot be shared over several shards' in told and 'leave out -j' in told
+    dump(both[0], '-Fd', '-f', str(workspace.path / 'folder2'))
+
+
+def test_a_snapshot_is_of_one_server(conn):
+    # Rows of one shard at one moment, beside those of another.
+    conn.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    with pytest.raises(PgError) as told:
+        conn.query("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'")
+    assert told.value.code == '0A000'
+    conn.query('ROLLBACK')
+
+
 # -- OIDs of types (H55) ---------------------------------------------------------------------------------------
 
 def home_oids(clusters):
@@ -414,71 +482,3 @@ def test_sizes_are_of_all_shards(conn, shoal, clusters):
         with pytest.raises(PgError) as told:
             other.query("SELECT shoal.row_count('users')")
         assert told.value.code == '42501'
-
-
-# -- pg_dump ------------------------------------------------------------------------------------------------
-
-def dump(end, *options, ok=True):
-    done = subprocess.run(['pg_dump', '-h', '127.0.0.1', '-p', str(end[0]), '-U', 'app', '-N', 'shoal', *options, end[1]],
-                          capture_output=True, text=True, timeout=100, env=environment())
-    assert (done.returncode == 0) == ok, done.stderr
-    return done.stdout if ok else done.stderr
-
-
-def sorted_dump(text):
-    """Rows of each COPY in order; sequences have a step of their own over shards."""
-    out, rows = [], None
-    for line in text.splitlines():
-        if re.match(r'\\(un)?restrict ', line):
-            continue
-        if line == '\\.':
-            out += sorted(rows) + [line]
-            rows = None
-        elif rows is not None:
-            rows.append(line)
-        else:
-            out.append(line.replace('INCREMENT BY 64', 'INCREMENT BY 1'))
-            rows = [] if line.startswith('COPY ') else None
-    return out
-
-
-def test_a_dump_is_that_of_one_database(both):
-    # Rows of other shards are not in the backup, or are in it twice.
-    shoal, plain = (sorted_dump(dump(end)) for end in both)
-    assert shoal == plain
-    assert sum(line.startswith('COPY ') for line in shoal) == 5
-    shoal, plain = (sorted_dump(dump(end, '--schema-only', '--no-owner')) for end in both)
-    assert shoal == plain
-
-
-def test_a_dump_is_restored(both, shoal, clusters, workspace):
-    # The backup cannot be read back: into one PostgreSQL, or into a sharded database.
-    archive = str(workspace.path / 'app.dump')
-    dump(both[0], '-Fc', '-f', archive)
-    for port, database in ((clusters[0].port, 'restored'), (shoal.port, 'again')):
-        if database == 'restored':
-            clusters[0].sql('CREATE DATABASE restored OWNER app')
-        done = subprocess.run(['pg_restore', '-e', '-h', '127.0.0.1', '-p', str(port), '-U', 'app', '-d', database, archive],
-                              capture_output=True, text=True, timeout=100, env=environment())
-        assert done.returncode == 0, done.stderr
-    again = (shoal.port, 'again')
-    assert sorted_dump(dump((clusters[0].port, 'restored'))) == sorted_dump(dump(both[1]))
-    assert sorted_dump(dump(again)) == sorted_dump(dump(both[1]))
-    spread = [cluster.query('SELECT count(*) FROM tenants', 'again')[0][0] for cluster in clusters]
-    assert '0' not in spread and sum(map(int, spread)) == 40
-
-
-def test_a_parallel_dump_is_told_the_truth(both, workspace):
-    # A dump of four connections looks like one moment and is not.
-    told = dump(both[0], '-Fd', '-j2', '-f', str(workspace.path / 'folder'), ok=False)
-    assert 'snapshot cannot be shared over several shards' in told and 'leave out -j' in told
-    dump(both[0], '-Fd', '-f', str(workspace.path / 'folder2'))
-
-
-def test_a_snapshot_is_of_one_server(conn):
-    # Rows of one shard at one moment, beside those of another.
-    conn.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
-    with pytest.raises(PgError) as told:
-        conn.query("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'")
-    assert told.value.code == '0A000'
-    conn.query('ROLLBACK')
