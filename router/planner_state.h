@@ -44,6 +44,7 @@ typedef struct Ref {
     const CatalogTable *catalog; /* NULL when the catalog does not know it */
     RefKey *keys;                /* REF_DISTRIBUTED: one per key column of the table */
     uint32_t shard;              /* SHARD_NONE while not fixed */
+    bool *some; /* [shards of the configuration]: IN, ANY: its rows are on these; NULL: nothing is known */
     bool bare;                   /* named without a schema */
 } Ref;
 
@@ -103,6 +104,7 @@ bool key_place(const Planner *p, const Table *table, const Slice *values, uint32
 int key_index(const Table *table, Slice column);
 /* The type of the i-th column that INSERT writes; 0 when it cannot be told. */
 uint32_t insert_column_type(const Planner *p, uint32_t at);
+/* By `key = value`, and by IN and ANY the shards that may have such rows. */
 void refs_fix_by_values(Planner *p);
 void refs_fix_by_joins(Planner *p);
 /* Each reference whose key columns are all known gets its shard. */

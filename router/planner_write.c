@@ -249,9 +249,12 @@ bool plan_write(Planner *p, Plan *ret)
         p->refs[target].shard != SHARD_NONE || p->shape->traits & SHAPE_HAS_MODIFYING_CTE ||
         p->in->temporary || !refs_all_joined(p, target))
         return false;
-    *ret = (Plan){.kind = PLAN_WRITE, .shards = p->database->shards,
-                  .shard_count = p->database->shard_count};
-    return true;
+    uint32_t *shards = arena_array(p->in->arena, uint32_t, p->database->shard_count);
+    *ret = (Plan){.kind = PLAN_WRITE, .shards = shards};
+    for (uint32_t i = 0; shards && i < p->database->shard_count; i++)
+        if (!p->refs[target].some || p->refs[target].some[p->database->shards[i]])
+            shards[ret->shard_count++] = p->database->shards[i];
+    return shards != NULL;
 }
 
 /* ---- reference tables ------------------------------------------------------------------------- */

@@ -201,6 +201,15 @@ static void a_key_fixed_by_equality_decides(void **state)
     expect(s, "UPDATE users SET name = 'y' WHERE id = 1", "s1");
     expect(s, "DELETE FROM users WHERE id = 2", "s0");
     expect(s, "EXPLAIN SELECT * FROM users WHERE id = 2", "s0");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 42, -1)", "s1");
+    expect(s, "SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = ANY ('{1, 42}')", "s1");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 2)", "0A000");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 1 + 1)", "0A000");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 42) OR name = 'x'", "0A000");
+    expect(s, "SELECT * FROM users WHERE id NOT IN (1, 42)", "0A000");
+    expect(s, "SELECT * FROM users u LEFT JOIN orders o ON o.user_id = u.id AND u.id IN (1, 42)", "0A000");
+    expect(s, "UPDATE users SET name = 'y' WHERE id IN (1, 42)", "s1");
+    expect(s, "DELETE FROM users WHERE id IN (1, 2)", "writes 2");
 }
 
 /* Else: the same uuid or text, spelt in another way, is looked for on another shard (H52). */
