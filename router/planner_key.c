@@ -347,8 +347,7 @@ bool tables_colocated(const Table *a, const Table *b)
            (!places || slice_equal(a->colocation, b->colocation));
 }
 
-/* The join is on the keys of both, and rows with equal keys are together. */
-static bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
+bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
 {
     const Ref *to = &p->refs[a], *from = &p->refs[b];
     return to->kind == REF_DISTRIBUTED && from->kind == REF_DISTRIBUTED &&

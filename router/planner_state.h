@@ -114,6 +114,8 @@ void refs_place(Planner *p);
 bool refs_all_joined(const Planner *p, int target);
 /* Equal keys of both tables are on the same shard. */
 bool tables_colocated(const Table *a, const Table *b);
+/* The join is on the keys of both, and rows with equal keys are together. */
+bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b);
 /* The references in fanout.h's words. False: p->plan says why not. */
 bool refs_spread(Planner *p, FanoutRef *refs) MUST_USE;
 
@@ -139,5 +141,7 @@ Plan plan_insert_select(const Planner *p);
 Plan plan_reference_write(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */
 bool plan_write(Planner *p, Plan *ret) MUST_USE;
+/* MERGE that names a distributed table: each shard for itself, where the keys meet. */
+Plan plan_merge_into(Planner *p);
 
 #endif

@@ -247,6 +247,22 @@ def test_key_from_an_identity(both, clusters):
     assert failure.value.code == '23514'
 
 
+# -- MERGE ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('sql', [
+    "MERGE INTO users u USING archive a ON u.id = a.user_id WHEN MATCHED AND a.note LIKE 'n%' THEN UPDATE SET name = 'm', age = age + 1 "
+    "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, name) VALUES (a.user_id, 'new')",
+    'MERGE INTO users u USING archive a ON a.user_id = u.id WHEN NOT MATCHED THEN INSERT VALUES (user_id, note, 1, NULL, NULL)',
+    'MERGE INTO users USING countries c ON c.title = name WHEN MATCHED THEN DELETE',
+])
+def test_merge(both, clusters, sql):
+    both.run("INSERT INTO archive (user_id, note) SELECT id * 2, name FROM users WHERE id > 10")
+    both.run("UPDATE countries SET title = 'n3' WHERE code = 'de'")
+    both.run(sql)
+    both.same('users')
+    found(clusters, 'users')
+
+
 # -- IN and ANY: only the shards that own a key -----------------------------------------------------------------
 
 @pytest.fixture
