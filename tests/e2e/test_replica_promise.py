@@ -324,7 +324,7 @@ def test_promises_hold_over_a_promotion(workspace):
         made += [primary.create_replica(f'p-replica{i}', sync).start() for i in (1, 2)]
         for replica in made[1:]:
             primary.wait_caught_up(replica)
-        primary.configure(**sync)
+        primary.configure(**dict(sync, synchronous_standby_names="'2 (*)'"))  # whoever is promoted has everything
         primary.query('SELECT pg_reload_conf()')
         own = Shoal(workspace, {'s0': tuple(made)}, name='promotion', users={'admin': {'admin': 'on'}, 'app': {}},
                     settings={'tcp_user_timeout': '1s'},
