@@ -575,7 +575,7 @@ def test_a_replica_of_another_cluster_is_not_read(workspace, servers, shoal):
                     databases={'app': {'read_consistency': 'eventual'}})
         own.start()
         try:
-            wait_until('the stranger to be known', lambda: row_of(own, 's0/replica2')['state'] == 'wrong', 10)
+            wait_until('the stranger to be known', lambda: row_of(own, 's0/replica2')['state'] == 'wrong', 30)
             row = row_of(own, 's0/replica2')
             assert row['state'] == 'wrong' and 'system identifier' in row['why']
             with own.connect() as conn:
