@@ -12,12 +12,14 @@
 #include "admin/answer.h"
 #include "admin/console_moves.h"
 #include "admin/control_state.h"
+#include "admin/drift.h"
 #include "admin/fsck.h"
 #include "admin/places.h"
 #include "admin/replicas.h"
 #include "admin/shard_add.h"
 #include "admin/resolve.h"
 #include "admin/show.h"
+#include "admin/switchover.h"
 #include "core/clock.h"
 #include "wire/backend.h"
 
@@ -45,6 +47,8 @@ static const Command COMMANDS[] = {
      show_replica_lag},
     {"show tables", COMMAND_FOR_MONITORS, "", "Distributed tables with their keys.", 0,
      show_tables},
+    {"show schema_drift", COMMAND_FOR_MONITORS, "",
+     "What is in a shard's schema and not, or otherwise, in the home shard's; no rows: they agree.", 0, show_schema_drift},
     {"show map", COMMAND_FOR_MONITORS, "", "Buckets of each shard.", 0, show_map},
     {"show pools", COMMAND_FOR_MONITORS, "", "Server connections by pool.", REPORT_POOLS,
      show_report},
@@ -101,6 +105,11 @@ static const Command COMMANDS[] = {
      console_shard_add},
     {"shard remove", COMMAND_FOR_ADMINS, "shard", "Says whether a shard is empty, and how to take it out.", 0,
      console_shard_remove},
+    {"switchover", COMMAND_FOR_ADMINS, "shard TO server",
+     "Promotes a standby while everybody works: statements wait for a moment, none fails.", 0, console_switchover},
+    {"pause", COMMAND_FOR_ADMINS, "shard",
+     "New statements for the shard's primary wait; answered when nothing runs there any more.", 0, console_pause},
+    {"resume", COMMAND_FOR_ADMINS, "shard", "Ends a pause.", 0, console_resume},
     {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
      "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"show transactions", COMMAND_FOR_MONITORS, "",

@@ -18,7 +18,7 @@ typedef struct Drain {
     Control *control;
     uint64_t version;
     uint32_t shard, database;
-    bool requests_only;
+    bool requests_only, primary_only; /* as FenceAsk's */
     FenceAsk *ask;     /* on its way; NULL: none */
     uint32_t rounds;   /* answered */
     uint32_t blockers, waiting; /* of the last answer; UINT32_MAX before it */

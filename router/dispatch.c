@@ -14,10 +14,12 @@
 #include <time.h>
 
 #include "batcher/without.h"
+#include "router/absence.h"
 #include "router/copy_in.h"
 #include "router/copy_out.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/explain.h"
 #include "router/fence.h"
 #include "router/insert.h"
 #include "router/insert_select.h"
@@ -129,9 +131,21 @@ Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
     const ServerConfig *primary = topology_primary(session->worker->topology, shard);
-    return pool_get(session->worker->pools, primary ? primary : config->shards[shard].primary,
-                    session_database(session, session->worker->topology),
+    if (!primary)
+        return NULL;
+    return pool_get(session->worker->pools, primary, session_database(session, session->worker->topology),
                     config_user(config, slice_str(session->user)), slice_str(session->user));
+}
+
+void dispatch_no_pool(const Session *session, uint32_t shard, Error *err)
+{
+    const Topology *topology = session->worker->topology;
+    if (topology_primary(topology, shard)) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return;
+    }
+    error_set(err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now", topology->config->shards[shard].name);
+    error_hint(err, "Try again. SHOW REPLICAS tells who is what.");
 }
 
 /* The shard joins the transaction in the same write as the request. */
@@ -474,6 +488,13 @@ static void fit_session(const Request *request, Plan *plan)
                "Send BEGIN, SAVEPOINT and SET each as a statement of its own, not in one Query with others.");
 }
 
+Plan dispatch_plan(Request *request)
+{
+    Plan plan = make_plan(request, true);
+    fit_session(request, &plan);
+    return plan;
+}
+
 static bool has_function_step(const Request *request)
 {
     for (uint32_t i = 0; i < request->step_count; i++)
@@ -551,6 +572,17 @@ static void run_copy(Request *request, const Plan *plan)
         copy_out_start(request, plan);
 }
 
+/* The merge server works on a connection of its own, which would wait for this transaction's locks for ever. */
+static void refuse_own_locks(Request *request)
+{
+    Error err;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "rows of several shards cannot be brought together in a transaction that has changed or locked tables");
+    error_detail(&err, "They are brought together on another connection, which would wait for this transaction.");
+    error_hint(&err, "COMMIT first, or fix the shard key.");
+    dispatch_error(request, &err);
+}
+
 /* A SELECT over several shards. */
 static void run_spread(Request *request, const Plan *plan)
 {
@@ -569,6 +601,8 @@ static void run_spread(Request *request, const Plan *plan)
     }
     if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
         scatter_read(request, plan->spread);
+    else if (session->tx != TX_IDLE && session->tx_locks)
+        refuse_own_locks(request);
     else
         gather_start(request, plan->spread);
 }
@@ -739,8 +773,9 @@ void dispatch_part(Request *request)
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
-    Plan plan = make_plan(request, true);
-    fit_session(request, &plan);
+    if (shape && shape->kind == SHAPE_EXPLAIN && is_sharded(session) && explain_start(request))
+        return;
+    Plan plan = dispatch_plan(request);
     run_plan(request, &plan);
 }
 
@@ -808,6 +843,18 @@ static bool must_wait(Request *request)
     return fence_holds(session, &plan);
 }
 
+/* A shard that it needs has no primary now, or nobody knows who it is. */
+static bool must_wait_for_primary(Request *request)
+{
+    Session *session = request->session;
+    if (session->console || session->tx_lost || request->local_error)
+        return false;
+    Plan plan = {.kind = PLAN_LOCAL};
+    if (request->planned_count)
+        plan = make_plan(request, false);
+    return absence_holds(session, &plan);
+}
+
 static bool end_with(Request *request, const Error *err)
 {
     start(request);
@@ -844,6 +891,13 @@ bool dispatch_request(Request *request)
         fence_full_error(session->worker, &err);
         return end_with(request, &err);
     }
+    if (absence_possible(session) && must_wait_for_primary(request)) {
+        if (absence_park(session) || session->running)
+            return false;
+        absence_error(session, &err);
+        return end_with(request, &err);
+    }
+    session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
     if (!request->not_batched && try_batch(request))
