@@ -132,6 +132,13 @@ static bool has_buckets(const Topology *topology, uint32_t database)
     return false;
 }
 
+/* Dropped, maybe since the move began: there is nothing of it to be moved, or to be taken away. */
+static bool has_gone(const Topology *topology, const Table *table)
+{
+    const Catalog *catalog = topology->catalogs[table->database];
+    return catalog->loaded && !catalog_table(catalog, table->schema, table->name);
+}
+
 static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
 {
     Arena *arena = &leg->move->arena;
@@ -142,6 +149,8 @@ static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *from = &topology->tables[i];
         if (from->database != database || from->kind != TABLE_HASH) /* the others have no buckets */
+            continue;
+        if (has_gone(topology, from))
             continue;
         Table *into = &leg->tables[leg->table_count++];
         *into = *from;
@@ -179,11 +188,12 @@ static bool legs_make(Move *move, Error *err)
         return false;
     }
     for (uint32_t d = 0; d < topology->config->database_count; d++) {
-        if (!has_buckets(topology, d))
+        bool looked_at = move->state != MOVE_PLANNED && topology->config->databases[d].shard_count > 1;
+        if (!has_buckets(topology, d) && !looked_at) /* something may be left where all tables have gone */
             continue;
-        MoveLeg *leg = &move->legs[move->leg_count];
+        MoveLeg *leg = &move->legs[move->leg_count++];
         leg->move = move;
-        leg->number = move->leg_count++;
+        leg->number = d;
         move_copy_init(&leg->copy, &control->loop, leg);
         for (int s = 0; s < SIDE_COUNT; s++) {
             leg->asks[s].leg = leg;
@@ -455,6 +465,15 @@ static void forward_trouble(Move *move)
     move_undo(move);
 }
 
+/* It goes on with those that there are, when the catalog knows which. */
+static void forget_tables(Move *move)
+{
+    log_line(LOG_INFO, "move", "move %" PRIu64 ", %s: %s; looking again", move->id, move->step->name,
+             move->err.message);
+    move->step = NULL;
+    moves_look_again(move->control);
+}
+
 static void move_trouble(Move *move)
 {
     if (move->control->stopping)
@@ -474,7 +493,10 @@ static void move_trouble(Move *move)
         move_take(move, move_step_rest());
         return;
     default:
-        repeat_later(move);
+        if (error_is(&move->err, SQLSTATE_UNDEFINED_TABLE)) /* dropped behind the switch, as it may be */
+            forget_tables(move);
+        else
+            repeat_later(move);
     }
 }
 

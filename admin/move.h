@@ -72,7 +72,7 @@ typedef struct MoveAsk {
 /* The part of a move in one database. */
 struct MoveLeg {
     Move *move;
-    uint32_t number;      /* 0, 1 ...: in slot names */
+    uint32_t number;      /* the database's in shards.ini, from 0: in slot names */
     const char *database; /* shards.ini's name */
     Table *tables;        /* distributed ones, by name; in the move's arena */
     uint32_t table_count;
@@ -125,6 +125,7 @@ struct Move {
     uint64_t step_since_us, fence_since_us, fence_us, begun_us;
     uint32_t retries; /* of this step */
     bool announced;    /* the published topology says that buckets move */
+    bool usual_isolation; /* preflight: a transaction that says nothing is READ COMMITTED on both sides */
     bool reverse_made; /* publication and slot for the way back */
     uint64_t deleted;  /* rows */
     bool fence_told;

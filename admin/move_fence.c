@@ -39,9 +39,10 @@ static bool fails_at(Move *move, const char *name)
     return true;
 }
 
-static uint32_t from_shard(const Move *move)
+/* The side that loses the buckets, or the other one. */
+static uint32_t side_shard(const Move *move, bool loser)
 {
-    const char *name = move->backwards ? move->target : move->source;
+    const char *name = move->backwards == loser ? move->target : move->source;
     const Config *config = move->control->config;
     for (uint32_t i = 0; i < config->shard_count; i++) {
         if (strcmp(config->shards[i].name, name) == 0)
@@ -64,7 +65,9 @@ void move_fence_begin(Move *move)
         move_fail(move, &err);
         return;
     }
-    drain_start(&move->drain, move->control, from_shard(move));
+    drain_start(&move->drain, move->control, side_shard(move, true));
+    move->drain.gainer = side_shard(move, false);
+    move->drain.gain_every = move->control->topology->gain_every;
 }
 
 void move_fence_end(Move *move)

@@ -365,6 +365,13 @@ const char *move_sql_sizes(const MoveLeg *leg)
                   : NULL;
 }
 
+const char *move_sql_usual_isolation(const MoveLeg *leg)
+{
+    return "SELECT reset_val = 'read committed' AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c "
+           "WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read committed$') FROM pg_settings WHERE name = "
+           "'default_transaction_isolation'";
+}
+
 const char *move_sql_any_rows(const MoveLeg *leg)
 {
     const char *text = NULL;

@@ -102,6 +102,7 @@ static void preflight_begin(Move *move)
 {
     if (fails_at(move, "plan_written"))
         return;
+    move->usual_isolation = true;
     LEGS_EACH(leg, move) {
         move_ask_add(leg, SIDE_SOURCE, move_sql_facts(leg));
         move_ask_add(leg, SIDE_SOURCE, move_sql_requirements(leg));
@@ -111,6 +112,7 @@ static void preflight_begin(Move *move)
         move_ask_add(leg, SIDE_TARGET, move_sql_requirements(leg));
         move_ask_add(leg, SIDE_TARGET, move_sql_leftovers(leg));
         move_ask_add(leg, SIDE_TARGET, move_sql_any_rows(leg));
+        move_ask_add(leg, SIDE_TARGET, move_sql_usual_isolation(leg));
         move_ask_run(leg, SIDE_TARGET, ASK_MS);
     }
 }
@@ -139,6 +141,8 @@ static bool preflight_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PG
         leg->move->bytes_expected += pg_u64(rows, 0, 0);
         leg->move->rows_expected += pg_u64(rows, 0, 1);
     }
+    if (side == SIDE_TARGET && index == 4)
+        leg->move->usual_isolation &= pg_bool(rows, 0, 0);
     if (side == SIDE_TARGET && index == 3 && PQntuples(rows) > 0) {
         const Table *table = &leg->tables[pg_u64(rows, 0, 0)];
         error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%.*s.%.*s\" has rows of these buckets on the target",

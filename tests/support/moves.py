@@ -68,9 +68,17 @@ class Moving:
         return {int(row['id']): row for row in self.shoal.console('SHOW MOVES')}[number]
 
     def wait(self, number, states=OVER, timeout_s=60):
-        wait_until(f'move {number} to be one of {states}',
-                   lambda: self.state(number)['state'] in states, timeout_s, 0.1)
+        try:
+            wait_until(f'move {number} to be one of {states}',
+                       lambda: self.state(number)['state'] in states, timeout_s, 0.1)
+        except AssertionError as err:
+            raise AssertionError(f'{err}: {self.state(number)}\n{self.told()}') from None
         return self.state(number)
+
+    def told(self):
+        """What the log says of moves: for a test that has failed."""
+        lines = [line for line in self.shoal.log.read_text(errors='replace').splitlines() if ' move' in line]
+        return '\n'.join(lines[-40:])
 
     def wait_all(self, timeout_s=120):
         wait_until('all moves to be over', lambda: all(row['state'] in OVER for row in self.shoal.console('SHOW MOVES')),
