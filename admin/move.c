@@ -20,6 +20,7 @@
 #include "admin/move_clean.h"
 #include "admin/moves.h"
 #include "core/clock.h"
+#include "core/failpoint.h"
 
 #define RETRY_MS       500
 #define RETRY_MAX_MS   10000
@@ -324,6 +325,39 @@ void move_step_end(Move *move)
         move_trouble(move);
     else
         move->step->end(move);
+}
+
+/* ---- for the steps ---------------------------------------------------------------------------- */
+
+MoveSide move_from_side(const Move *move)
+{
+    return move->backwards ? SIDE_TARGET : SIDE_SOURCE;
+}
+
+MoveSide move_to_side(const Move *move)
+{
+    return move->backwards ? SIDE_SOURCE : SIDE_TARGET;
+}
+
+/* True when a failpoint says that the step fails here. */
+bool move_fails_at(Move *move, const char *name)
+{
+    (void)name;
+    FailAction action = FAILPOINT(name);
+    if (action == FAIL_NONE)
+        return false;
+    Error err;
+    failpoint_error(action, name, &err);
+    move_fail(move, &err);
+    return true;
+}
+
+/* A failure found in `end`: nothing runs any more, so it is handled like one of a conversation. */
+void move_fail_now(Move *move)
+{
+    move->running = true;
+    move->pending = 1;
+    move_step_end(move);
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */

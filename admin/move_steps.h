@@ -44,6 +44,47 @@ bool move_login(const MoveLeg *leg, MoveSide side, PgLogin *ret) MUST_USE;
 bool move_gives_up(const Move *move);
 void move_stop_the_world(const Move *move, const Error *err) __attribute__((noreturn));
 
+/* True when a failpoint says that the step fails here; then it has failed, and `end` says so by move_fail_now. */
+bool move_fails_at(Move *move, const char *name);
+void move_fail_now(Move *move);
+/* The side that loses the buckets, and the one that gets them. */
+MoveSide move_from_side(const Move *move);
+MoveSide move_to_side(const Move *move);
+
+/* move_prepare.c: what nobody waits for. */
+void move_announce_begin(Move *move);
+void move_announce_end(Move *move);
+void move_preflight_begin(Move *move);
+bool move_preflight_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
+void move_preflight_end(Move *move);
+void move_publish_begin(Move *move);
+void move_publish_on(MoveLeg *leg, MoveSide side, bool back);
+void move_slot_begin(Move *move);
+bool move_slot_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
+void move_slot_end(Move *move);
+void move_copy_begin(Move *move);
+void move_copy_end(Move *move);
+void move_analyze_begin(Move *move);
+void move_analyze_end(Move *move);
+bool move_keep_facts(MoveLeg *leg, MoveSide side, const PGresult *rows, Error *err) MUST_USE;
+bool move_facts_equal(Move *move);
+
+/* move_pause.c: inside the fence. */
+void move_lock_begin(Move *move);
+void move_drain_begin(Move *move);
+bool move_drain_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
+void move_drain_end(Move *move);
+void move_prove_begin(Move *move);
+bool move_prove_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
+void move_prove_end(Move *move);
+void move_stop_begin(Move *move);
+void move_worker_begin(Move *move);
+bool move_worker_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
+void move_decide_begin(Move *move);
+
+/* Of a look at a stream that must be running. */
+bool move_stream_rows(MoveLeg *leg, MoveSide side, const PGresult *rows, Error *err) MUST_USE;
+
 /* move_fence.c: the data path's part, and the owner's change. */
 void move_unfence(Move *move);
 void move_fence_begin(Move *move);

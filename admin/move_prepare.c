@@ -1,0 +1,294 @@
+/*
+ * move_prepare.c - from the plan to a copy that is proven: nobody waits for any of it.
+ *
+ *     announce    statements for several shards pass over copies from now on (router/foreign.h)
+ *     preflight   everything that would fail later is said now
+ *     publish, slot, copy, analyze
+ */
+#include "admin/move_steps.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/control_state.h"
+#include "admin/move_sql.h"
+#include "core/clock.h"
+
+#define ASK_MS        20000
+#define DRAIN_LOOK_MS 10
+#define ANNOUNCE_US   UINT64_C(2000000)
+
+#define LEGS_EACH(leg, move) for (MoveLeg *leg = (move)->legs; leg < (move)->legs + (move)->leg_count; leg++)
+
+/* ---- announcement ------------------------------------------------------------------------------- */
+
+/* From now on rows may lie on two shards: statements that no key restricts to one of them are refused.
+ * Those that were planned before, and have not been sent yet, are waited for; one that runs does not
+ * see what is copied later. */
+void move_announce_begin(Move *move)
+{
+    Error err;
+    if (move->announced)
+        return;
+    move->announced = true;
+    if (!control_publish(move->control, &err)) {
+        move_fail(move, &err);
+        return;
+    }
+    drain_start(&move->drain, move->control, FENCE_ANY_SHARD);
+    move->drain.requests_only = true;
+}
+
+void move_announce_end(Move *move)
+{
+    bool sent = move->drain.waiting == 0 && clock_now_us() - move->step_since_us > ANNOUNCE_US;
+    if (move->drain.done || sent) {
+        drain_stop(&move->drain);
+        move_next(move);
+        return;
+    }
+    drain_look(&move->drain);
+    move_again(move, DRAIN_LOOK_MS);
+}
+
+/* ---- preflight ------------------------------------------------------------------------------- */
+
+void move_preflight_begin(Move *move)
+{
+    if (move_fails_at(move, "plan_written"))
+        return;
+    move->usual_isolation = true;
+    LEGS_EACH(leg, move) {
+        move_ask_add(leg, SIDE_SOURCE, move_sql_facts(leg));
+        move_ask_add(leg, SIDE_SOURCE, move_sql_requirements(leg));
+        move_ask_add(leg, SIDE_SOURCE, move_sql_sizes(leg));
+        move_ask_run(leg, SIDE_SOURCE, ASK_MS);
+        move_ask_add(leg, SIDE_TARGET, move_sql_facts(leg));
+        move_ask_add(leg, SIDE_TARGET, move_sql_requirements(leg));
+        move_ask_add(leg, SIDE_TARGET, move_sql_leftovers(leg));
+        move_ask_add(leg, SIDE_TARGET, move_sql_any_rows(leg));
+        move_ask_add(leg, SIDE_TARGET, move_sql_usual_isolation(leg));
+        move_ask_run(leg, SIDE_TARGET, ASK_MS);
+    }
+}
+
+bool move_keep_facts(MoveLeg *leg, MoveSide side, const PGresult *rows, Error *err)
+{
+    const char *text = PQntuples(rows) ? pg_text(rows, 0, 0) : NULL;
+    free(leg->facts[side]);
+    leg->facts[side] = strdup(text ? text : "");
+    if (leg->facts[side])
+        return true;
+    error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    return false;
+}
+
+bool move_preflight_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    if (index == 0)
+        return move_keep_facts(leg, side, rows, err);
+    if (index == 1 && PQntuples(rows) > 0) {
+        error_set(err, SQLSTATE_OBJECT_NOT_READY, "%s", PQgetvalue(rows, 0, 0));
+        error_hint(err, "%s", PQgetvalue(rows, 0, 1));
+        return false;
+    }
+    if (side == SIDE_SOURCE && index == 2) {
+        leg->move->bytes_expected += pg_u64(rows, 0, 0);
+        leg->move->rows_expected += pg_u64(rows, 0, 1);
+    }
+    if (side == SIDE_TARGET && index == 4)
+        leg->move->usual_isolation &= pg_bool(rows, 0, 0);
+    if (side == SIDE_TARGET && index == 3 && PQntuples(rows) > 0) {
+        const Table *table = &leg->tables[pg_u64(rows, 0, 0)];
+        error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%.*s.%.*s\" has rows of these buckets on the target",
+                  SLICE_FMT(table->schema), SLICE_FMT(table->name));
+        error_hint(err, "They are nobody's: shoalctl fsck shows them.");
+        return false;
+    }
+    return true;
+}
+
+/* The first line that only one side has. */
+static void tell_difference(const MoveLeg *leg, Error *err)
+{
+    const char *a = leg->facts[0], *b = leg->facts[1];
+    while (*a && *a == *b) {
+        a++;
+        b++;
+    }
+    while (a > leg->facts[0] && a[-1] != '\n') {
+        a--;
+        b--;
+    }
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "the tables of database %s are not the same on both shards",
+              leg->database);
+    error_detail(err, "source: %.*s; target: %.*s", (int)strcspn(a, "\n"), a, (int)strcspn(b, "\n"), b);
+    error_hint(err, "DDL through Shoal changes all shards; shoalctl fsck compares them.");
+}
+
+bool move_facts_equal(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        if (strcmp(leg->facts[0], leg->facts[1]) == 0)
+            continue;
+        Error err;
+        tell_difference(leg, &err);
+        move_fail(move, &err);
+        return false;
+    }
+    return true;
+}
+
+void move_preflight_end(Move *move)
+{
+    if (move_fails_at(move, "target_ddl") || move_fails_at(move, "target_empty_check") || !move_facts_equal(move)) {
+        move->attempts = UINT32_MAX; /* trying again would not help */
+        move_fail_now(move);
+        return;
+    }
+    move_next(move);
+}
+
+/* ---- publication, slot, snapshot ------------------------------------------------------------- */
+
+/* While nobody writes: a row must not be changed between being looked at by the filter's first
+ * check and the catalog's change. The lock waits a short time only, because writers wait behind it. */
+void move_publish_on(MoveLeg *leg, MoveSide side, bool back)
+{
+    move_ask_add(leg, side, "BEGIN");
+    move_ask_add(leg, side, "SET LOCAL lock_timeout = '500ms'");
+    move_ask_add(leg, side, "CREATE SCHEMA IF NOT EXISTS shoal");
+    move_ask_add(leg, side, move_sql_lock(leg, "SHARE ROW EXCLUSIVE"));
+    move_ask_add(leg, side, move_sql_create_publication(leg, back));
+    move_ask_add(leg, side, "COMMIT");
+}
+
+void move_publish_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        move_publish_on(leg, SIDE_SOURCE, false);
+        move_ask_run(leg, SIDE_SOURCE, ASK_MS);
+    }
+}
+
+/* The slot comes after the publication: decoding looks at the catalog as it was. It waits for every
+ * transaction that is running now, so it has a time limit. The walsender stays: the snapshot is its. */
+void move_slot_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        move_ask_add(leg, SIDE_SNAPSHOT, "SET idle_in_transaction_session_timeout = 0");
+        move_ask_add(leg, SIDE_SNAPSHOT, "SET statement_timeout = 0");
+        move_ask_add(leg, SIDE_SNAPSHOT, move_sql_create_slot_command(leg));
+        for (uint32_t i = 0; i < leg->asks[SIDE_SNAPSHOT].count; i++)
+            leg->asks[SIDE_SNAPSHOT].queries[i].value_count = PG_QUERY_SIMPLE;
+        move_ask_run(leg, SIDE_SNAPSHOT, move->control->config->move_slot_timeout_ms);
+        move_ask_add(leg, SIDE_SOURCE, move_sql_columns(leg));
+        move_ask_run(leg, SIDE_SOURCE, ASK_MS);
+    }
+}
+
+bool move_slot_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    if (side == SIDE_SNAPSHOT && index == 2) {
+        int column = PQfnumber(rows, "snapshot_name");
+        const char *name = column >= 0 && PQntuples(rows) ? pg_text(rows, 0, column) : NULL;
+        snprintf(leg->snapshot, sizeof leg->snapshot, "%s", name ? name : "");
+    }
+    if (side == SIDE_SOURCE) {
+        leg->columns = arena_array(&leg->move->arena, const char *, leg->table_count);
+        for (int i = 0; leg->columns && i < PQntuples(rows); i++)
+            leg->columns[pg_u64(rows, i, 0) - 1] = arena_text(&leg->move->arena, pg_slice(rows, i, 1));
+        for (uint32_t t = 0; t < leg->table_count; t++) {
+            if (leg->columns && leg->columns[t])
+                continue;
+            error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%.*s\" has gone", SLICE_FMT(leg->tables[t].name));
+            return false;
+        }
+    }
+    return true;
+}
+
+void move_slot_end(Move *move)
+{
+    if (move_fails_at(move, "slot_or_trigger_created") || move_fails_at(move, "snapshot_exported"))
+        move_fail_now(move);
+    else
+        move_next(move);
+}
+
+/* ---- copy ------------------------------------------------------------------------------------ */
+
+static void copy_on_snapshot(MoveCopy *copy)
+{
+    MoveLeg *leg = copy->ctx;
+    pg_client_close(&leg->asks[SIDE_SNAPSHOT].client);
+}
+
+static void copy_on_done(MoveCopy *copy, const Error *err)
+{
+    MoveLeg *leg = copy->ctx;
+    if (err) {
+        Error told = *err;
+        if (!told.detail[0])
+            error_detail(&told, "copying, database %s", leg->database);
+        move_fail(leg->move, &told);
+    }
+    move_step_end(leg->move);
+}
+
+void move_copy_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        PgLogin source, target;
+        MoveCopyTable tables[MOVE_COPY_TABLES_MAX];
+        char *snapshot = arena_printf(&move->scratch, "SET TRANSACTION SNAPSHOT '%s'", leg->snapshot);
+        bool ok = snapshot && leg->table_count <= MOVE_COPY_TABLES_MAX &&
+                  move_login(leg, SIDE_SOURCE, &source) && move_login(leg, SIDE_TARGET, &target);
+        for (uint32_t t = 0; ok && t < leg->table_count; t++) {
+            tables[t] = move_sql_copy(leg, t, leg->columns[t]);
+            ok = tables[t].in && tables[t].out;
+        }
+        if (!ok) {
+            move_no_memory(move);
+            return;
+        }
+        leg->copy.on_done = copy_on_done;
+        leg->copy.on_snapshot = copy_on_snapshot;
+        move->pending++;
+        move_copy_run(&leg->copy, &source, &target, snapshot, tables, leg->table_count,
+                      move->control->config->move_bytes_per_s);
+    }
+}
+
+void move_copy_end(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        move->rows += leg->copy.rows;
+        move->bytes += leg->copy.bytes;
+        pg_client_close(&leg->asks[SIDE_SNAPSHOT].client);
+    }
+    if (move_fails_at(move, "copy_last_row"))
+        move_fail_now(move);
+    else
+        move_next(move);
+}
+
+/* A new shard knows nothing of its tables: without this its first plans would be bad ones. */
+void move_analyze_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        move_ask_add(leg, SIDE_TARGET, "SELECT set_config('statement_timeout', '0', false)");
+        for (uint32_t t = 0; t < leg->table_count; t++)
+            move_ask_add(leg, SIDE_TARGET, move_sql_analyze(leg, t));
+        move_ask_run(leg, SIDE_TARGET, 0);
+    }
+}
+
+void move_analyze_end(Move *move)
+{
+    if (move_fails_at(move, "copy_verified"))
+        move_fail_now(move);
+    else
+        move_next(move);
+}
