@@ -23,6 +23,7 @@
 /* A name/value row of SHOW STATS or SHOW PROCESS. */
 #define STAT(name, type, row, help) {name, type, "stats", row, "value", NULL, 0, NULL, help}
 #define PROC(name, type, row, scale, help) {name, type, "process", row, "value", NULL, scale, NULL, help}
+#define RECO(name, type, row, scale, help) {name, type, "recovery", row, "value", NULL, scale, NULL, help}
 #define POOL(name, type, column, scale, help)                                                      \
     {name, type, "pools", NULL, column, NULL, scale, "server,database,user", help}
 
@@ -94,6 +95,15 @@ static const Metric METRICS[] = {
      "1: the server answers and is what shards.ini says."},
     {"shoal_server_probe_seconds", GAUGE, "shards", NULL, "latency_us", NULL, 1e-6, "shard,server,role",
      "How long the last probe took."},
+
+    /* Transactions over several shards. */
+    RECO("shoal_transactions_in_doubt", GAUGE, "in_doubt", 0, "Prepared transactions of this router that nobody works on."),
+    RECO("shoal_transactions_in_doubt_oldest_seconds", GAUGE, "oldest_ms", 1e-3, "Age of the oldest of them; alarm above a minute."),
+    RECO("shoal_transactions_damaged_total", COUNTER, "damage", 0, "Transactions that ended on a shard against their decision. Alarm on anything but 0."),
+    RECO("shoal_recovery_rounds_total", COUNTER, "rounds", 0, "Looks at all prepared transactions."),
+    RECO("shoal_recovery_committed_total", COUNTER, "committed", 0, "Prepared transactions that recovery has committed."),
+    RECO("shoal_recovery_rolled_back_total", COUNTER, "rolled_back", 0, "Prepared transactions that recovery has rolled back."),
+    RECO("shoal_foreign_prepared_transactions", GAUGE, "foreign", 0, "Prepared transactions of other applications."),
 
     /* What the router knows. */
     {"shoal_health", GAUGE, "health", NULL, "state", "ok", 0, "check", "1: the check has nothing to say (SHOW HEALTH)."},

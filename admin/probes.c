@@ -343,6 +343,8 @@ static uint64_t fresh_of(const ServerHealth *health)
 static void health_publish(ServerHealth *health)
 {
     const LagHistory *history = health->probes->shards[health->server->shard].history;
+    if (health->state == HEALTH_UNKNOWN)
+        return; /* after a RELOAD what was known stands, and grows old, until it has answered again */
     ServerStanding standing = {
         .state = (uint64_t)health->state,
         .in_recovery = health->in_recovery,

@@ -431,12 +431,14 @@ static void fit_session(const Request *request, Plan *plan)
     const Config *config = worker_config(session->worker);
     const Participant *at = NULL;
     for (uint32_t i = 0; i < session->part_count; i++)
-        if (!at || session->parts[i].tx != TX_IDLE)
+        if (!at || (at->tx == TX_IDLE && session->parts[i].tx != TX_IDLE))
             at = &session->parts[i];
     if (!at || plan->kind == PLAN_REJECT || plan->kind == PLAN_LOCAL || plan->kind == PLAN_PROBE)
         return;
+    bool may_join = session->spread && !session->sealed && !session->pinned && session->tx == TX_BLOCK;
     if (plan->kind == PLAN_DIRECT && plan->any_shard) {
-        plan->shard = at->shard;
+        if (!(plan->catalog && (may_join || transaction_part(session, plan->shard))))
+            plan->shard = at->shard;
         return;
     }
     bool other = plan->kind != PLAN_DIRECT || !transaction_part(session, plan->shard);

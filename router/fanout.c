@@ -217,7 +217,7 @@ static const Fanout *fanout_fill(Fanout *spread, const Topology *topology, uint3
 }
 
 const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement, const FanoutRef *refs,
-                          Arena *arena, Error *err)
+                          bool catalog, Arena *arena, Error *err)
 {
     Fanout *spread = arena_new(arena, Fanout);
     FunctionLookup *lookup = arena_new(arena, FunctionLookup);
@@ -236,7 +236,8 @@ const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement
                                  .context = lookup,
                                  .now = input->now,
                                  .fetch_every = input->in_transaction,
-                                 .whole = input->whole,
+                                 .whole = input->whole || catalog,
+                                 .home = catalog,
                                  .arena = arena};
     return fanout_fill(spread, input->topology, input->database, arena, err);
 }

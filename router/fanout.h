@@ -37,7 +37,8 @@ typedef struct Fanout {
     const FanoutRef *refs; /* while it is made */
 } Fanout;
 
-/* In `arena`: it lives as long as the request. NULL: refused, `err` says why. */
+/* In `arena`: it lives as long as the request. `catalog`: the home shard must finish it, because the
+ * statement asks the catalog. NULL: refused, `err` says why. */
 const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement, const FanoutRef *refs,
-                          Arena *arena, Error *err) MUST_USE;
+                          bool catalog, Arena *arena, Error *err) MUST_USE;
 #endif

@@ -47,7 +47,8 @@ static void attempt_open(Attempt *attempt, uint64_t now_us)
 
 static void note_latency(ReadServer *server, uint64_t took_us, uint64_t now_us)
 {
-    server->latency_us = server->latency_us ? (7 * server->latency_us + took_us) / 8 : took_us;
+    uint64_t before_us = reads_latency_us(server, now_us); /* else one that has recovered is tried once in seven seconds */
+    server->latency_us = before_us ? (7 * before_us + took_us) / 8 : took_us;
     server->latency_at_us = now_us;
     server->samples += server->samples < READ_SAMPLES_MIN;
 }

@@ -171,10 +171,15 @@ static bool begins_read_only(const Request *request)
 
 /* ---- who may, who should --------------------------------------------------------------------------- */
 
-static uint64_t latency_now(const ReadServer *server, uint64_t now_us)
+uint64_t reads_latency_us(const ReadServer *server, uint64_t now_us)
 {
     uint64_t halves = (now_us - server->latency_at_us) / LATENCY_FORGET_US;
-    return halves < 63 && server->samples >= READ_SAMPLES_MIN ? server->latency_us >> halves : 0;
+    return halves < 63 ? server->latency_us >> halves : 0;
+}
+
+static uint64_t latency_now(const ReadServer *server, uint64_t now_us)
+{
+    return server->samples >= READ_SAMPLES_MIN ? reads_latency_us(server, now_us) : 0;
 }
 
 static bool same_zone(const Config *config, const ServerConfig *server)
@@ -217,6 +222,16 @@ static void choice_offer(Reads *reads, const Read *read, const ServerConfig *ser
                            .same_zone = same_zone(config, server)};
 }
 
+/* Its place among the candidates, if it still is one. Asking the balancer twice for one read would turn
+ * its turns into half turns: with two servers all reads would go to one of them. */
+static uint32_t choice_kept(const Choice *choice, const Read *read)
+{
+    for (uint32_t i = 0; i < choice->count; i++)
+        if (choice->servers[i] == read->kept)
+            return i;
+    return choice->count;
+}
+
 uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal)
 {
     const Config *config = worker_config(reads->worker);
@@ -231,8 +246,10 @@ uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal)
     *ret_refusal = choice.count ? READ_ALLOWED : choice.refusal;
     if (!choice.count)
         return NO_SERVER;
-    uint32_t best = balance_choose(&reads->shards[read->shard].balancer, config->balance,
-                                   choice.candidates, choice.count, read->key);
+    uint32_t best = choice_kept(&choice, read);
+    if (best == choice.count)
+        best = balance_choose(&reads->shards[read->shard].balancer, config->balance, choice.candidates,
+                              choice.count, read->key);
     read->tried |= UINT64_C(1) << choice.candidates[best].server;
     return choice.servers[best];
 }
@@ -248,14 +265,24 @@ Pool *reads_server_pool(Request *request, uint32_t server)
 
 /* ---- the way of one request ------------------------------------------------------------------------- */
 
+/* Whom the batcher was offered for, in vain. */
+static uint32_t kept_server(const Request *request)
+{
+    const Read *read = request->read;
+    bool asked = read && !read->started_us && read->attempt_count == 1 && !read->attempts[0].fallback;
+    return asked ? read->attempts[0].server : NO_SERVER;
+}
+
 static Read *read_create(Request *request, uint32_t shard, const ReadWish *wish, bool whole_transaction)
 {
+    uint32_t kept = kept_server(request);
     Read *read = arena_new(&request->arena, Read);
     if (!read)
         return NULL;
     *read = (Read){.request = request,
                    .shard = shard,
                    .promise = promise_of(request, wish, shard),
+                   .kept = kept,
                    .may_hedge = !whole_transaction,
                    .copies = whole_transaction ? 0 : wish->copies};
     list_init(&read->link);
@@ -304,9 +331,8 @@ static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, P
         rule = READ_RULE_KIND;
     request->read_rule = (int)rule;
     *ret_pool = primary_pool(request, shard);
-    if (rule != READ_MAY_GO)
-        return true;
-    Read *read = read_create(request, shard, wish, begins || joins);
+    Read *read = rule == READ_MAY_GO ? read_create(request, shard, wish, begins || joins) : NULL;
+    request->read = NULL;
     if (!read)
         return true;
     ReadRefusal refusal;
@@ -333,7 +359,6 @@ static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, P
 bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
 {
     const Config *config = worker_config(request->session->worker);
-    request->read = NULL;
     request->read_rule = -1;
     const Reads *reads = request->session->worker->reads;
     if (config->shards[shard].replica_count && shard < reads->shard_count) {
@@ -341,6 +366,7 @@ bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
         if (wish.consistency != READ_STRONG)
             return route_read(request, shard, &wish, ret_pool, err);
     }
+    request->read = NULL;
     *ret_pool = primary_pool(request, shard);
     return true;
 }

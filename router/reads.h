@@ -59,6 +59,7 @@ struct Read {
     bool hedged;
     uint32_t copies;
     uint64_t key;     /* for balance = hash */
+    uint32_t kept;    /* chosen for it a moment ago, when the batcher was asked; NO_SERVER: nobody was */
     uint64_t started_us;
     uint64_t tried;   /* bit per place in the shard's list of servers */
     Attempt attempts[READ_ATTEMPTS_MAX];
@@ -121,5 +122,7 @@ void reads_on_time(Timer *timer);
 uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal);
 Pool *reads_server_pool(Request *request, uint32_t server);
 BreakerLimits reads_breaker_limits(const Reads *reads);
+/* What is left of its measured latency: figures that nobody renews fade. */
+uint64_t reads_latency_us(const ReadServer *server, uint64_t now_us);
 
 #endif

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "router/commit.h"
+#include "router/dispatch.h"
 #include "router/effect.h"
 #include "router/local.h"
 #include "router/scatter.h"
@@ -416,9 +417,24 @@ static bool server_agrees(const Session *session)
     return true;
 }
 
+/* A snapshot is one server's; with another server's rows beside it, it would promise what nobody keeps. */
+static bool refuse_snapshot(Request *request, const Shape *shape)
+{
+    Error err;
+    if (!shape || shape->kind != SHAPE_SET_LOCAL || !slice_is(shape->setting, "transaction snapshot"))
+        return false;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a snapshot cannot be shared over several shards");
+    error_detail(&err, "Each shard of a transaction has a snapshot of its own.");
+    error_hint(&err, "pg_dump: leave out -j.");
+    dispatch_error(request, &err);
+    return true;
+}
+
 bool transaction_control(Request *request, const Shape *shape)
 {
     Session *session = request->session;
+    if (refuse_snapshot(request, shape))
+        return true;
     if (shape && shape->kind == SHAPE_BEGIN && session->tx == TX_IDLE) {
         begin(request, without_semicolon(request->planned[0].text));
         return true;

@@ -65,6 +65,7 @@ typedef struct SplitInput {
                          may have written to them */
     bool unmerged;    /* not ORDERED */
     bool whole;       /* GATHER only */
+    bool home;        /* GATHER: on the home shard */
     Arena *arena;    /* of the answer and for scratch */
 } SplitInput;
 

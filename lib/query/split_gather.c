@@ -357,7 +357,7 @@ static void select_gather(Gather *g, const PgQuery__SelectStmt *select)
 bool gather_make(Split *split)
 {
     Gather g = {.split = split};
-    *split->form = (SplitForm){0};
+    *split->form = (SplitForm){.system = split->in->home};
     names_collect(&split->select->base, &g);
     select_gather(&g, split->select);
     if (g.failed || split->maker.failed)

@@ -303,6 +303,46 @@ def test_a_cancel_while_waiting_on_the_second_shard(shoal, conn, bank, ids):
         holder.query('ROLLBACK')
 
 
+# -- what a commit costs ------------------------------------------------------------------------------
+
+def synced(clusters):
+    """WAL syncs so far. Server processes tell theirs when they end."""
+    for cluster in clusters:
+        cluster.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                    ' AND pid <> pg_backend_pid()')
+    return sum(int(c.query('SELECT wal_sync FROM pg_stat_wal')[0][0]) for c in clusters)
+
+
+@pytest.fixture
+def durable(clusters):
+    for cluster in clusters:
+        cluster.sql('ALTER SYSTEM SET fsync = on', 'SELECT pg_reload_conf()')
+    yield
+    for cluster in clusters:
+        cluster.sql('ALTER SYSTEM RESET fsync', 'SELECT pg_reload_conf()')
+
+
+@pytest.mark.parametrize('writers, rounds, syncs', [(1, 1, 1), (2, 3, 3)])
+def test_round_trips_and_syncs_of_a_commit(shoal, bank, clusters, proxies, rng, durable, writers, rounds, syncs):
+    # Each round trip and each sync more is time that rows stay locked: 3 and 2w - 1 are what we promise.
+    count = 30
+    ids = bank.accounts_on((0, 1), rng)[:writers]
+    before, turned = synced(clusters), 0
+    with shoal.connect('app', timeout_s=20) as conn:
+        add(conn, ids[0], 0)
+        for _ in range(count):
+            conn.query('BEGIN')
+            for k in ids:
+                add(conn, k, 0)
+            began = sum(p.turns for p in proxies)
+            conn.query('COMMIT')
+            turned += sum(p.turns for p in proxies) - began
+    assert rounds * count <= turned < (rounds + 1) * count, turned  # recovery looks now and then
+    # Forgetting decisions, the control connections and PostgreSQL's own background add some.
+    per_commit = (synced(clusters) - before) / count
+    assert syncs <= per_commit < syncs + 1, per_commit
+
+
 # -- deadlocks ---------------------------------------------------------------------------------------
 
 def in_background(conn, sql, result, name):

@@ -10,6 +10,8 @@
     drop_after(n)            RST after so many more bytes from the server
     on(pattern, action)      action(proxy) once, when the client's bytes match, before they pass;
                              after=True: when they have passed, while the answer is held back
+    turns                    how often a client spoke after its server had: round trips
+    swap(these, those)       bytes of the client's, once: as if it had said something else of the same length
 """
 import re
 import socket
@@ -28,6 +30,8 @@ class Proxy:
         self.lock = threading.RLock()
         self.pairs = []
         self.watches = []
+        self.swaps = []
+        self.turns = 0
         self.mode = 'open'
         self.pause_s = self.piece = self.rate = 0
         self.bytes_left = None
@@ -45,6 +49,7 @@ class Proxy:
     def heal(self):
         broken = self.mode != 'open'
         self.mode, self.bytes_left = 'open', None
+        self.swaps = []
         self.pause_s = self.piece = self.rate = 0
         if broken:
             self.rst()
@@ -70,6 +75,11 @@ class Proxy:
     def on(self, pattern, action, after=False):
         with self.lock:
             self.watches.append([re.compile(pattern), action, after])
+
+    def swap(self, these, those):
+        assert len(these) == len(those)
+        with self.lock:
+            self.swaps.append((these, those))
 
     def close(self):
         self.closed = True
@@ -106,6 +116,13 @@ class Proxy:
             self.pairs.append(pair)
         pair.start()
 
+    def _swapped(self, data):
+        with self.lock:
+            for swap in [s for s in self.swaps if s[0] in data]:
+                self.swaps.remove(swap)
+                data = data.replace(*swap, 1)
+        return data
+
     def _matched(self, text, fresh_from):
         """A watch whose pattern ends among the fresh bytes."""
         with self.lock:
@@ -121,6 +138,7 @@ class Pair:
 
     def __init__(self, proxy, client, server):
         self.proxy, self.client, self.server = proxy, client, server
+        self.speaking = False
         self.held = threading.Event()
         self.held.set()
         self.tail = b''
@@ -160,10 +178,13 @@ class Pair:
         proxy = self.proxy
         watch = None
         if from_client:
+            proxy.turns += not self.speaking
+            data = proxy._swapped(data)
             watch = proxy._matched((self.tail + data).decode('latin-1'), len(self.tail))
             self.tail = b'' if watch else (self.tail + data)[-TAIL:]
         else:
             self.held.wait()
+        self.speaking = from_client
         if watch and not watch[2]:
             watch[1](proxy)
         if watch and watch[2]:

@@ -61,7 +61,8 @@ class Shoal:
         for name, servers in self.shards.items():
             out += ['', f'[shard {name}]']
             for role, server in zip(['primary'] + ['replica'] * len(servers), servers):
-                out.append(f'{role} = host=127.0.0.1 port={server.port}')
+                options = getattr(server, 'options', '')  # 'weight=2 zone=a'
+                out.append(f'{role} = host=127.0.0.1 port={server.port} {options}'.rstrip())
         for kind, sections in (('database', self.databases), ('user', self.users),
                                ('table', self.tables)):
             for name, rows in sections.items():
@@ -71,6 +72,12 @@ class Shoal:
     def write_ini(self, text=None):
         self.ini.write_text(self.ini_text() if text is None else text)
         self.ini.chmod(0o600)
+
+    def reload(self, **replicas):
+        """[replicas] becomes what is given, and RELOAD has been answered."""
+        self.replicas = replicas
+        self.write_ini()
+        self.console('RELOAD')
 
     # -- life --------------------------------------------------------------------------------
 

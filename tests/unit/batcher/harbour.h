@@ -134,12 +134,17 @@ static inline void load_columns(PGconn *conn, Catalog *catalog, CatalogTable *ta
     PQclear(r);
 }
 
-static inline Catalog *load_catalog(const PgCluster *pg, uint64_t version)
+static inline PGconn *harbour_connect(const PgCluster *pg)
 {
     char conninfo[128];
     snprintf(conninfo, sizeof(conninfo), "host=127.0.0.1 port=%d user=postgres dbname=postgres",
              pg->port);
-    PGconn *conn = PQconnectdb(conninfo);
+    return PQconnectdb(conninfo);
+}
+
+static inline Catalog *load_catalog(const PgCluster *pg, uint64_t version)
+{
+    PGconn *conn = harbour_connect(pg);
     Catalog *catalog = catalog_create();
     Arena *arena = &catalog->arena;
     PGresult *r = ask(conn, SQL_TABLES);

@@ -521,6 +521,25 @@ static void a_fenced_bucket_is_noticed_wherever_a_row_is_placed(void **state)
     s->topology->fenced = NULL;
 }
 
+/* Else: a driver asks the second shard for an OID that it has read on the first. */
+static void the_catalog_is_asked_at_home(void **state)
+{
+    static const char *const ASKS[] = {
+        "SELECT relname FROM pg_catalog.pg_class WHERE oid = 16400", "SELECT 'users'::regclass::oid",
+        "SELECT format_type(16400, -1)", "SELECT has_table_privilege('users', 'select')",
+        "PREPARE q(oid) AS SELECT relname FROM pg_catalog.pg_class WHERE oid = $1", "EXECUTE q(16400)"};
+    static const char *const OTHERS[] = {"SELECT 1", "SELECT pg_backend_pid()", "SELECT * FROM pg_catalog.pg_locks"};
+    for (size_t i = 0; i < ARRAY_LEN(ASKS); i++)
+        assert_true(plan_of(*state, ASKS[i], NULL, NULL, 0, true).catalog);
+    for (size_t i = 0; i < ARRAY_LEN(OTHERS); i++)
+        assert_false(plan_of(*state, OTHERS[i], NULL, NULL, 0, true).catalog);
+    expect(*state, "PREPARE q AS SELECT * FROM users", "0A000");
+    expect(*state, "PREPARE q AS DELETE FROM pg_catalog.pg_class", "0A000");
+    expect(*state, "SELECT * FROM users u, pg_catalog.pg_class c WHERE u.id = 1", "0A000"); /* s1; gathered at home */
+    expect(*state, "SELECT * FROM users u, pg_catalog.pg_class c WHERE u.id = 2", "s0");
+    expect(*state, "SELECT pg_export_snapshot()", "0A000");
+}
+
 /* Else: rows that lie on two shards at this moment are changed, read or copied twice. */
 static void copies_on_a_shard_that_does_not_own_them_are_passed_over(void **state)
 {
@@ -583,6 +602,7 @@ int main(void)
         cmocka_unit_test(a_fenced_bucket_is_noticed_wherever_a_row_is_placed),
         cmocka_unit_test(copies_on_a_shard_that_does_not_own_them_are_passed_over),
         cmocka_unit_test(tables_keep_their_shape_while_rows_are_copied),
+        cmocka_unit_test(the_catalog_is_asked_at_home),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,399 @@
+"""Which replica answers: every policy in its direction, hedges, breakers, budgets, the bound on the primary.
+
+    shoald ──> proxy ──> replica      a proxy makes one of three slow, as a sick machine is
+
+Shares are counted by Shoal (SHOW REPLICAS) and, where it matters, by PostgreSQL itself. H36: two peers shipped
+least-connections and the lag ban the wrong way round, so each test here would fail if a comparison were turned.
+"""
+import threading
+import time
+
+import pytest
+
+from tests.support import host
+from tests.support.cluster import Cluster, wait_until
+from tests.support.openloop import OpenLoop
+from tests.support.proxy import Proxy
+from tests.support.shoal import Shoal
+from tests.support.wire import Closed, PgError, query
+
+pytestmark = pytest.mark.shoal_only
+
+SLOW_S = 0.05
+NAMES = ('s0/replica1', 's0/replica2', 's0/replica3')
+BASE = {'lag_check': '50ms', 'read_consistency': 'eventual', 'hedge': 'off', 'breaker': 'off'}
+
+
+@pytest.fixture(scope='module')
+def servers(workspace):
+    primary = Cluster(workspace, 'primary').create().start()
+    primary.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+    primary.sql('CREATE TABLE words (id int PRIMARY KEY, word text)',
+                "INSERT INTO words SELECT g, 'word ' || g FROM generate_series(1, 100) g", database='app', user='app')
+    made = [primary] + [primary.create_replica(f'replica{i}').start() for i in (1, 2, 3)]
+    for replica in made[1:]:
+        primary.wait_caught_up(replica)
+    yield made
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture(scope='module')
+def proxies(servers):
+    made = [Proxy(server.port) for server in servers[1:]]
+    for i, proxy in enumerate(made):
+        proxy.options = f'weight={i + 1} zone={"abc"[i]}'
+    yield made
+    for proxy in made:
+        proxy.close()
+
+
+@pytest.fixture(scope='module')
+def shoal(workspace, servers, proxies):
+    shoal = Shoal(workspace, {'s0': (servers[0], *proxies)}, users={'admin': {'admin': 'on'}, 'app': {}},
+                  batch={'batch': 'off'}, replicas=dict(BASE))
+    shoal.start()
+    try:
+        yield shoal
+    finally:
+        shoal.finish()
+
+
+@pytest.fixture(autouse=True)
+def healthy(shoal, proxies):
+    """Each test finds three quick replicas in use, of which nothing is remembered."""
+    for proxy in proxies:
+        proxy.delay(0)
+    shoal.reload(**BASE)
+    wait_until('three replicas in use', lambda: all(not rows(shoal)[name]['why'] for name in NAMES), 20)
+
+
+def rows(shoal):
+    return {row['server']: row for row in shoal.console('SHOW REPLICAS')}
+
+
+def counted(shoal, column, before=None):
+    return {name: int(row[column]) - (before or {}).get(name, 0) for name, row in rows(shoal).items()}
+
+
+def read(conn, number):
+    conn.query(f'SELECT word FROM words WHERE id = {number % 100 + 1}')
+
+
+def crowd(shoal, seconds=1.2, clients=10, ask=read):
+    """A closed loop of clients; {server: share of the reads}, and who was never answered wrongly."""
+    before, errors, until = counted(shoal, 'reads'), [], time.monotonic() + seconds
+
+    def work(number):
+        try:
+            with shoal.connect() as conn:
+                while time.monotonic() < until:
+                    ask(conn, number)
+                    number += 7
+        except (PgError, Closed, OSError) as err:
+            errors.append(repr(err))
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[:3]
+    reads = counted(shoal, 'reads', before)
+    total = sum(reads.values())
+    assert total > 30, reads
+    return {name: count / total for name, count in reads.items()}
+
+
+# -- policies: who gets how much -------------------------------------------------------------------------
+
+def test_round_robin_gives_each_the_same(shoal):
+    shoal.reload(**dict(BASE, balance='round_robin'))
+    share = crowd(shoal)
+    assert share['s0/primary'] == 0 and all(abs(share[name] - 1 / 3) < 0.03 for name in NAMES), share
+
+
+def test_weights_are_shares(shoal):
+    """Else: the small machine gets what the large one could bear."""
+    shoal.reload(**dict(BASE, balance='weighted'))
+    share = crowd(shoal)
+    assert all(abs(share[name] - (i + 1) / 6) < 0.03 for i, name in enumerate(NAMES)), share
+
+
+@pytest.mark.parametrize('policy, most', [('hot_cold', 0.10), ('response_time', 0.15), ('least_connections', 0.15),
+                                          ('power_of_two', 0.22)])
+def test_h36_the_slow_one_gets_least(shoal, proxies, policy, most):
+    """H36. Else: the more a server suffers the more it is given. Weights here are 1, 2, 3: the slow one is the 3."""
+    shoal.reload(**dict(BASE, balance=policy))
+    proxies[2].delay(SLOW_S)
+    share = crowd(shoal, 2.0)
+    assert share['s0/replica3'] < most, share
+    assert share['s0/replica1'] > 2 * share['s0/replica3'] and share['s0/replica2'] > 2 * share['s0/replica3'], share
+    assert share['s0/primary'] == 0, share
+
+
+@pytest.mark.parametrize('policy', ['hot_cold', 'response_time', 'least_connections', 'power_of_two'])
+def test_one_that_has_recovered_is_used_again(shoal, proxies, policy):
+    """Else: a hiccup of a second costs a replica for ever."""
+    shoal.reload(**dict(BASE, balance=policy))
+    proxies[0].delay(SLOW_S)
+    crowd(shoal, 0.8)
+    proxies[0].delay(0)
+    deadline = time.monotonic() + 20
+    while crowd(shoal, 0.5)['s0/replica1'] < 0.08:  # its weight is one sixth of all
+        assert time.monotonic() < deadline, 'still left alone'
+
+
+def test_nearest_takes_the_zone_then_the_way(shoal, proxies):
+    """Else: reads cross the ocean beside a server in the same rack."""
+    shoal.reload(**dict(BASE, balance='nearest', zone='b'))
+    share = crowd(shoal)
+    assert share['s0/replica2'] == 1.0, share
+    proxies[1].delay(SLOW_S)
+    share = crowd(shoal)
+    assert share['s0/replica2'] == 1.0, share  # slow, but here
+    proxies[1].delay(0)
+    shoal.reload(**dict(BASE, balance='nearest', zone='nowhere'))
+    proxies[0].delay(SLOW_S)
+    proxies[1].delay(SLOW_S)
+    wait_until('the ways to be measured', lambda: time.sleep(0.5) or crowd(shoal, 0.5)['s0/replica3'] == 1.0, 10)
+
+
+def test_hash_keeps_a_statement_where_its_pages_are_warm(shoal, servers):
+    """Else: each replica has to hold all the data in its memory."""
+    shoal.reload(**dict(BASE, balance='hash'))
+    where = {}
+    with shoal.connect() as conn:
+        for _ in range(3):
+            for key in range(1, 61):
+                port = conn.query(f"SELECT current_setting('port') FROM words WHERE id = {key}")[0][0]
+                where.setdefault(key, set()).add(int(port))
+        assert all(len(ports) == 1 for ports in where.values()), where
+        spread = [sum(1 for ports in where.values() if ports == {server.port}) for server in servers[1:]]
+        assert min(spread) >= 5, spread
+        assert spread[2] >= spread[0] / 2, spread
+
+
+def test_hash_moves_only_the_keys_of_who_goes(shoal, servers, proxies):
+    """Else: one lost replica makes the caches of all the others cold."""
+    shoal.reload(**dict(BASE, balance='hash'))
+
+    def places(conn):
+        return {key: int(conn.query(f"SELECT current_setting('port') FROM words WHERE id = {key}")[0][0])
+                for key in range(1, 61)}
+    with shoal.connect() as conn:
+        before = places(conn)
+        proxies[1].blackhole()
+        try:
+            wait_until('replica2 to be down', lambda: rows(shoal)['s0/replica2']['state'] == 'down', 20)
+            after = places(conn)
+        finally:
+            proxies[1].heal()
+    gone = servers[2].port
+    assert all(after[key] == before[key] for key in before if before[key] != gone)
+    assert gone not in after.values()
+
+
+# -- a slow one of three: what users wait -------------------------------------------------------------------
+
+def tail(shoal, **settings):
+    """p50 and p99 of reads at a fixed rate, once the figures of the first second are learned."""
+    shoal.reload(**dict(BASE, **settings))
+    for seconds in (0.8, 20 if host.LONG else 1.5):
+        load = OpenLoop(shoal.connect, read, rate=160, seconds=seconds, threads=24).run()
+        assert not load.errors, load.errors[:3]
+    return load.latency_ms(0.5), load.latency_ms(0.99)
+
+
+def test_a_slow_replica_is_not_what_users_feel(shoal, proxies):
+    """Else: one sick machine of three decides how slow every third page is."""
+    proxies[2].delay(SLOW_S)
+    blind = tail(shoal, balance='round_robin')
+    default = tail(shoal)
+    hedged = tail(shoal, hedge='on')
+    forced = tail(shoal, balance='round_robin', hedge='on', hedge_percentile='55', hedge_max='60')
+    print('p50 and p99 in ms: round robin %.1f %.1f, default %.1f %.1f, with hedging %.1f %.1f, '
+          'round robin with hedging at p55 %.1f %.1f' % (*blind, *default, *hedged, *forced))
+    assert blind[1] >= SLOW_S * 1000
+    assert min(default[1], hedged[1]) < blind[1] * 0.8
+    assert forced[1] < blind[1]
+
+
+# -- hedging ---------------------------------------------------------------------------------------------------
+
+def test_hedges_are_late_few_and_leave_the_loser_alone(shoal, proxies, servers):
+    """Else: hedging doubles the load just when servers are slow, or kills connections by cancelling."""
+    settings = dict(BASE, balance='round_robin', hedge='on', hedge_percentile='60', hedge_max='10')
+    shoal.reload(**settings)
+    crowd(shoal, 0.8)  # the percentile and the connections are there
+    pids = "SELECT pid FROM pg_stat_activity WHERE usename = 'app' ORDER BY 1"
+    before, hedges = servers[3].query(pids), counted(shoal, 'hedges')
+    wins, reads = counted(shoal, 'hedge_wins'), counted(shoal, 'reads')
+    proxies[2].delay(SLOW_S)
+    crowd(shoal, 1.5, clients=6)
+    hedges, wins, reads = counted(shoal, 'hedges', hedges), counted(shoal, 'hedge_wins', wins), counted(shoal, 'reads', reads)
+    asked = sum(reads.values()) - sum(hedges.values())
+    print(f'{sum(hedges.values())} hedges of {asked} reads, {sum(wins.values())} won')
+    assert sum(hedges.values()) > 5 and sum(wins.values()) > 0
+    assert sum(hedges.values()) <= asked * 0.10 + 21, (hedges, asked)  # 20 may have been saved up
+    assert wins['s0/replica3'] <= wins['s0/replica1'] + wins['s0/replica2'], wins
+    proxies[2].delay(0)
+    crowd(shoal, 0.5, clients=6)
+    after = servers[3].query(pids)
+    assert set(map(tuple, before)) <= set(map(tuple, after)), (before, after)  # nobody was cut off
+    assert 'canceling statement due to user request' not in servers[3].log.read_text()
+
+
+def test_the_delay_of_a_hedge_is_learned(shoal, proxies, servers):
+    """Else: reads that are slow by nature are all asked twice."""
+    shoal.reload(**dict(BASE, balance='round_robin', hedge='on', hedge_percentile='95', hedge_max='100'))
+
+    def sleepy(conn, number):
+        conn.query(f'SELECT pg_sleep(0.03), {number}')
+    crowd(shoal, 2.0, clients=6, ask=sleepy)  # all take 30 ms: that is what is usual now
+    before, reads = counted(shoal, 'hedges'), counted(shoal, 'reads')
+    crowd(shoal, 1.5, clients=6, ask=sleepy)
+    hedges, asked = sum(counted(shoal, 'hedges', before).values()), sum(counted(shoal, 'reads', reads).values())
+    print(f'{hedges} of {asked}')
+    assert hedges < asked * 0.35, (hedges, asked)
+
+
+# -- breakers ----------------------------------------------------------------------------------------------------
+
+def test_a_breaker_opens_tries_and_closes(shoal, proxies):
+    """Else: every read waits for the server that crawls, or a healed one is never used again."""
+    shoal.reload(**dict(BASE, balance='round_robin', breaker='on', breaker_slow='30ms', breaker_open='400ms',
+                        breaker_failures='20'))
+    crowd(shoal, 0.5)
+    assert rows(shoal)['s0/replica2']['breaker'] == 'closed'
+    opened = int(rows(shoal)['s0/replica2']['breaker_opened'])
+    proxies[1].delay(0.1)
+    deadline = time.monotonic() + 20  # the quick reads of the last ten seconds count too
+    while int(rows(shoal)['s0/replica2']['breaker_opened']) == opened:
+        assert time.monotonic() < deadline
+        crowd(shoal, 0.5)
+    row = rows(shoal)['s0/replica2']
+    assert row['breaker'] in ('open', 'half-open') and int(row['breaker_opened']) > opened, row
+    assert row['why'] == 'breaker is open'
+    assert rows(shoal)['s0/replica1']['breaker'] == 'closed'
+    share = crowd(shoal, 1.5)
+    assert share['s0/replica2'] < 0.05, share  # a few that try
+    proxies[1].delay(0)
+    deadline = time.monotonic() + 20
+    while rows(shoal)['s0/replica2']['breaker'] != 'closed':
+        assert time.monotonic() < deadline
+        crowd(shoal, 0.3)
+    share = crowd(shoal, 0.6)
+    assert share['s0/replica2'] > 0.25, share
+
+
+def test_sql_errors_open_no_breaker(shoal):
+    """Else: one application with a bug takes all replicas from the others."""
+    shoal.reload(**dict(BASE, balance='round_robin', breaker='on', breaker_failures='5'))
+    with shoal.connect() as conn:
+        for number in range(150):
+            with pytest.raises(PgError) as err:
+                conn.query(f'SELECT 1 / (id - id) FROM words WHERE id = {number % 100 + 1}')
+            assert err.value.code == '22012'
+    assert all(row['breaker'] == 'closed' and row['breaker_opened'] == rows(shoal)[name]['breaker_opened']
+               for name, row in rows(shoal).items() if name in NAMES)
+    share = crowd(shoal, 0.5)
+    assert min(share[name] for name in NAMES) > 0.25, share
+
+
+def cut_off(server, stop):
+    """Ends the connections of the application there, again and again."""
+    with server.connect() as conn:
+        while not stop.is_set():
+            conn.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+            time.sleep(0.02)
+
+
+def lossy(shoal, server, seconds, clients=6):
+    """(errors, reads, reruns) of a load while `server` loses its connections."""
+    stop, errors = threading.Event(), []
+    killer = threading.Thread(target=cut_off, args=(server, stop))
+    reads, reruns = counted(shoal, 'reads'), counted(shoal, 'reruns')
+
+    def work(number, until):
+        with shoal.connect() as conn:
+            while time.monotonic() < until:
+                try:
+                    conn.query(f"SELECT count(*), pg_sleep(0.003) FROM words WHERE id > {number % 100}")
+                except PgError as err:
+                    errors.append(err.code)
+                number += 1
+    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=work, args=(i, until)) for i in range(clients)]
+    killer.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    killer.join()
+    return errors, sum(counted(shoal, 'reads', reads).values()), sum(counted(shoal, 'reruns', reruns).values())
+
+
+def test_lost_reads_run_again_within_their_budget(shoal, servers):
+    """Else: a replica that dies is an error page; or a retry storm follows each hiccup."""
+    shoal.reload(**dict(BASE, balance='round_robin', retry_max='100'))
+    errors, reads, reruns = lossy(shoal, servers[1], 1.5)
+    assert not errors and reruns > 3, (errors, reads, reruns)
+    shoal.reload(**dict(BASE, balance='round_robin', retry_max='0'))
+    lossy(shoal, servers[1], 0.8)  # spends what was saved
+    errors, reads, reruns = lossy(shoal, servers[1], 1.0)
+    assert errors and reruns == 0, (errors, reads, reruns)
+
+
+def test_failures_open_the_breaker(shoal, servers):
+    shoal.reload(**dict(BASE, balance='round_robin', breaker='on', breaker_failures='2', breaker_open='300ms',
+                        retry_max='100'))
+    opened, deadline = int(rows(shoal)['s0/replica1']['breaker_opened']), time.monotonic() + 20
+    while int(rows(shoal)['s0/replica1']['breaker_opened']) == opened:
+        assert time.monotonic() < deadline
+        errors, _, _ = lossy(shoal, servers[1], 0.5)
+        assert not errors
+    deadline = time.monotonic() + 20
+    while rows(shoal)['s0/replica1']['breaker'] != 'closed':
+        assert time.monotonic() < deadline
+        crowd(shoal, 0.3)
+
+
+# -- the primary -----------------------------------------------------------------------------------------------------
+
+def test_h82_the_primary_never_has_more_than_its_bound(shoal, servers, proxies):
+    """H82. Else: replicas fall behind, and their load takes the primary down with them."""
+    shoal.reload(**dict(BASE, read_consistency='bounded', max_lag='300ms', primary_reads_max='3'))
+    for replica in servers[1:]:
+        replica.sql('SELECT pg_wal_replay_pause()')
+    refused, answered, most = [], [], 0
+    try:
+        servers[0].sql("UPDATE words SET word = 'new' WHERE id = 1", database='app', user='app')
+        wait_until('replicas to be too old', lambda: all(rows(shoal)[name]['why'] for name in NAMES), 20)
+        time.sleep(0.4)
+        until = time.monotonic() + 2.0
+
+        def work(number):
+            with shoal.connect() as conn:
+                while time.monotonic() < until:
+                    try:
+                        conn.query(f'SELECT word, pg_sleep(0.02) FROM words WHERE id = {number}')
+                        answered.append(number)
+                    except PgError as err:
+                        refused.append(err.code)
+        threads = [threading.Thread(target=work, args=(i + 1,)) for i in range(9)]
+        for thread in threads:
+            thread.start()
+        with servers[0].connect() as conn:
+            while time.monotonic() < until:
+                busy = conn.query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state = 'active'")
+                most = max(most, int(busy[0][0]))
+                time.sleep(0.01)
+        for thread in threads:
+            thread.join()
+    finally:
+        for replica in servers[1:]:
+            replica.sql('SELECT pg_wal_replay_resume()')
+    print(f'{len(answered)} answered, {len(refused)} refused, at most {most} at one time on the primary')
+    assert set(refused) == {'53300'} and len(answered) > 20
+    assert 1 <= most <= 3
