@@ -98,6 +98,7 @@ static void legs_free(Move *move)
     for (uint32_t i = 0; i < move->leg_count; i++) {
         MoveLeg *leg = &move->legs[i];
         move_copy_close(&leg->copy);
+        watch_end(leg);
         for (int s = 0; s < SIDE_COUNT; s++)
             pg_client_close(&leg->asks[s].client);
         for (int d = 0; d < 2; d++) {
@@ -200,7 +201,7 @@ static bool legs_make(Move *move, Error *err)
             leg->asks[s].leg = leg;
             leg->asks[s].side = (MoveSide)s;
             pg_client_init(&leg->asks[s].client, &control->loop, &ASK_EVENTS, &leg->asks[s]);
-            leg->asks[s].client.sticky = s == SIDE_FENCE || s == SIDE_SNAPSHOT;
+            leg->asks[s].client.sticky = s == SIDE_FENCE || s == SIDE_SNAPSHOT || s == SIDE_WATCH;
         }
         if (!leg_fill(leg, topology, d)) {
             error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
@@ -421,16 +422,27 @@ static void move_begin(Move *move)
     move_step_end(move);
 }
 
+/* What the pause is spent on, for people. */
+void move_note_phase(Move *move)
+{
+    size_t used = strlen(move->phases);
+    if (move->fenced && move->step)
+        snprintf(move->phases + used, sizeof move->phases - used, "%s%s %" PRIu64, used ? ", " : "", move->step->name,
+                 (clock_now_us() - move->step_since_us) / 1000);
+}
+
 void move_take(Move *move, const MoveStep *step)
 {
     Error err;
+    bool stored = step->quiet && step->state == move->state;
+    move_note_phase(move);
     move->step = step;
     move->state = step->state;
     move->copied |= step->state != MOVE_UNDOING && move_step_copies(step->name);
     move->step_since_us = clock_now_us();
     move->retries = 0;
     log_line(LOG_DEBUG, "move", "move %" PRIu64 ": %s", move->id, step->name);
-    if (!move_store(move, &err)) {
+    if (!stored && !move_store(move, &err)) {
         if (store_failed(move->control->store))
             move_stop_the_world(move, &err);
         move_fail(move, &err);
@@ -540,6 +552,7 @@ static void drop_conversations(Move *move)
     timer_stop(&move->timer);
     for (uint32_t i = 0; i < move->leg_count; i++) {
         move_copy_close(&move->legs[i].copy);
+        watch_end(&move->legs[i]);
         for (int s = 0; s < SIDE_COUNT; s++)
             pg_client_close(&move->legs[i].asks[s].client);
     }

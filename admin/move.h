@@ -26,6 +26,7 @@
 
 #include "admin/drain.h"
 #include "admin/move_copy.h"
+#include "admin/move_watch.h"
 #include "admin/pg_client.h"
 #include "meta/store_moves.h"
 
@@ -56,6 +57,7 @@ typedef enum MoveSide {
     SIDE_TARGET,
     SIDE_FENCE,    /* on the side that loses the buckets: holds its tables' locks */
     SIDE_SNAPSHOT, /* on the source: the walsender that made the slot and exported its snapshot */
+    SIDE_WATCH,    /* on the source: its session has the watch's slot */
     SIDE_COUNT
 } MoveSide;
 
@@ -79,6 +81,8 @@ struct MoveLeg {
     MoveAsk asks[SIDE_COUNT];
     MoveCopy copy;
     char snapshot[64];
+    MoveWatch watch;
+    bool watched;        /* inside the fence: everything that was written is known */
     uint64_t drain_lsn;  /* the target must have passed it */
     uint64_t lag_bytes;
     bool caught_up, drained;
@@ -129,6 +133,7 @@ struct Move {
     bool reverse_made; /* publication and slot for the way back */
     uint64_t deleted;  /* rows */
     bool fence_told;
+    char phases[200]; /* of the pause: what it was spent on, in ms */
     uint64_t fence_version; /* of the first topology with the fence */
     bool fenced;      /* the published topology holds its buckets back */
     bool paused;      /* by an operator or by load; before the fence only */

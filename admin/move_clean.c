@@ -169,23 +169,23 @@ static void undo_end(Move *move)
 }
 
 static const MoveStep WITHDRAW[] = {
-    {"withdraw", MOVE_UNDOING, subscriptions_begin, NULL, move_next},
-    {"withdraw_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end},
-    {"withdraw_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end},
+    {"withdraw", MOVE_UNDOING, subscriptions_begin, NULL, move_next, false},
+    {"withdraw_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end, false},
+    {"withdraw_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end, false},
 };
 
 static const MoveStep UNDO[] = {
-    {"undo", MOVE_UNDOING, subscriptions_begin, NULL, move_next},
-    {"undo_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end},
-    {"undo_rows", MOVE_UNDOING, target_rows_begin, rows_rows, rows_end},
-    {"undo_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end},
+    {"undo", MOVE_UNDOING, subscriptions_begin, NULL, move_next, false},
+    {"undo_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end, false},
+    {"undo_rows", MOVE_UNDOING, target_rows_begin, rows_rows, rows_end, false},
+    {"undo_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end, false},
 };
 
 static const MoveStep FINISH[] = {
-    {"finish", MOVE_FINISHING, subscriptions_begin, NULL, move_next},
-    {"finish_slots", MOVE_FINISHING, slots_begin, slots_rows, slots_end},
-    {"finish_rows", MOVE_FINISHING, source_rows_begin, rows_rows, rows_end},
-    {"finish_guards", MOVE_FINISHING, guards_begin, guards_rows, finish_end},
+    {"finish", MOVE_FINISHING, subscriptions_begin, NULL, move_next, false},
+    {"finish_slots", MOVE_FINISHING, slots_begin, slots_rows, slots_end, false},
+    {"finish_rows", MOVE_FINISHING, source_rows_begin, rows_rows, rows_end, false},
+    {"finish_guards", MOVE_FINISHING, guards_begin, guards_rows, finish_end, false},
 };
 
 const MoveStep *move_step_withdraw(void)

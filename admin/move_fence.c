@@ -59,6 +59,7 @@ void move_fence_begin(Move *move)
     move->fenced = true;
     move->fence_told = false;
     move->fence_since_us = clock_now_us();
+    move->phases[0] = '\0';
     move->fence_version = move->control->topology->published.version + 1;
     if (!control_publish(move->control, &err)) {
         move->fenced = false;
@@ -156,6 +157,7 @@ void move_decide_end(Move *move)
         return;
     }
     (void)FAILPOINT("map_tx_committed");
+    move_note_phase(move);
     move->wish = move->backwards ? MOVE_WISH_RETURN : MOVE_WISH_NONE;
     if (move->backwards)
         snprintf(move->reason, sizeof move->reason, "rolled back by an operator");
@@ -168,9 +170,9 @@ void move_decide_end(Move *move)
     move->fence_us = clock_now_us() - move->fence_since_us;
     drain_stop(&move->drain);
     (void)FAILPOINT("unfence");
-    char text[300];
-    snprintf(text, sizeof text, "move %" PRIu64 ": buckets %.80s live on %s now; they were held back for %" PRIu64
-             " ms", move->id, move->buckets_text, move->backwards ? move->source : move->target,
+    char text[500];
+    snprintf(text, sizeof text, "move %" PRIu64 ": buckets %.80s live on %s now (%s); they were held back for %" PRIu64
+             " ms", move->id, move->buckets_text, move->backwards ? move->source : move->target, move->phases,
              move->fence_us / 1000);
     control_event(move->control, LOG_INFO, "move", text);
     if (move->backwards)

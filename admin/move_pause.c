@@ -18,7 +18,8 @@
 #include "core/clock.h"
 
 #define ASK_MS        20000
-#define DRAIN_LOOK_MS 10
+#define DRAIN_LOOK_MS 5
+#define FENCE_KEYS_MAX 20000 /* more are not asked for one by one */
 
 #define LEGS_EACH(leg, move) for (MoveLeg *leg = (move)->legs; leg < (move)->legs + (move)->leg_count; leg++)
 
@@ -33,15 +34,12 @@ void move_lock_begin(Move *move)
     LEGS_EACH(leg, move) {
         leg->drain_lsn = 0;
         leg->drained = false;
+        leg->watched = !leg->watch.on || move->backwards;
         move_ask_add(leg, SIDE_FENCE, "BEGIN");
         move_ask_add(leg, SIDE_FENCE, "SET LOCAL lock_timeout = '400ms'");
         move_ask_add(leg, SIDE_FENCE, move_sql_lock(leg, "EXCLUSIVE"));
-        if (from == SIDE_SOURCE) {
-            for (uint32_t t = 0; t < leg->table_count; t++) {
-                move_ask_add(leg, SIDE_FENCE, move_sql_guard_trigger(leg, t, 0));
-                move_ask_add(leg, SIDE_FENCE, move_sql_guard_trigger(leg, t, 1));
-            }
-        }
+        if (from == SIDE_SOURCE)
+            move_ask_add(leg, SIDE_FENCE, move_sql_guards(leg));
         move_ask_run(leg, SIDE_FENCE, ASK_MS);
     }
 }
@@ -50,6 +48,10 @@ void move_drain_begin(Move *move)
 {
     MoveSide from = move_from_side(move);
     LEGS_EACH(leg, move) {
+        if (leg->drain_lsn && !leg->watched) { /* behind the mark, whose commit has flushed the log */
+            move_ask_add(leg, SIDE_WATCH, watch_sql_read(leg));
+            move_ask_run(leg, SIDE_WATCH, ASK_MS);
+        }
         if (leg->drained)
             continue;
         if (leg->drain_lsn == 0) {
@@ -64,6 +66,11 @@ void move_drain_begin(Move *move)
 
 bool move_drain_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
 {
+    if (side == SIDE_WATCH) {
+        bool ok = watch_read(leg, rows, err);
+        leg->watched = !leg->watch.more;
+        return ok;
+    }
     if (leg->drain_lsn) {
         leg->drained = PQntuples(rows) && pg_bool(rows, 0, 0);
         return true;
@@ -77,7 +84,7 @@ void move_drain_end(Move *move)
 {
     bool all = true;
     LEGS_EACH(leg, move)
-        all &= leg->drained;
+        all &= leg->drained && leg->watched;
     if (all && move_fails_at(move, "final_catchup_done")) {
         move_fail_now(move);
     } else if (all) {
@@ -93,43 +100,33 @@ void move_drain_end(Move *move)
     }
 }
 
-/* Count and sum of each table and bucket, the schema, the sequences; and that the locks are still held. */
+/* The watch has told what was written since the rest was proven. */
+static bool proves_written(const MoveLeg *leg)
+{
+    return leg->watch.on && !leg->move->backwards && leg->watch.keys.count <= FENCE_KEYS_MAX;
+}
+
+/* Count and sum of each table and bucket, or of what was written since they were proven; the schema, the sequences; and that the locks are still held. */
 void move_prove_begin(Move *move)
 {
     LEGS_EACH(leg, move) {
+        bool written = proves_written(leg);
         for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
-            free(leg->digests[side].text);
-            leg->digests[side].text = calloc(1, 1);
-            leg->digests[side].len = 0;
+            move_digests_reset(leg, side);
             move_ask_add(leg, side, move_sql_facts(leg));
             if (side == move_from_side(move))
                 move_ask_add(leg, side, move_sql_sequences(leg));
             else
                 move_ask_add(leg, side, move_sql_subscription_state(leg, move->backwards));
-            for (uint32_t t = 0; t < leg->table_count; t++)
-                move_ask_add(leg, side, move_sql_digest(leg, t));
+            for (uint32_t t = 0; t < leg->table_count; t++) {
+                if (!written)
+                    move_ask_add(leg, side, move_sql_digest(leg, t));
+                else if (watch_count(leg, t, true) > 0)
+                    move_ask_add(leg, side, watch_sql_keys(leg, t, true));
+            }
             move_ask_run(leg, side, move->control->config->move_fence_timeout_ms);
         }
     }
-}
-
-/* Rows as text, one line each, behind those that are there. */
-static bool digest_add(struct MoveDigest *digest, const PGresult *rows, Error *err)
-{
-    for (int r = 0; r < PQntuples(rows); r++) {
-        char line[128];
-        int n = snprintf(line, sizeof line, "%s %s %s %s\n", PQgetvalue(rows, r, 0), PQgetvalue(rows, r, 1),
-                         PQgetvalue(rows, r, 2), PQgetvalue(rows, r, 3));
-        char *grown = digest->text ? realloc(digest->text, digest->len + (size_t)n + 1) : NULL;
-        if (!grown) {
-            error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-            return false;
-        }
-        memcpy(grown + digest->len, line, (size_t)n + 1);
-        digest->text = grown;
-        digest->len += (size_t)n;
-    }
-    return true;
 }
 
 /* Ids that the source has given must not be given again by the target. */
@@ -167,24 +164,12 @@ bool move_prove_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult
         return move_keep_sequences(leg, rows, err);
     if (index == 1)
         return move_stream_rows(leg, side, rows, err);
-    return digest_add(&leg->digests[side], rows, err);
+    return move_digest_add(&leg->digests[side], rows, err);
 }
 
 void move_prove_end(Move *move)
 {
-    bool equal = move_facts_equal(move);
-    LEGS_EACH(leg, move) {
-        if (equal && (!leg->digests[0].text || !leg->digests[1].text ||
-                      strcmp(leg->digests[0].text, leg->digests[1].text) != 0)) {
-            Error err;
-            error_set(&err, SQLSTATE_DATA_CORRUPTED, "the copied rows of database %s are not equal to their "
-                      "originals", leg->database);
-            error_detail(&err, "source: %.200s; target: %.200s", leg->digests[0].text, leg->digests[1].text);
-            move_fail(move, &err);
-            equal = false;
-        }
-    }
-    if (!equal || move_fails_at(move, "diff_done"))
+    if (!move_facts_equal(move) || !move_digests_equal(move) || move_fails_at(move, "diff_done"))
         move_fail_now(move);
     else
         move_next(move);

@@ -3,7 +3,8 @@
  *
  *     announce    statements for several shards pass over copies from now on (router/foreign.h)
  *     preflight   everything that would fail later is said now
- *     publish, slot, copy, analyze
+ *     publish, watch (move_watch.h), slot, copy
+ *     verify      every copied row, in the snapshot that it was copied from
  */
 #include "admin/move_steps.h"
 
@@ -217,6 +218,33 @@ void move_slot_end(Move *move)
         move_next(move);
 }
 
+/* Before the slot, so that it misses nothing that comes behind the snapshot. */
+void move_watch_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        if (!watch_begin(leg)) {
+            move_no_memory(move);
+            return;
+        }
+        move_ask_add(leg, SIDE_WATCH, "SELECT set_config('statement_timeout', '0', false), "
+                                      "set_config('idle_session_timeout', '0', false)");
+        move_ask_add(leg, SIDE_WATCH, watch_sql_create(leg));
+        move_ask_run(leg, SIDE_WATCH, move->control->config->move_slot_timeout_ms);
+    }
+}
+
+/* The snapshot stays for the proof of the copy, when the copy has let go of it. */
+void move_hold_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        move_ask_add(leg, SIDE_FENCE, "SELECT set_config('statement_timeout', '0', false), "
+                                      "set_config('idle_in_transaction_session_timeout', '0', false)");
+        move_ask_add(leg, SIDE_FENCE, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        move_ask_add(leg, SIDE_FENCE, arena_printf(&move->scratch, "SET TRANSACTION SNAPSHOT '%s'", leg->snapshot));
+        move_ask_run(leg, SIDE_FENCE, ASK_MS);
+    }
+}
+
 /* ---- copy ------------------------------------------------------------------------------------ */
 
 static void copy_on_snapshot(MoveCopy *copy)
@@ -269,6 +297,82 @@ void move_copy_end(Move *move)
         pg_client_close(&leg->asks[SIDE_SNAPSHOT].client);
     }
     if (move_fails_at(move, "copy_last_row"))
+        move_fail_now(move);
+    else
+        move_next(move);
+}
+
+/* ---- is the copy the same? --------------------------------------------------------------------- */
+
+/* Rows as text, one line each, behind those that are there. */
+bool move_digest_add(struct MoveDigest *digest, const PGresult *rows, Error *err)
+{
+    for (int r = 0; r < PQntuples(rows); r++) {
+        char line[128];
+        int n = snprintf(line, sizeof line, "%s %s %s %s\n", PQgetvalue(rows, r, 0), PQgetvalue(rows, r, 1),
+                         PQgetvalue(rows, r, 2), PQgetvalue(rows, r, 3));
+        char *grown = digest->text ? realloc(digest->text, digest->len + (size_t)n + 1) : NULL;
+        if (!grown) {
+            error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+            return false;
+        }
+        memcpy(grown + digest->len, line, (size_t)n + 1);
+        digest->text = grown;
+        digest->len += (size_t)n;
+    }
+    return true;
+}
+
+void move_digests_reset(MoveLeg *leg, MoveSide side)
+{
+    free(leg->digests[side].text);
+    leg->digests[side].text = calloc(1, 1);
+    leg->digests[side].len = 0;
+}
+
+bool move_digests_equal(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        const char *source = leg->digests[0].text, *target = leg->digests[1].text;
+        if (source && target && strcmp(source, target) == 0)
+            continue;
+        Error err;
+        error_set(&err, SQLSTATE_DATA_CORRUPTED, "the copied rows of database %s are not equal to their originals",
+                  leg->database);
+        error_detail(&err, "source: %.200s; target: %.200s", source ? source : "", target ? target : "");
+        move_fail(move, &err);
+        return false;
+    }
+    return true;
+}
+
+/* Nothing has been applied yet: both sides must say the same, however long it takes and whatever is written. */
+void move_verify_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        move_digests_reset(leg, SIDE_SOURCE);
+        move_digests_reset(leg, SIDE_TARGET);
+        move_ask_add(leg, SIDE_TARGET, "SELECT set_config('statement_timeout', '0', false)");
+        for (uint32_t t = 0; t < leg->table_count; t++) {
+            move_ask_add(leg, SIDE_FENCE, move_sql_digest(leg, t));
+            move_ask_add(leg, SIDE_TARGET, move_sql_digest(leg, t));
+        }
+        move_ask_add(leg, SIDE_FENCE, "COMMIT");
+        move_ask_run(leg, SIDE_FENCE, 0);
+        move_ask_run(leg, SIDE_TARGET, 0);
+    }
+}
+
+bool move_verify_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    if (side == SIDE_FENCE)
+        return index == leg->table_count || move_digest_add(&leg->digests[0], rows, err);
+    return index == 0 || move_digest_add(&leg->digests[1], rows, err);
+}
+
+void move_verify_end(Move *move)
+{
+    if (!move_digests_equal(move))
         move_fail_now(move);
     else
         move_next(move);

@@ -17,6 +17,9 @@
 /* A publication of the buckets' rows; in the transaction that holds `lock`. */
 const char *move_sql_lock(const MoveLeg *leg, const char *mode);
 const char *move_sql_create_publication(const MoveLeg *leg, bool back);
+/* Names: of the watch's slot (move_watch.h) and of the publication towards the target. */
+const char *move_sql_watch_slot(const MoveLeg *leg);
+const char *move_sql_publication(const MoveLeg *leg);
 const char *move_sql_create_slot_command(const MoveLeg *leg); /* for the walsender: exports a snapshot */
 const char *move_sql_create_slot(const MoveLeg *leg, bool back);
 const char *move_sql_create_subscription(const MoveLeg *leg, bool back, const PgLogin *publisher);
@@ -63,6 +66,8 @@ const char *move_sql_raise_sequence(const MoveLeg *leg, const char *schema, cons
 const char *move_sql_guard_function(const MoveLeg *leg, const char *new_owner);
 /* `which`: 0 writes (INSERT, UPDATE), 1 DELETE. */
 const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t table, int which);
+/* All of them, in one go: whoever makes them holds everybody up. */
+const char *move_sql_guards(const MoveLeg *leg);
 const char *move_sql_guard_count(const MoveLeg *leg);
 
 /* ---- taking everything away that has the move's name; each is fine when nothing is there ---- */

@@ -88,10 +88,18 @@ static bool catch_up_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGr
 
 static void catch_up_end(Move *move)
 {
-    bool all = true;
-    LEGS_EACH(leg, move)
+    bool all = true, behind = false;
+    LEGS_EACH(leg, move) {
         all &= leg->caught_up;
-    if (move_fails_at(move, "catchup_mid")) {
+        behind |= leg->lag_bytes > move->control->config->move_lag_max;
+    }
+    if (behind) {
+        Error err;
+        error_set(&err, SQLSTATE_OBJECT_NOT_READY, "the target falls behind: the source keeps more than move_lag_max");
+        error_hint(&err, "Move when less is written, fewer buckets at a time, or raise move_lag_max.");
+        move_fail(move, &err);
+        move_fail_now(move);
+    } else if (move_fails_at(move, "catchup_mid")) {
         move_fail_now(move);
     } else if (move->wish == MOVE_WISH_CANCEL) {
         Error err;
@@ -127,6 +135,18 @@ static void reverse_end(Move *move)
     move_next(move);
 }
 
+/* Connections are opened before anybody waits for them. */
+static void open_begin(Move *move)
+{
+    LEGS_EACH(leg, move) {
+        static const MoveSide SIDES[] = {SIDE_SOURCE, SIDE_TARGET, SIDE_FENCE};
+        for (size_t i = 0; i < ARRAY_LEN(SIDES); i++) {
+            move_ask_add(leg, SIDES[i], "SELECT 1");
+            move_ask_run(leg, SIDES[i], ASK_MS);
+        }
+    }
+}
+
 /* ---- behind the switch ----------------------------------------------------------------------- */
 
 /* The transaction that holds the locks commits its guards. After a restart there is none: they are made. */
@@ -142,8 +162,11 @@ static void guard_commit_begin(Move *move)
 
 static void guard_commit_end(Move *move)
 {
-    LEGS_EACH(leg, move)
+    LEGS_EACH(leg, move) {
         pg_client_close(&leg->asks[SIDE_FENCE].client);
+        pg_client_close(&leg->asks[SIDE_WATCH].client);
+        watch_end(leg);
+    }
     move_next(move);
 }
 
@@ -236,42 +259,50 @@ static void rest_end(Move *move)
 /* ---- the tables ------------------------------------------------------------------------------ */
 
 static const MoveStep FORWARD[] = {
-    {"announce", MOVE_MOVING, move_announce_begin, NULL, move_announce_end},
-    {"preflight", MOVE_MOVING, move_preflight_begin, move_preflight_rows, move_preflight_end},
-    {"publish", MOVE_MOVING, move_publish_begin, NULL, move_next},
-    {"slot", MOVE_MOVING, move_slot_begin, move_slot_rows, move_slot_end},
-    {"copy", MOVE_MOVING, move_copy_begin, NULL, move_copy_end},
-    {"analyze", MOVE_MOVING, move_analyze_begin, NULL, move_analyze_end},
-    {"subscribe", MOVE_MOVING, subscribe_begin, NULL, move_next},
-    {"catch_up", MOVE_MOVING, catch_up_begin, catch_up_rows, catch_up_end},
-    {"reverse", MOVE_MOVING, reverse_begin, NULL, reverse_end},
-    {"fence", MOVE_MOVING, move_fence_begin, NULL, move_fence_end},
-    {"lock", MOVE_MOVING, move_lock_begin, NULL, move_next},
-    {"drain", MOVE_MOVING, move_drain_begin, move_drain_rows, move_drain_end},
-    {"prove", MOVE_MOVING, move_prove_begin, move_prove_rows, move_prove_end},
-    {"stop", MOVE_MOVING, move_stop_begin, NULL, move_next},
-    {"stopped", MOVE_MOVING, move_worker_begin, move_worker_rows, move_drain_end},
-    {"decide", MOVE_MOVING, move_decide_begin, NULL, move_decide_end},
+    {"announce", MOVE_MOVING, move_announce_begin, NULL, move_announce_end, false},
+    {"preflight", MOVE_MOVING, move_preflight_begin, move_preflight_rows, move_preflight_end, false},
+    {"publish", MOVE_MOVING, move_publish_begin, NULL, move_next, false},
+    {"watch", MOVE_MOVING, move_watch_begin, NULL, move_next, false},
+    {"slot", MOVE_MOVING, move_slot_begin, move_slot_rows, move_slot_end, false},
+    {"hold", MOVE_MOVING, move_hold_begin, NULL, move_next, false},
+    {"copy", MOVE_MOVING, move_copy_begin, NULL, move_copy_end, false},
+    {"verify", MOVE_MOVING, move_verify_begin, move_verify_rows, move_verify_end, false},
+    {"analyze", MOVE_MOVING, move_analyze_begin, NULL, move_analyze_end, false},
+    {"subscribe", MOVE_MOVING, subscribe_begin, NULL, move_next, false},
+    {"catch_up", MOVE_MOVING, catch_up_begin, catch_up_rows, catch_up_end, false},
+    {"written", MOVE_MOVING, move_written_begin, move_written_rows, move_written_end, true},
+    {"written_source", MOVE_MOVING, move_written_source_begin, move_written_source_rows, move_next, true},
+    {"written_pass", MOVE_MOVING, move_written_pass_begin, move_written_pass_rows, move_written_pass_end, true},
+    {"written_target", MOVE_MOVING, move_written_target_begin, move_written_target_rows, move_written_target_end, true},
+    {"reverse", MOVE_MOVING, reverse_begin, NULL, reverse_end, true},
+    {"open", MOVE_MOVING, open_begin, NULL, move_next, true},
+    {"fence", MOVE_MOVING, move_fence_begin, NULL, move_fence_end, true},
+    {"lock", MOVE_MOVING, move_lock_begin, NULL, move_next, true},
+    {"drain", MOVE_MOVING, move_drain_begin, move_drain_rows, move_drain_end, true},
+    {"prove", MOVE_MOVING, move_prove_begin, move_prove_rows, move_prove_end, true},
+    {"stop", MOVE_MOVING, move_stop_begin, NULL, move_next, true},
+    {"stopped", MOVE_MOVING, move_worker_begin, move_worker_rows, move_drain_end, true},
+    {"decide", MOVE_MOVING, move_decide_begin, NULL, move_decide_end, true},
 };
 
 static const MoveStep SWITCHED[] = {
-    {"guard", MOVE_SWITCHED, guard_commit_begin, NULL, guard_commit_end},
-    {"guard_look", MOVE_SWITCHED, guard_look_begin, guard_look_rows, move_next},
-    {"guard_make", MOVE_SWITCHED, guard_make_begin, NULL, move_next},
-    {"forget", MOVE_SWITCHED, forget_forward_begin, NULL, move_next},
-    {"forget_slot", MOVE_SWITCHED, forget_slot_begin, NULL, move_next},
-    {"follow", MOVE_SWITCHED, follow_begin, NULL, follow_end},
-    {"rest", MOVE_SWITCHED, rest_begin, NULL, rest_end},
+    {"guard", MOVE_SWITCHED, guard_commit_begin, NULL, guard_commit_end, false},
+    {"guard_look", MOVE_SWITCHED, guard_look_begin, guard_look_rows, move_next, false},
+    {"guard_make", MOVE_SWITCHED, guard_make_begin, NULL, move_next, false},
+    {"forget", MOVE_SWITCHED, forget_forward_begin, NULL, move_next, false},
+    {"forget_slot", MOVE_SWITCHED, forget_slot_begin, NULL, move_next, false},
+    {"follow", MOVE_SWITCHED, follow_begin, NULL, follow_end, false},
+    {"rest", MOVE_SWITCHED, rest_begin, NULL, rest_end, false},
 };
 
 static const MoveStep RETURN[] = {
-    {"return_fence", MOVE_RETURNING, move_fence_begin, NULL, move_fence_end},
-    {"return_lock", MOVE_RETURNING, move_lock_begin, NULL, move_next},
-    {"return_drain", MOVE_RETURNING, move_drain_begin, move_drain_rows, move_drain_end},
-    {"return_prove", MOVE_RETURNING, move_prove_begin, move_prove_rows, move_prove_end},
-    {"return_stop", MOVE_RETURNING, move_stop_begin, NULL, move_next},
-    {"return_stopped", MOVE_RETURNING, move_worker_begin, move_worker_rows, move_drain_end},
-    {"return_decide", MOVE_RETURNING, move_decide_begin, NULL, move_decide_end},
+    {"return_fence", MOVE_RETURNING, move_fence_begin, NULL, move_fence_end, true},
+    {"return_lock", MOVE_RETURNING, move_lock_begin, NULL, move_next, true},
+    {"return_drain", MOVE_RETURNING, move_drain_begin, move_drain_rows, move_drain_end, true},
+    {"return_prove", MOVE_RETURNING, move_prove_begin, move_prove_rows, move_prove_end, true},
+    {"return_stop", MOVE_RETURNING, move_stop_begin, NULL, move_next, true},
+    {"return_stopped", MOVE_RETURNING, move_worker_begin, move_worker_rows, move_drain_end, true},
+    {"return_decide", MOVE_RETURNING, move_decide_begin, NULL, move_decide_end, true},
 };
 
 const MoveStep *move_step_first(void)
@@ -294,9 +325,20 @@ const MoveStep *move_step_catch_up(void)
     return step_named(FORWARD, ARRAY_LEN(FORWARD), "catch_up");
 }
 
+const MoveStep *move_step_written(void)
+{
+    return step_named(FORWARD, ARRAY_LEN(FORWARD), "written");
+}
+
+const MoveStep *move_step_reverse(void)
+{
+    return step_named(FORWARD, ARRAY_LEN(FORWARD), "reverse");
+}
+
 bool move_step_copies(const char *name)
 {
-    return strcmp(name, "announce") != 0 && strcmp(name, "preflight") != 0 && strcmp(name, "publish") != 0 && strcmp(name, "slot") != 0;
+    return strcmp(name, "announce") != 0 && strcmp(name, "preflight") != 0 && strcmp(name, "publish") != 0 && strcmp(name, "watch") != 0 &&
+           strcmp(name, "slot") != 0 && strcmp(name, "hold") != 0;
 }
 
 const MoveStep *move_step_switched(void)

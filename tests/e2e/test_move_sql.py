@@ -122,6 +122,7 @@ def whole_battery(moving, number=0):
 def start_and_hold(moving, buckets, target):
     """A move that has copied everything and does not go on."""
     number = moving.move(buckets, target)
+    wait_until('the move to begin', lambda: moving.state(number)['state'] == 'moving', 30, 0.02)
     moving.shoal.console('REBALANCE PAUSE')
     wait_until('the rows to be copied', lambda: moving.state(number)['step'] == 'catch_up', 30, 0.05)
     return number

@@ -132,6 +132,24 @@ class Moving:
         return [int(row['event'].rsplit(' ', 2)[-2]) for row in self.shoal.console('SHOW EVENTS')
                 if 'held back for' in row['event']]
 
+    def phases_ms(self):
+        """phase of the pause -> what it took in each move."""
+        found = {}
+        for row in self.shoal.console('SHOW EVENTS'):
+            if 'held back for' not in row['event']:
+                continue
+            inner = row['event'].split('now (', 1)[1].split(')', 1)[0]
+            for phase in inner.split(', '):
+                name, ms = phase.rsplit(' ', 1)
+                found.setdefault(name, []).append(int(ms))
+        return found
+
+
+def phase_table(phases):
+    """For people: what the pauses were spent on."""
+    return '\n'.join(f'{name:>16}  median {sorted(ms)[len(ms) // 2]:>4} ms, most {max(ms):>4} ms  of {len(ms)}'
+                     for name, ms in phases.items())
+
 
 def pause_histogram(pauses):
     """For people: how long statements were held back."""
@@ -145,4 +163,4 @@ def pause_histogram(pauses):
     return '\n'.join(lines)
 
 
-__all__ = ['Moving', 'pause_histogram', 'host', 'time']
+__all__ = ['Moving', 'pause_histogram', 'phase_table', 'host', 'time']
