@@ -1,8 +1,8 @@
 /*
  * catalog_loader.c - rounds of one database: poll, and read all when something changed.
  *
- *     idle --timer, refresh--> polling --digest same--------------------> idle
- *                                 └--digest differs--> reading --COMMIT--> idle
+ *     idle --timer, refresh--> polling --digest same--------------------> OIDs of the other shards --> idle
+ *                                 └--digest differs--> reading --COMMIT-->
  *
  * The digest of a new Catalog is read in the same snapshot as its rows, so that a change made in
  * between is found by the next poll.
@@ -18,6 +18,7 @@
 static void loader_on_time(Timer *timer);
 static bool loader_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err);
 static void loader_on_done(PgClient *client, const Error *err);
+static void loader_on_oids(OidReader *reader, bool changed);
 
 static const PgClientEvents CLIENT_EVENTS = {.on_result = loader_on_result,
                                              .on_done = loader_on_done};
@@ -30,6 +31,8 @@ void catalog_loader_init(CatalogLoader *loader, Loop *loop, const Config *config
         loader->digest = known->digest;
         loader->version = known->version;
     }
+    if (!oid_reader_init(&loader->oids, loop, config, database, primaries, loader_on_oids, loader))
+        log_line(LOG_ERROR, "catalog", "out of memory: OIDs of the shards are not translated");
     pg_client_init(&loader->client, loop, &CLIENT_EVENTS, loader);
     timer_init(&loader->timer, loop, loader_on_time, loader);
     timer_start_ms(&loader->timer, 0);
@@ -39,6 +42,7 @@ void catalog_loader_finish(CatalogLoader *loader)
 {
     timer_stop(&loader->timer);
     pg_client_close(&loader->client);
+    oid_reader_finish(&loader->oids);
     catalog_free(loader->next);
     loader->next = NULL;
 }
@@ -136,11 +140,30 @@ static void round_end(CatalogLoader *loader, const Error *err)
     loader->events->on_round(loader, round, err);
 }
 
+static void loader_on_oids(OidReader *reader, bool changed)
+{
+    CatalogLoader *loader = reader->ctx;
+    if (changed)
+        loader->events->on_oids(loader);
+    round_end(loader, NULL);
+}
+
+/* The home shard has told; the others say what they call the same. */
+static void round_rest(CatalogLoader *loader)
+{
+    if (!oid_reader_run(&loader->oids))
+        round_end(loader, NULL);
+}
+
 static void loader_on_done(PgClient *client, const Error *err)
 {
     CatalogLoader *loader = client->ctx;
-    if (err || !loader->reading) {
+    if (err) {
         round_end(loader, err);
+        return;
+    }
+    if (!loader->reading) {
+        round_rest(loader);
         return;
     }
     if (!loader->next) {
@@ -160,5 +183,5 @@ static void loader_on_done(PgClient *client, const Error *err)
     catalog->version = ++loader->version;
     loader->digest = catalog->digest;
     loader->events->on_catalog(loader, catalog);
-    round_end(loader, NULL);
+    round_rest(loader);
 }

@@ -14,6 +14,7 @@
 #ifndef SHOAL_ADMIN_CATALOG_LOADER_H
 #define SHOAL_ADMIN_CATALOG_LOADER_H
 
+#include "admin/oid_reader.h"
 #include "admin/pg_client.h"
 #include "meta/topology.h"
 
@@ -22,6 +23,8 @@ typedef struct CatalogLoader CatalogLoader;
 typedef struct CatalogLoaderEvents {
     /* A new catalog; the reference is the receiver's. */
     void (*on_catalog)(CatalogLoader *loader, Catalog *catalog);
+    /* loader->oids has other maps than before. */
+    void (*on_oids)(CatalogLoader *loader);
     /* Round `round` is over, well or not (err NULL or why). Last act of the loader in this turn. */
     void (*on_round)(CatalogLoader *loader, uint64_t round, const Error *err);
 } CatalogLoaderEvents;
@@ -38,6 +41,7 @@ struct CatalogLoader {
     bool again;               /* somebody wants a round that begins after the running one */
     bool reading;             /* the digest differed: reading all */
     bool down;                /* the last round failed; told once */
+    OidReader oids;           /* of the other shards; the last part of a round */
     Catalog *next;            /* being filled; owned */
     CatalogTable **by_oid;    /* of `next`, in order of oid; in its arena */
     uint32_t by_oid_count;

@@ -33,9 +33,11 @@ static void epoch_begin(Control *control);
 static void control_on_collect(Timer *timer);
 static void control_on_ready_time(Timer *timer);
 static void control_on_catalog(CatalogLoader *loader, Catalog *catalog);
+static void control_on_oids(CatalogLoader *loader);
 static void control_on_round(CatalogLoader *loader, uint64_t round, const Error *err);
 
 static const CatalogLoaderEvents LOADER_EVENTS = {.on_catalog = control_on_catalog,
+                                                  .on_oids = control_on_oids,
                                                   .on_round = control_on_round};
 
 /* ---- members: shards that have joined (admin/shard_add.h) -------------------------------------- */
@@ -449,7 +451,8 @@ bool control_publish(Control *control, Error *err)
     topology->standings = control->standings;
     memcpy(topology->primaries, control->primaries,
            control->config->shard_count * sizeof *topology->primaries);
-    if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err)) {
+    if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err) ||
+        !oid_book_fill(&control->oids, topology, err)) {
         topology_destroy(&topology->published);
         return false;
     }
@@ -607,6 +610,15 @@ static void control_on_catalog(CatalogLoader *loader, Catalog *catalog)
     log_line(LOG_INFO, "catalog", "database %s: version %" PRIu64 ", %zu tables, PostgreSQL %d",
              database->name, catalog->version, catalog->tables.count, catalog->server_version);
     catalog_free(old);
+}
+
+static void control_on_oids(CatalogLoader *loader)
+{
+    Control *control = loader->ctx;
+    Error err;
+    oid_book_take(&control->oids, &loader->oids);
+    if (!control_publish(control, &err))
+        log_error("control", &err);
 }
 
 static bool loaders_tried(const Control *control)
@@ -780,6 +792,7 @@ void control_destroy(Control *control)
     recovery_finish(&control->recovery);
     deadlock_finish(&control->deadlock);
     loaders_finish(control);
+    oid_book_finish(&control->oids);
     parts_free(parts_of(control));
     arena_finish(&control->tables_arena);
     store_close(control->store);

@@ -15,6 +15,7 @@
 #include "admin/deadlock.h"
 #include "admin/history.h"
 #include "admin/http.h"
+#include "admin/oid_book.h"
 #include "admin/probes.h"
 #include "admin/recovery.h"
 #include "meta/store.h"
@@ -61,6 +62,7 @@ struct Control {
     uint32_t table_count;
     Catalog **catalogs;       /* [config->database_count], owned references */
     CatalogLoader *loaders;   /* [loader_count] */
+    OidBook oids;             /* what the shards call what the home shard has */
     uint32_t loader_count;    /* config->database_count while they run, else 0 */
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;

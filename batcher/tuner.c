@@ -10,9 +10,10 @@
 #define CUT           0.9
 #define SIZE_MATTERS  0.25 /* below this part of T, n is not to blame */
 #define FORGET        0.995
-#define CROWD_WINDOW  32u
+#define CROWD_WINDOW  48u
 #define STRAIN_MAX    1.25
-#define GAIN_MIN      1.05
+#define GAIN_MIN      1.15 /* of one batch more, to keep it: scheduling alone makes 5 to 10 % */
+#define LOSS_MAX      0.97 /* of one batch less */
 #define PAUSE_MAX     256u
 #define BATCH_MAX_LOW 2.0
 
@@ -31,7 +32,10 @@ void tuner_limit(Tuner *tuner, TunerLimits limits)
     if (raised && limits.target_us == 0)
         tuner->batch_max = (double)limits.batch_max;
     tuner->batch_max = MIN(tuner->batch_max, (double)limits.batch_max);
-    tuner->inflight = MIN(tuner->inflight, MAX(limits.inflight_max, 1));
+    if (tuner->inflight > MAX(limits.inflight_max, 1)) {
+        tuner->inflight = MAX(limits.inflight_max, 1);
+        tuner->trial = 0;
+    }
 }
 
 /* ---- T(n) = a + b n -------------------------------------------------------------------------- */
@@ -92,33 +96,50 @@ static void size_observe(Tuner *tuner, const TunerBatch *batch)
 
 /* ---- c --------------------------------------------------------------------------------------- */
 
-static void crowd_back(Tuner *tuner)
+/* A trial that failed: each next one comes later. */
+static void trial_undo(Tuner *tuner)
 {
-    tuner->inflight--;
-    tuner->rate_before = 0;
+    tuner->inflight = (uint32_t)((int)tuner->inflight - tuner->trial);
     tuner->pause = tuner->pause_next;
     tuner->pause_next = MIN(tuner->pause_next * 2, PAUSE_MAX);
+}
+
+static void trial_judge(Tuner *tuner, double rate, double strain)
+{
+    double wanted = tuner->trial > 0 ? GAIN_MIN : LOSS_MAX;
+    bool good = rate >= tuner->rate_before * wanted && (tuner->trial < 0 || strain <= STRAIN_MAX);
+    if (good)
+        tuner->pause_next = 1;
+    else
+        trial_undo(tuner);
+    tuner->last_trial = good ? -tuner->trial : tuner->trial; /* what was good is tried again */
+    tuner->trial = 0;
+}
+
+/* Up and down in turn, where there is room. */
+static void trial_begin(Tuner *tuner, double rate)
+{
+    bool up = tuner->inflight < tuner->limits.inflight_max && tuner->waiting * 2 >= CROWD_WINDOW;
+    bool down = tuner->inflight > 1;
+    if (!up && !down)
+        return;
+    tuner->trial = up && (!down || tuner->last_trial < 0) ? 1 : down ? -1 : 0;
+    tuner->inflight = (uint32_t)((int)tuner->inflight + tuner->trial);
+    tuner->rate_before = rate;
 }
 
 static void crowd_window_over(Tuner *tuner, uint64_t now_us)
 {
     double strain = tuner->strain / CROWD_WINDOW;
     double rate = (double)tuner->members / (double)MAX(now_us - tuner->since_us, 1);
-    bool tried = tuner->rate_before > 0;
-    if (tuner->inflight > 1 &&
-        (strain > STRAIN_MAX || (tried && rate < tuner->rate_before * GAIN_MIN))) {
-        crowd_back(tuner);
-    } else if (tuner->pause > 0) {
+    if (tuner->trial != 0)
+        trial_judge(tuner, rate, strain);
+    else if (strain > STRAIN_MAX && tuner->inflight > 1)
+        tuner->inflight--;
+    else if (tuner->pause > 0)
         tuner->pause--;
-        tuner->rate_before = 0;
-    } else if (tuner->inflight < tuner->limits.inflight_max &&
-               tuner->waiting * 2 >= CROWD_WINDOW) {
-        tuner->pause_next = tried ? 1 : tuner->pause_next;
-        tuner->rate_before = rate;
-        tuner->inflight++;
-    } else {
-        tuner->rate_before = 0;
-    }
+    else
+        trial_begin(tuner, rate);
     tuner->rounds = tuner->waiting = 0;
     tuner->members = 0;
     tuner->strain = 0;

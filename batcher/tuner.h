@@ -5,8 +5,9 @@
  *
  *     n_max   AIMD: full batches of 20 in a row, 95 % of them within the target: a few more;
  *             otherwise a tenth less, unless b n is so small a part of T that it would not help
- *     c       gradient: while batches wait for each other, one more is let out; taken back when
- *             T / (a + b n) rises, or when no more members were served for it
+ *     c       gradient: while batches wait for each other, one more is tried; it stays if clearly
+ *             more members are served for it and T / (a + b n) does not rise. One less is tried, too,
+ *             and stays if about as many are served: fewer and larger batches cost less
  *
  * Never a waiting time: a batch that may leave leaves (docs/batching.md).
  */
@@ -35,8 +36,10 @@ typedef struct Tuner {
     uint32_t rounds, waiting;
     double strain; /* sum of T / (a + b n) */
     uint64_t members, since_us;
-    double rate_before; /* members per microsecond with one batch less; 0: not known */
-    uint32_t pause, pause_next; /* windows until c may grow again */
+    int trial; /* of this window: c was made 1 more, 1 less, or 0 as it is */
+    int last_trial;
+    double rate_before; /* members per microsecond in the window before the trial */
+    uint32_t pause, pause_next; /* windows until the next trial */
 } Tuner;
 
 /* What is known of one batch when its answer is complete. */

@@ -20,6 +20,7 @@
 #include "router/encode.h"
 #include "router/fence.h"
 #include "router/insert.h"
+#include "router/insert_select.h"
 #include "router/local.h"
 #include "router/read_setting.h"
 #include "router/reads.h"
@@ -374,12 +375,11 @@ static Slice moment(const Request *request)
     return slice_of(text, len);
 }
 
-static Plan make_plan(Request *request, bool spread)
+static void input_fill(const Request *request, PlanInput *ret)
 {
-    Session *session = request->session;
+    const Session *session = request->session;
     Worker *worker = session->worker;
-    arena_reset(&worker->scratch);
-    PlanInput input = {.topology = worker->topology,
+    *ret = (PlanInput){.topology = worker->topology,
                        .database = session->database_index,
                        .user = slice_str(session->user),
                        .search_path = session_search_path(session, worker->topology),
@@ -388,10 +388,25 @@ static Plan make_plan(Request *request, bool spread)
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
                        .arena = &worker->scratch,
-                       .whole = request->whole,
-                       .keep = spread && request->planned_count == 1 ? &request->arena : NULL};
+                       .whole = request->whole};
+}
+
+void dispatch_plan_input(const Request *request, PlanInput *ret)
+{
+    input_fill(request, ret);
+    ret->now = moment(request);
+}
+
+static Plan make_plan(Request *request, bool spread)
+{
+    Worker *worker = request->session->worker;
+    PlanInput input;
+    arena_reset(&worker->scratch);
+    input_fill(request, &input);
     if (spread)
         input.now = moment(request);
+    if (spread && request->planned_count == 1)
+        input.keep = &request->arena;
     if (request->planned_count == 1)
         return plan_make(&input, &request->planned[0]);
     Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
@@ -513,6 +528,19 @@ static void run_write(Request *request, const Plan *plan)
         scatter_write(request, plan->shards, plan->shard_count, plan->texts);
 }
 
+static void run_insert_select(Request *request, const Plan *plan)
+{
+    Error err;
+    if (!request->planned[0].executed) /* only described: any shard can do that */
+        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
+    else if (request->max_rows > 0) {
+        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a statement on several shards cannot be fetched in parts");
+        error_hint(&err, "Execute it without a row limit (fetch size).");
+        dispatch_error(request, &err);
+    } else
+        insert_select_start(request, plan);
+}
+
 static void run_copy(Request *request, const Plan *plan)
 {
     if (!request->planned[0].executed) /* only described: any shard can do that */
@@ -569,6 +597,9 @@ static void run_plan(Request *request, Plan *plan)
         break;
     case PLAN_INSERT:
         insert_start(request, plan);
+        break;
+    case PLAN_INSERT_SELECT:
+        run_insert_select(request, plan);
         break;
     case PLAN_COPY_IN:
     case PLAN_COPY_OUT:

@@ -15,6 +15,8 @@ void dispatch_part(Request *request);
 /* Answers a RUNNING request with an error of Shoal's own; in a transaction block the server's transaction
  * fails too, as it would have by PostgreSQL's error. */
 void dispatch_error(Request *request, const Error *err);
+/* What the planner is told about the request's session, its moment included; for a part of its statement. */
+void dispatch_plan_input(const Request *request, PlanInput *ret);
 /* The pool of the session's database and user on a shard's primary. NULL when memory is out. */
 Pool *dispatch_pool(Session *session, uint32_t shard);
 /* More steps came for an open request (Flush or Sync behind it). */

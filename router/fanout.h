@@ -33,6 +33,7 @@ typedef struct Fanout {
     SplitForm form;
     FanoutLegs legs;       /* CONCAT, ORDERED, PARTIAL */
     FanoutLegs *relations; /* GATHER: [form.relation_count] */
+    Slice staging;         /* GATHER: what else is made beside its tables; empty mostly */
     SplitInput input;      /* while it is made */
     const FanoutRef *refs; /* while it is made */
 } Fanout;

@@ -108,7 +108,7 @@ static bool request_blocks(const Request *request, const FenceAsk *ask)
 {
     if (request->state != REQUEST_RUNNING || request->call || request->planned_version >= ask->version)
         return false;
-    return ask->shard == FENCE_ANY_SHARD || request->scatter || request->gather || request->session->commit ||
+    return ask->shard == FENCE_ANY_SHARD || request->scatter || request->gather || request->errand || request->session->commit ||
            request->shard == ask->shard;
 }
 
@@ -131,7 +131,7 @@ static bool session_waits(const Session *session, const FenceAsk *ask)
 {
     LIST_EACH (link, (List *)(uintptr_t)&session->requests) {
         const Request *request = list_entry(link, Request, link);
-        if (request_blocks(request, ask) && (request->scatter || request->gather || request->parked ||
+        if (request_blocks(request, ask) && (request->scatter || request->gather || request->errand || request->parked ||
                                                (request->task_active && request->task.state != TASK_INFLIGHT)))
             return true;
     }

@@ -233,6 +233,8 @@ static void add_create(Steps *steps)
         if (sql)
             add_query(steps, true, sql);
     }
+    if (gather->spread->staging.len)
+        add_query(steps, true, arena_text(arena, gather->spread->staging));
     for (uint32_t i = 0; i < form->relation_count; i++) {
         const char *sql = arena_printf(arena, "SELECT * FROM pg_temp.%s", form->relations[i].name);
         steps->failed |= !sql;

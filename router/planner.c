@@ -129,7 +129,7 @@ static bool runs_statements(const Planner *p, const ShapeName *name)
 }
 
 /* A function's body may read distributed tables, and would see one shard's rows. */
-static bool hides_tables(Planner *p)
+bool plan_hides_tables(Planner *p)
 {
     if (!topology_database_sharded(p->in->topology, p->in->database))
         return false;
@@ -154,25 +154,8 @@ static Plan plan_spread(Planner *p)
     Plan plan = {.kind = PLAN_SCATTER};
     if (!refs)
         return plan_reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
-    for (uint32_t i = 0; i < p->shape->table_count; i++) {
-        const Ref *ref = &p->refs[i];
-        if (ref->kind == REF_VIEW)
-            return plan_reject_shards("The statement reads a view together with distributed tables.");
-        if (ref->kind == REF_LOCAL && !ref->catalog && !p->in->in_transaction) /* most likely a typing error */
-            return (Plan){.kind = PLAN_PROBE, .shard = planner_home(p)};
-        if (p->in->temporary && ref->bare)
-            return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "which table is meant cannot be known",
-                          "The session has temporary tables, and one of them may have that name.",
-                          "Write schema and table, or drop the temporary tables and DISCARD ALL.");
-        refs[i] = (FanoutRef){.place = ref->kind == REF_DISTRIBUTED ? SPLIT_PLACE_SPREAD
-                                       : ref->kind == REF_REFERENCE ? SPLIT_PLACE_EVERY
-                                       : ref->kind == REF_SYSTEM    ? SPLIT_PLACE_SYSTEM
-                                                                    : SPLIT_PLACE_HOME,
-                              .table = ref->table,
-                              .catalog = ref->catalog};
-        refs[i].known_shard = (ref->kind == REF_DISTRIBUTED || ref->kind == REF_LOCAL) && ref->shard != SHARD_NONE;
-        refs[i].shard = ref->shard == SHARD_EVERY ? UINT32_MAX : ref->shard;
-    }
+    if (!refs_spread(p, refs))
+        return p->plan;
     plan.spread = fanout_make(p->in, p->statement, refs, planner_asks_catalog(p), p->in->keep, &plan.error);
     if (!plan.spread)
         plan.kind = PLAN_REJECT;
@@ -181,7 +164,7 @@ static Plan plan_spread(Planner *p)
 
 static Plan plan_rows(Planner *p)
 {
-    if (plan_moves_rows(p) || hides_tables(p) || planner_exports_snapshot(p))
+    if (plan_moves_rows(p) || plan_hides_tables(p) || planner_exports_snapshot(p))
         return p->plan;
     if (p->reference_count && plan_writes_reference(p))
         return plan_reference_write(p);
@@ -265,7 +248,7 @@ static Plan plan_copy(Planner *p)
     const Ref *ref = target < 0 ? NULL : &p->refs[target];
     bool in = p->shape->kind == SHAPE_COPY_IN;
     bool whole = ref && (ref->kind == REF_DISTRIBUTED || (in && ref->kind == REF_REFERENCE));
-    if (hides_tables(p))
+    if (plan_hides_tables(p))
         return p->plan;
     if (whole && ref->bare && p->in->temporary)
         return plan_reject_temporary();
@@ -342,7 +325,7 @@ static Plan plan_prepare(Planner *p)
 {
     if (!planner_prepares_catalog(p))
         return plan_unsupported(p);
-    return hides_tables(p) ? p->plan : plan_home(p);
+    return plan_hides_tables(p) ? p->plan : plan_home(p);
 }
 
 static Plan plan_sharded(Planner *p)
@@ -450,9 +433,20 @@ static Plan while_copying(const PlanInput *input, Plan plan, const Shape *shape)
 static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
     bool all = plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
-               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT;
+               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT;
     plan.fenced = fenced || (all && input->topology->fenced);
     return plan.kind == PLAN_DDL && input->topology->copying ? while_copying(input, plan, shape) : plan;
+}
+
+Planner planner_of(const PlanInput *input, const PlanStatement *statement, ParamMemo *memo, bool *fenced)
+{
+    return (Planner){.memo = memo,
+                     .fenced = fenced,
+                     .in = input,
+                     .statement = statement,
+                     .shape = statement->shape,
+                     .database = &input->topology->config->databases[input->database],
+                     .catalog = input->topology->catalogs[input->database]};
 }
 
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
@@ -460,15 +454,7 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
     const Shape *shape = statement->shape;
     ParamMemo memo = {0};
     bool fenced = false;
-    Planner planner = {
-        .memo = &memo,
-        .fenced = &fenced,
-        .in = input,
-        .statement = statement,
-        .shape = shape,
-        .database = &input->topology->config->databases[input->database],
-        .catalog = input->topology->catalogs[input->database],
-    };
+    Planner planner = planner_of(input, statement, &memo, &fenced);
     if (shape->shoal_call)
         return (Plan){.kind = PLAN_LOCAL};
     if (planner.database->shard_count == 1)

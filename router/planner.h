@@ -6,6 +6,7 @@
  *   SCATTER    a SELECT over several shards, made one answer (fanout.h)
  *   DDL        every shard of the database runs it, answered once
  *   INSERT     each of several shards gets its rows of VALUES
+ *   INSERT_SELECT  rows that a SELECT or a default makes go to their shards (insert_select.h)
  *   COPY_IN    rows of copy data go to their shards
  *   COPY_OUT   copy data of all shards
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
@@ -20,6 +21,7 @@
 #define SHOAL_ROUTER_PLANNER_H
 
 #include "meta/topology.h"
+#include "query/insert_source.h"
 #include "query/shape.h"
 #include "wire/frontend.h"
 
@@ -29,6 +31,7 @@ typedef enum PlanKind {
     PLAN_SCATTER,
     PLAN_DDL,
     PLAN_INSERT,
+    PLAN_INSERT_SELECT,
     PLAN_COPY_IN,
     PLAN_COPY_OUT,
     PLAN_LOCAL,
@@ -78,7 +81,8 @@ typedef struct Plan {
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
     const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
     uint32_t row_count;
-    const Table *table; /* COPY_IN: the target */
+    const Table *table; /* COPY_IN, INSERT_SELECT: the target; NULL: a table of the home shard */
+    Slice schema, name; /* INSERT_SELECT: the target, as the catalog has it */
     bool same_encoding; /* COPY_IN: as in the input */
     Error error;      /* REJECT */
 } Plan;
@@ -92,6 +96,19 @@ bool plan_sets_path_unseen(const Shape *shape);
  * blanks, timestamp(0) rounds. False for values (canonical) where that may happen. */
 bool plan_column_stores(const CatalogColumn *column, KeyType type, Slice value, bool utf8);
 
+/* Where the rows of an INSERT ... SELECT come from. */
+typedef struct PlanSource {
+    bool pushed; /* every row is read where it is to be written: `shards` run the whole statement */
+    const uint32_t *shards;
+    uint32_t shard_count;
+    const struct Fanout *spread; /* how its tables are brought together; NULL: any one server answers it */
+    bool system;                 /* ... the home shard, because it reads the catalog */
+} PlanSource;
+
+/* `source`: the SELECT of an INSERT into `table` (NULL: of the home shard), taken apart as `parts`. `insert` is the
+ * whole statement's Shape. False: refused, `err` says why. */
+bool plan_source(const PlanInput *input, const PlanStatement *source, const InsertSource *parts, const Shape *insert,
+                 const Table *table, const CatalogTable *facts, PlanSource *ret, Error *err) MUST_USE;
 Plan plan_make(const PlanInput *input, const PlanStatement *statement);
 /* Several statements of one request: all must agree on one shard. */
 Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count);

@@ -221,8 +221,7 @@ void refs_fix_by_values(Planner *p)
     }
 }
 
-/* Equal keys of both tables are on the same shard. */
-static bool colocated(const Table *a, const Table *b)
+bool tables_colocated(const Table *a, const Table *b)
 {
     bool places = a->place_count || b->place_count;
     return a->kind == b->kind && a->key_count == 1 && b->key_count == 1 &&
@@ -234,7 +233,7 @@ static bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
 {
     const Ref *to = &p->refs[a], *from = &p->refs[b];
     return to->kind == REF_DISTRIBUTED && from->kind == REF_DISTRIBUTED &&
-           colocated(to->table, from->table) && slice_equal(join->column, to->table->keys[0].column) &&
+           tables_colocated(to->table, from->table) && slice_equal(join->column, to->table->keys[0].column) &&
            slice_equal(join->other_column, from->table->keys[0].column) &&
            key_types_agree(from->table->keys[0].oid, to->table->keys[0].oid);
 }
@@ -286,8 +285,6 @@ uint32_t insert_column_type(const Planner *p, uint32_t at)
     return column ? column->type_oid : 0;
 }
 
-/* Every distributed reference is joined to the target on its key, so that each shard can do its part by
- * itself: the rows that belong together are there. */
 bool refs_all_joined(const Planner *p, int target)
 {
     bool joined[TABLES_MAX] = {false}, again = true;

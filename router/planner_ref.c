@@ -4,6 +4,8 @@
  */
 #include "router/planner_state.h"
 
+#include "router/fanout.h"
+
 bool schema_is_system(Slice schema)
 {
     return slice_is(schema, "pg_catalog") || slice_is(schema, "information_schema") ||
@@ -124,10 +126,8 @@ bool refs_resolve(Planner *p)
 
 /* ---- columns and targets -------------------------------------------------------------------- */
 
-/* Which reference an unqualified column belongs to: the only one of its level that has it, among
- * those which the condition can name. */
 int ref_of_column(const Planner *p, int16_t table, uint16_t level, uint16_t from, uint16_t to,
-                        Slice column)
+                  Slice column)
 {
     if (table >= 0)
         return table;
@@ -146,11 +146,34 @@ int ref_of_column(const Planner *p, int16_t table, uint16_t level, uint16_t from
     return owner;
 }
 
-/* What the outermost INSERT writes to; those in WITH stand in levels of their own. -1: nothing. */
 int ref_target(const Planner *p)
 {
     for (uint32_t i = 0; i < p->shape->table_count; i++)
         if (p->shape->tables[i].target && p->shape->tables[i].level == 0)
             return (int)i;
     return -1;
+}
+
+bool refs_spread(Planner *p, FanoutRef *refs)
+{
+    for (uint32_t i = 0; i < p->shape->table_count; i++) {
+        const Ref *ref = &p->refs[i];
+        if (ref->kind == REF_VIEW)
+            p->plan = plan_reject_shards("The statement reads a view together with distributed tables.");
+        else if (ref->kind == REF_LOCAL && !ref->catalog && !p->in->in_transaction) /* most likely a typing error */
+            p->plan = (Plan){.kind = PLAN_PROBE, .shard = planner_home(p)};
+        else if (p->in->temporary && ref->bare)
+            p->plan = plan_reject_temporary();
+        if (p->plan.kind)
+            return false;
+        refs[i] = (FanoutRef){.place = ref->kind == REF_DISTRIBUTED ? SPLIT_PLACE_SPREAD
+                                       : ref->kind == REF_REFERENCE ? SPLIT_PLACE_EVERY
+                                       : ref->kind == REF_SYSTEM    ? SPLIT_PLACE_SYSTEM
+                                                                    : SPLIT_PLACE_HOME,
+                              .table = ref->table,
+                              .catalog = ref->catalog};
+        refs[i].known_shard = (ref->kind == REF_DISTRIBUTED || ref->kind == REF_LOCAL) && ref->shard != SHARD_NONE;
+        refs[i].shard = ref->shard == SHARD_EVERY ? UINT32_MAX : ref->shard;
+    }
+    return true;
 }

@@ -10,6 +10,7 @@
 #ifndef SHOAL_ROUTER_PLANNER_STATE_H
 #define SHOAL_ROUTER_PLANNER_STATE_H
 
+#include "router/fanout.h"
 #include "router/planner.h"
 
 #define SHARD_NONE    UINT32_MAX       /* not fixed */
@@ -74,6 +75,10 @@ Plan plan_reject_temporary(void);
 /* One shard for all references, or why there is none. */
 Plan plan_agree(const Planner *p);
 uint32_t planner_home(const Planner *p);
+/* A planner at its begin. */
+Planner planner_of(const PlanInput *input, const PlanStatement *statement, ParamMemo *memo, bool *fenced);
+/* A function's body may read distributed tables, and would see one shard's rows: p->plan refuses it. */
+bool plan_hides_tables(Planner *p);
 
 /* ---- planner_ref.c: what the names mean ----------------------------------------------------------------- */
 
@@ -105,6 +110,10 @@ void refs_place(Planner *p);
 /* Every distributed reference is joined to `target` on its key, and there are no tables of one shard: each
  * shard can do its part by itself. */
 bool refs_all_joined(const Planner *p, int target);
+/* Equal keys of both tables are on the same shard. */
+bool tables_colocated(const Table *a, const Table *b);
+/* The references in fanout.h's words. False: p->plan says why not. */
+bool refs_spread(Planner *p, FanoutRef *refs) MUST_USE;
 
 /* ---- planner_catalog.c: what is asked of the catalog ------------------------------------------------------ */
 
@@ -123,6 +132,8 @@ Plan plan_insert(Planner *p);
 /* The key of a row would change: p->plan refuses it. */
 bool plan_moves_rows(Planner *p);
 bool plan_writes_reference(const Planner *p);
+/* The rows of this INSERT are made by a query or by a default: it goes by INSERT_SELECT. */
+Plan plan_insert_select(const Planner *p);
 Plan plan_reference_write(Planner *p);
 /* Shards that hold rows of others (foreign.h) are asked for their own; `columns`: see term_add. */
 void plan_pass_over_foreign(const Planner *p, Plan *plan, int reference, const char *columns);

@@ -112,11 +112,52 @@ static Plan plan_insert_split(const Planner *p, uint32_t *rows, uint32_t count)
     return (Plan){.kind = PLAN_INSERT, .rows = rows, .row_count = count};
 }
 
+Plan plan_insert_select(const Planner *p)
+{
+    int at = ref_target(p);
+    const Ref *target = at < 0 ? NULL : &p->refs[at];
+    if (!target || !target->catalog)
+        return plan_reject_shards("The table that it writes to is not known.");
+    if (p->shape->traits & SHAPE_HAS_MODIFYING_CTE)
+        return plan_reject_shards("Its WITH writes rows, too.");
+    if (p->in->temporary)
+        return plan_reject_temporary();
+    return (Plan){.kind = PLAN_INSERT_SELECT, .table = target->table, .schema = target->catalog->schema,
+                  .name = target->catalog->name};
+}
+
+/* The column's default gives a value. */
+static bool key_has_default(const Ref *target, Slice key)
+{
+    const CatalogColumn *column = target->catalog ? catalog_column(target->catalog, key) : NULL;
+    return column && (column->identity || column->varying_default || column->volatile_default || column->sequence.len);
+}
+
+/* Some row leaves a key column to its default: which value that is, PostgreSQL must say. */
+static bool keys_by_default(const Planner *p, const Ref *target)
+{
+    const ShapeInsert *insert = &p->shape->insert;
+    for (uint32_t i = 0; i < target->table->key_count; i++) {
+        Slice key = target->table->keys[i].column;
+        int at = insert_key_position(p, target, key);
+        if (!key_has_default(target, key))
+            continue;
+        if (at < 0)
+            return true;
+        for (uint32_t row = 0; row < insert->rows; row++)
+            if (insert->values[row * insert->column_count + (uint32_t)at].kind == SHAPE_VALUE_DEFAULT)
+                return true;
+    }
+    return false;
+}
+
 static Plan plan_insert_values(Planner *p, Ref *target)
 {
     char detail[256];
     int at[TABLE_KEYS_MAX];
     Plan refused;
+    if (keys_by_default(p, target))
+        return plan_insert_select(p);
     for (uint32_t i = 0; i < target->table->key_count; i++) {
         at[i] = insert_key_position(p, target, target->table->keys[i].column);
         if (at[i] >= 0)
@@ -133,7 +174,10 @@ static Plan plan_insert_values(Planner *p, Ref *target)
         return plan_reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
     for (uint32_t row = 0; row < count; row++) {
         if (!insert_row(p, target, at, row, &rows[row], &refused))
-            return refused;
+            return error_is(&refused.error, SQLSTATE_FEATURE_NOT_SUPPORTED) && p->shape->table_count == 1 &&
+                           !(p->shape->traits & (SHAPE_HAS_CTE | SHAPE_HAS_SUBQUERY))
+                       ? plan_insert_select(p) /* PostgreSQL must say what the value is */
+                       : refused;
         target->shard = rows[row];
         together &= rows[row] == rows[0];
     }
@@ -144,20 +188,22 @@ static Plan plan_insert_values(Planner *p, Ref *target)
     return plan_agree(p);
 }
 
+/* Into a table of one shard, from rows of several. */
+static Plan plan_insert_here(Planner *p)
+{
+    refs_fix_by_joins(p);
+    refs_place(p);
+    Plan plan = plan_agree(p);
+    bool local = ref_target(p) >= 0 && p->refs[ref_target(p)].kind == REF_LOCAL;
+    return plan.kind == PLAN_REJECT && local && p->shape->insert.rows == 0 ? plan_insert_select(p) : plan;
+}
+
 Plan plan_insert(Planner *p)
 {
     int at = ref_target(p);
-    if (at < 0 || p->refs[at].kind != REF_DISTRIBUTED) {
-        refs_fix_by_joins(p);
-        refs_place(p);
-        return plan_agree(p);
-    }
-    if (p->shape->insert.rows == 0)
-        return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                      "INSERT ... SELECT into a distributed table is not supported yet",
-                      "Its rows may belong to several shards.",
-                      "Insert the rows with VALUES.");
-    return plan_insert_values(p, &p->refs[at]);
+    if (at < 0 || p->refs[at].kind != REF_DISTRIBUTED)
+        return plan_insert_here(p);
+    return p->shape->insert.rows == 0 ? plan_insert_select(p) : plan_insert_values(p, &p->refs[at]);
 }
 
 static bool assigns_key(const Planner *p, const Ref *target)
@@ -272,7 +318,7 @@ static Slice drifting_function(const Planner *p)
 }
 
 /* Each shard writes to its own copy: what it writes must not depend on where and when (H56). */
-Plan plan_reference_write(Planner *p)
+static Plan plan_alike(Planner *p)
 {
     static const uint32_t DRIFTS = SHAPE_HAS_TIME_VALUE | SHAPE_HAS_SAMPLE | SHAPE_HAS_LIMIT | SHAPE_HAS_OFFSET |
                                    SHAPE_HAS_WINDOW | SHAPE_HAS_MODIFYING_CTE;
@@ -298,4 +344,14 @@ Plan plan_reference_write(Planner *p)
         return reject_drift("The default of column", column->name);
     return (Plan){.kind = PLAN_WRITE, .same = true, .shards = p->database->shards,
                   .shard_count = p->database->shard_count};
+}
+
+/* Rows that a query would make differently are made once, and written everywhere. */
+Plan plan_reference_write(Planner *p)
+{
+    Plan plan = plan_alike(p);
+    int at = ref_target(p);
+    bool rows = p->shape->kind == SHAPE_INSERT && p->shape->insert.rows == 0 && at >= 0 &&
+                p->refs[at].kind == REF_REFERENCE;
+    return plan.kind == PLAN_REJECT && rows ? plan_insert_select(p) : plan;
 }

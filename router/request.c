@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "router/commit.h"
 #include "router/encode.h"
+#include "router/errand.h"
 #include "router/gather.h"
 #include "router/park.h"
 #include "router/reads.h"
@@ -55,6 +56,7 @@ void request_free(Request *request)
         return;
     Worker *worker = request->session->worker;
     assert(!request->task_active && !request->call && !request->scatter);
+    errand_free(request->errand);
     for (uint32_t i = 0; i < request->statement_count; i++)
         statement_release(&worker->statements, request->statements[i]);
     for (uint32_t i = 0; i < request->shape_count; i++)
@@ -157,11 +159,15 @@ static bool request_is_first(const Request *request)
 
 Buf *request_out(Request *request)
 {
+    if (request->capture)
+        return request->capture;
     return request_is_first(request) ? &request->session->stream.out : &request->out;
 }
 
 void request_touch(Request *request)
 {
+    if (request->capture)
+        return; /* errand.c looks at it */
     if (request_is_first(request))
         stream_touch(&request->session->stream);
     if (request_out(request)->failed)
@@ -183,7 +189,7 @@ void request_end(Request *request, char tx_status)
     Worker *worker = session->worker;
     assert(request->state == REQUEST_RUNNING);
 
-    if (series_part_ended(request))
+    if (errand_turn_ended(request) || series_part_ended(request))
         return;
     request_cut(request);
     reads_note_end(request, tx_status);

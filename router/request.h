@@ -28,6 +28,7 @@ typedef enum RequestState { REQUEST_BUILDING, REQUEST_QUEUED, REQUEST_RUNNING, R
 typedef struct Scatter Scatter;
 typedef struct Gather Gather;
 typedef struct Series Series;
+typedef struct Errand Errand;
 
 typedef struct KeptPrepared {
     struct KeptPrepared *next;
@@ -94,6 +95,8 @@ struct Request {
     struct Parked *parked; /* it waits for the cluster; in the arena */
     uint64_t absent_since_us; /* when its primary was first found absent; 0 never */
     Series *series;   /* it is cut into parts; in the arena */
+    Errand *errand;   /* it takes several turns (errand.h); in the arena */
+    Buf *capture;     /* of the errand: answers go there, not to the client; NULL mostly */
     Scatter *scatter; /* it runs on several shards; owned */
     Gather *gather;   /* and a merge server finishes it (gather.h); owned */
     bool whole;       /* only by GATHER: the other way was tried */

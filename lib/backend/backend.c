@@ -534,6 +534,7 @@ void backend_free(Backend *backend)
     PQfinish(backend->conn);
     expect_finish(&backend->owed);
     known_finish(&backend->known);
+    row_types_finish(&backend->row);
     guc_release(gucs, backend->gucs);
     guc_release(gucs, backend->gucs_next);
     buf_finish(&backend->behind);

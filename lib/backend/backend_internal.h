@@ -20,6 +20,7 @@
 #include "backend/expect.h"
 #include "backend/known.h"
 #include "backend/pool.h"
+#include "backend/translate.h"
 #include "core/map.h"
 #include "core/stream.h"
 
@@ -55,6 +56,8 @@ struct Backend {
     ev_io connecting;
     Timer connect_timer;
     Stream stream; /* over conn's socket, which stays libpq's */
+    RowTypes row; /* of the rows now coming, where OIDs are translated */
+    bool binary;  /* what is executed may answer in binary */
     int server_pid;
     uint32_t generation; /* the pool's when this was opened; older ones are closed when free */
     uint64_t connected_us, expires_us, idle_since_us; /* loop clock; expires 0: never */
@@ -99,6 +102,7 @@ struct Pool {
     bool user_forced; /* the database's server_user, not the client's name */
     uint32_t size;
     uint32_t generation; /* counts changes of address or password */
+    uint32_t database_index; /* in the configuration in force */
     bool gone;           /* no longer in the configuration: connections are closed when free */
 
     List connecting, idle, busy, held, dead; /* Backends by state; idle: last used first */
@@ -129,6 +133,7 @@ struct PoolSet {
     GucSet *gucs;
     PoolEvents events;
     PoolLimits limits;
+    const Topology *topology; /* in force; borrowed until the next one is adopted */
     Map by_name; /* Pools by server, database and user */
     List pools, dirty;
     List attention; /* Backends that owe an answer of our own */
@@ -206,6 +211,15 @@ List *pool_list(Pool *pool, BackendState state);
 /* A WAITING task leaves the queue. */
 void pool_forget_task(Task *task);
 void pool_refuse_task(Task *task); /* ... and is told at the turn's end that it was cancelled */
+
+/* What this server calls other than the home shard; NULL: nothing. */
+static inline const OidMap *pool_oids(const Pool *pool)
+{
+    const Topology *topology = pool->set->topology;
+    if (!topology || !topology->oids || pool->gone)
+        return NULL;
+    return topology->oids[(size_t)pool->database_index * topology->config->shard_count + pool->server.shard];
+}
 
 static inline uint32_t pool_live(const Pool *pool)
 {

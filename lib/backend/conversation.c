@@ -23,6 +23,7 @@ static void on_frame(Backend *backend, const Frame *frame);
 static void on_unasked(Backend *backend, const Frame *frame);
 static void on_answer(Backend *backend, const Frame *frame);
 static void on_error(Backend *backend, const Frame *frame);
+static void translate(Backend *backend, const Frame *frame, const Expect *expect);
 static void on_ready(Backend *backend, const Frame *frame);
 static void on_fatal(Backend *backend, const ErrorResponse *response);
 static void task_over(Backend *backend);
@@ -57,6 +58,7 @@ void conversation_begin(Backend *backend)
         return;
     }
     backend->task = task;
+    backend->binary = true; /* a portal of before may have been bound so */
     backend->out = &backend->stream.out;
     steps_close_statements(backend);
     if (task->gucs != backend->gucs && backend->tx_status == TX_IDLE)
@@ -153,6 +155,8 @@ static void on_answer(Backend *backend, const Frame *frame)
         refuse_frame(backend, frame->type);
         return;
     }
+    if (pool_oids(backend->pool))
+        translate(backend, frame, &expect);
     if (frame->type == BACKEND_PARSE_COMPLETE)
         counter_add(&backend->pool->stats.parses, 1);
     else if (frame->type == BACKEND_COMMAND_COMPLETE)
@@ -163,6 +167,20 @@ static void on_answer(Backend *backend, const Frame *frame)
         deliver(backend, frame);
     if (backend->state != BACKEND_DEAD)
         conversation_answer(backend);
+}
+
+/* It was checked; the bytes are ours until the next ones are read. */
+static void translate(Backend *backend, const Frame *frame, const Expect *expect)
+{
+    const OidMap *oids = pool_oids(backend->pool);
+    if (frame->type == BACKEND_ROW_DESCRIPTION)
+        translate_description(oids, frame, &backend->row);
+    else if (frame->type == BACKEND_PARAMETER_DESCRIPTION)
+        translate_parameters(oids, frame, expect->prepared);
+    else if (frame->type == BACKEND_DATA_ROW && backend->row.any)
+        translate_row(oids, frame, &backend->row);
+    else if (frame->type == BACKEND_NO_DATA || frame->type == BACKEND_COMMAND_COMPLETE)
+        backend->row.any = false;
 }
 
 static void on_error(Backend *backend, const Frame *frame)

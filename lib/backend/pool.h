@@ -44,8 +44,8 @@ PoolSet *pool_set_create(Loop *loop, Inbox *inbox, Canceller *canceller, uint32_
 /* Closes all connections; tasks in flight are lost. The canceller and the inbox are gone already:
  * first canceller_destroy, then inbox_close, then this. */
 void pool_set_destroy(PoolSet *set);
-/* The topology in force: limits, servers; to be called before the first pool_get. Nothing of it is
- * kept. Connections of changed servers and passwords are closed when free; pools of servers or
+/* The topology in force: limits, servers; to be called before the first pool_get. It is
+ * used until the next one. Connections of changed servers and passwords are closed when free; pools of servers or
  * databases that are gone drain. */
 void pool_set_adopt(PoolSet *set, const Topology *topology);
 /* Finds or makes the pool. NULL when memory is out. */

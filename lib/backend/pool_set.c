@@ -85,6 +85,7 @@ void pool_set_adopt(PoolSet *set, const Topology *topology)
         prepared_schema_changed(set->prepared);
     set->catalog_version = version;
     set->limits = limits_of(topology->config);
+    set->topology = topology;
     LIST_EACH (link, &set->pools)
         pool_adopt(list_entry(link, Pool, link), topology->config);
 }
@@ -115,6 +116,10 @@ static void pool_adopt(Pool *pool, const Config *config)
         if (strcmp(config->databases[i].name, pool->database) == 0)
             database = &config->databases[i];
     bool forced = database && database->server_user;
+    if (server && database) { /* RELOAD may number them anew */
+        pool->server.shard = server->shard;
+        pool->database_index = database->index;
+    }
     pool->gone = !server || !database || forced != pool->user_forced ||
                  (forced && strcmp(database->server_user, pool->user) != 0);
     if (!pool->gone) {
@@ -208,6 +213,7 @@ static Pool *pool_create(PoolSet *set, const ServerConfig *server, const Databas
     pool->set = set;
     pool->id = ++set->next_pool_id;
     pool->user_forced = user_forced;
+    pool->database_index = database->index;
     list_init(&pool->link);
     list_init(&pool->dirty);
     list_init(&pool->connecting);

@@ -69,6 +69,7 @@ void prepared_release(PreparedSet *set, Prepared *prepared)
     assert(gone == prepared);
     (void)gone;
     set->bytes -= prepared->text.len;
+    free(prepared->learned);
     free(prepared);
 }
 

@@ -22,6 +22,8 @@ typedef struct Prepared {
     Slice text;     /* owned */
     uint32_t *oids; /* declared parameter types, owned */
     uint32_t oid_count;
+    uint32_t *learned; /* types of its parameters, once a server has told; owned, NULL: not yet (translate.h) */
+    uint32_t learned_count;
     uint64_t epoch; /* the set's when it was made */
     uint64_t hash;
     uint32_t refs;

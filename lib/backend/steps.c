@@ -21,6 +21,7 @@ static void write_bind(Backend *backend, const TaskStep *step);
 static void write_sync(Backend *backend, Task *task, const TaskStep *step);
 static void write_raw(Backend *backend, Slice frames);
 static void inject_parse(Backend *backend, Prepared *prepared, bool unnamed);
+static void describe_first(Backend *backend, const TaskStep *execute);
 static void owe_answer(Backend *backend, const TaskStep *step, uint8_t answer);
 static Slice statement_name(const TaskStep *step);
 static bool same_portal(const TaskStep *describe, const TaskStep *execute);
@@ -64,6 +65,7 @@ static void write_step(Backend *backend, Task *task, const TaskStep *step, const
         steps_owe(backend, (Expect){.kind = EXPECT_DESCRIBE_PORTAL, .hidden = step->hidden});
         break;
     case TASK_EXECUTE:
+        describe_first(backend, step);
         buf_append(out, step->frame);
         steps_owe(backend, (Expect){.kind = EXPECT_EXECUTE,
                                     .hidden = step->hidden,
@@ -105,8 +107,12 @@ static void write_parse(Backend *backend, const TaskStep *step)
         return;
     }
     Prepared *prepared = step->prepared;
+    size_t before = buf_len(backend->out);
     frontend_put_parse(backend->out, statement_name(step), prepared->text, prepared->oids,
                        prepared->oid_count);
+    Slice written = slice_from(buf_bytes(backend->out), before);
+    if (pool_oids(backend->pool) && !backend->out->failed)
+        translate_parse(pool_oids(backend->pool), (uint8_t *)(uintptr_t)written.data, written.len, prepared->oid_count);
     steps_owe(backend, (Expect){.kind = EXPECT_PARSE,
                                 .hidden = step->hidden,
                                 .unnamed = step->unnamed,
@@ -128,15 +134,32 @@ static void inject_parse(Backend *backend, Prepared *prepared, bool unnamed)
     write_parse(backend, &parse);
 }
 
+/* Where OIDs are translated, rows in binary are understood by their description alone. */
+static void describe_first(Backend *backend, const TaskStep *execute)
+{
+    if (!pool_oids(backend->pool) || !backend->binary || execute->frame.len < 10)
+        return;
+    frontend_put_describe(backend->out, TARGET_PORTAL, slice_of(execute->frame.data + 5, execute->frame.len - 10));
+    steps_owe(backend, (Expect){.kind = EXPECT_DESCRIBE_PORTAL, .hidden = true});
+}
+
 static void write_bind(Backend *backend, const TaskStep *step)
 {
     BindMessage bind;
     Error err;
     inject_parse(backend, step->prepared, step->unnamed);
-    if (step->prepared && frontend_read_bind(slice_from(step->frame, 5), &bind, &err) == WIRE_OK)
+    size_t before = buf_len(backend->out);
+    bool good = step->prepared && frontend_read_bind(slice_from(step->frame, 5), &bind, &err) == WIRE_OK;
+    if (good)
         frontend_put_bind_renamed(backend->out, &bind, statement_name(step));
     else
         buf_append(backend->out, step->frame); /* let the server say what is wrong with it */
+    const OidMap *oids = pool_oids(backend->pool);
+    if (oids && good && !backend->out->failed) {
+        Slice written = slice_from(buf_bytes(backend->out), before);
+        backend->binary = bind_asks_binary(&bind);
+        translate_bind(oids, (uint8_t *)(uintptr_t)written.data, written.len, step->prepared);
+    }
     steps_owe(backend, (Expect){.kind = EXPECT_BIND,
                                 .hidden = step->hidden,
                                 .unnamed = step->unnamed,

@@ -167,6 +167,7 @@ typedef struct Config {
     uint32_t shape_cache_max; /* statements per worker */
     uint64_t shape_cache_bytes;
     uint64_t gather_max_bytes;
+    uint64_t errand_max_bytes; /* rows that one statement moves from shard to shard */
     uint64_t copy_row_max;    /* bytes of one row of COPY data into a table on several shards */
     uint32_t pipeline_max;    /* requests of one client read ahead */
     uint32_t statement_stats_max; /* statements whose figures are kept, per worker; 0: none */

@@ -118,6 +118,8 @@ static const Setting SETTINGS[] = {
      "64MB", RESTARTS, false, "Memory for parsed statements per worker."},
     {"shoal", "gather_max_bytes", SETTING_SIZE, SHOAL(gather_max_bytes), 64 * 1024, 1024 * GB, NULL, "1GB",
      RELOADS, false, "Rows that one statement may bring together on one server, in bytes; past it, an error."},
+    {"shoal", "errand_max_bytes", SETTING_SIZE, SHOAL(errand_max_bytes), 64 * 1024, GB, NULL, "64MB",
+     RELOADS, false, "Rows that one INSERT ... SELECT, or UPDATE of the key, may move through Shoal, in bytes; past it, an error."},
     {"shoal", "pipeline_max", SETTING_INT, SHOAL(pipeline_max), 1, 100000, NULL, "1024", RELOADS,
      false, "Requests of one client that are read ahead."},
     {"shoal", "statement_stats_max", SETTING_INT, SHOAL(statement_stats_max), 0, 100000, NULL,

@@ -184,6 +184,8 @@ void topology_destroy(PublishedValue *value)
     Topology *t = container_of(value, Topology, published);
     for (uint32_t i = 0; t->catalogs && i < t->config->database_count; i++)
         catalog_free(t->catalogs[i]);
+    for (size_t i = 0; t->oids && i < (size_t)t->config->database_count * t->config->shard_count; i++)
+        oid_map_free(t->oids[i]);
     shard_map_free(t->map);
     map_finish(&t->table_index);
     arena_finish(&t->arena);
@@ -249,6 +251,19 @@ bool topology_set_two_phase(Topology *topology, const char *const *why, Error *e
     else
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
     return ok;
+}
+
+bool topology_set_oids(Topology *topology, OidMap *const *maps, Error *err)
+{
+    size_t count = (size_t)topology->config->database_count * topology->config->shard_count;
+    topology->oids = arena_array(&topology->arena, OidMap *, MAX(count, 1));
+    if (!topology->oids) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++)
+        topology->oids[i] = oid_map_retain(maps[i]);
+    return true;
 }
 
 const Table *topology_table(const Topology *topology, uint32_t database, Slice schema, Slice name)

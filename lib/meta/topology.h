@@ -20,6 +20,7 @@
 #include "meta/catalog.h"
 #include "meta/config.h"
 #include "meta/hash.h"
+#include "meta/oid_map.h"
 #include "meta/placement.h"
 #include "meta/standing.h"
 
@@ -77,6 +78,8 @@ typedef struct Topology {
     /* [database * shard_count + shard]: NULL when the shard's primary can take part in a commit over
      * several shards for this database, else why not, in an operator's words. */
     const char **two_phase_why;
+    /* [database * shard_count + shard]: what the shard calls types and tables of the home shard; NULL: the same. */
+    OidMap **oids;
     /* Buckets that change their shard at this moment, a byte each; NULL: none. Statements that need one
      * wait (router/fence.h). */
     const uint8_t *fenced;
@@ -127,6 +130,8 @@ uint64_t table_row_hash(const Table *table, const Slice *values);
 /* What the control thread has found out about each shard; copied. To be called before it is published.
  * Without it no shard is ready. */
 bool topology_set_two_phase(Topology *topology, const char *const *why, Error *err) MUST_USE;
+/* Takes a reference on each map; to be called before it is published. */
+bool topology_set_oids(Topology *topology, OidMap *const *maps, Error *err) MUST_USE;
 /* NULL: ready for two-phase commit. Else the reason, for a DETAIL. */
 static inline const char *topology_two_phase_why(const Topology *topology, uint32_t database, uint32_t shard)
 {

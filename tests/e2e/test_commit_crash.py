@@ -130,7 +130,7 @@ class Scene:
         client = threading.Thread(target=self.commit, args=(conn, ids, tid, letters))
         client.start()
         try:
-            self.shoal.wait_logged(f'failpoint {point}:', 10, log_from)
+            self.shoal.wait_logged(f"failpoint {point}:", 30, log_from)
             undo = self.strike(fault, which[victim] if victim is not None else None)
             struck = time.monotonic()
             client.join(2 if fault != 'hang' else HANG_S)

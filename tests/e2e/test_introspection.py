@@ -4,6 +4,7 @@ The same schema stands in `plain`, one PostgreSQL without Shoal, made by the sam
 be equal. OIDs are read by no one in these outputs; the shards' differ on purpose (H55).
 """
 import re
+import struct
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.e2e.test_drivers import environment
 from tests.support.shoal import Shoal
-from tests.support.wire import PgError
+from tests.support.wire import PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync
 
 pytestmark = pytest.mark.shoal_only
 
@@ -224,6 +225,105 @@ def test_the_catalog_beside_rows(conn, clusters, elsewhere):
     assert conn.query("SELECT count(*) FROM tenants WHERE has_table_privilege('other', 'tenants', 'SELECT')") == [['40']]
     assert conn.query("SELECT DISTINCT pg_get_userbyid(c.relowner) FROM tenants t, pg_class c "
                       "WHERE c.relname = 'tenants'") == [['app']]
+
+
+# -- OIDs of types (H55) ---------------------------------------------------------------------------------------
+
+def home_oids(clusters):
+    return {name: int(oid) for name, oid in clusters[0].query(
+        "SELECT n::text, n::regtype::oid FROM unnest('{mood,mood[],crm.pair,tenants}'::text[]) n", 'app')}
+
+
+def field_types(seen):
+    return [struct.unpack('!I', m.body[end + 7:end + 11])[0] for m in seen if m.type == 'T' for end in ends_of(m.body)]
+
+
+def ends_of(body):
+    """Where the names of a RowDescription end."""
+    at, out = 2, []
+    for _ in range(struct.unpack('!H', body[:2])[0]):
+        at = body.index(b'\0', at)
+        out.append(at)
+        at += 19
+    return out
+
+
+def array_of(oid, *words):
+    return struct.pack('!iiIii', 1, 0, oid, len(words), 1) + b''.join(
+        struct.pack('!i', len(w)) + w.encode() for w in words)
+
+
+def both_ways(clusters, elsewhere):
+    """One statement for the home shard, one for the other."""
+    return [clusters[0].query('SELECT min(id) FROM tenants', 'app')[0][0], elsewhere]
+
+
+def test_types_have_one_oid(conn, clusters, elsewhere):
+    # A driver looks up the type of a column and finds another one, or none (pgdog#1280).
+    oids = home_oids(clusters)
+    sql = 'SELECT mood, ARRAY[mood] AS moods, id FROM tenants WHERE id = '
+    for key in both_ways(clusters, elsewhere):
+        wanted = [oids['mood'], oids['mood[]'], 20]
+        assert field_types(conn.exchange(query(sql + key))) == wanted
+        seen = conn.exchange(parse('', sql + '$1') + describe('S', '') + sync())
+        assert field_types(seen) == wanted
+    seen = conn.exchange(query('SELECT mood, id FROM tenants'))
+    assert field_types(seen) == [oids['mood'], 20]
+    table = [struct.unpack('!I', m.body[ends_of(m.body)[0] + 1:][:4])[0] for m in seen if m.type == 'T']
+    assert table == [int(clusters[0].query("SELECT 'tenants'::regclass::oid", 'app')[0][0])]
+
+
+def test_parameters_have_one_oid(conn, clusters, elsewhere):
+    # A value is sent as the type that the first shard has told, and refused by the second.
+    oids = home_oids(clusters)
+    sql = 'UPDATE tenants SET mood = $1 WHERE id = $2 RETURNING mood'
+    for key in both_ways(clusters, elsewhere):
+        seen = conn.exchange(parse('p' + key, sql, [oids['mood'], 20]) + describe('S', 'p' + key) +
+                             bind('', 'p' + key, [b'happy', key.encode()], formats=[1, 0]) + execute() + sync())
+        assert not errors_of(seen), errors_of(seen)
+        assert [m.body[2:] for m in seen if m.type == 't'] == [struct.pack('!II', oids['mood'], 20)]
+        assert rows_of(seen) == [[b'happy']]
+
+
+@pytest.mark.parametrize('declared', [True, False])
+def test_binary_arrays_name_their_elements(conn, clusters, elsewhere, declared):
+    # The header of a binary array names a type that the client does not know.
+    oids = home_oids(clusters)
+    sent = array_of(oids['mood'], 'sad', 'ok')
+    name = f'q{declared}'
+    seen = conn.exchange(parse(name, 'UPDATE users SET moods = $1 WHERE tenant_id = $2 RETURNING moods',
+                               [oids['mood[]'], 20] if declared else []) + describe('S', name) + sync())
+    assert not errors_of(seen)
+    for key in both_ways(clusters, elsewhere):
+        seen = conn.exchange(bind('', name, [sent, key.encode()], formats=[1, 0], results=[1]) + execute() + sync())
+        assert not errors_of(seen), errors_of(seen)
+        assert rows_of(seen) and all(row == [sent] for row in rows_of(seen))
+
+
+def test_binary_records_name_their_fields(conn, clusters, elsewhere):
+    # So does each field of a record, also inside of an array.
+    oids = home_oids(clusters)
+    conn.exchange(parse('r', 'SELECT ROW(mood, tenants.id), ARRAY[ROW(mood, 1)], moods FROM tenants JOIN users ON tenant_id = '
+                        'tenants.id WHERE tenants.id = $1 LIMIT 1') + sync())
+    for key in both_ways(clusters, elsewhere):
+        seen = conn.exchange(bind('', 'r', [key.encode()], results=[1]) + execute() + sync())
+        assert not errors_of(seen), errors_of(seen)
+        record, array, moods = rows_of(seen)[0]
+        assert struct.unpack('!iI', record[:8]) == (2, oids['mood'])
+        assert struct.unpack('!iI', array[24:32]) == (2, oids['mood'])
+        assert struct.unpack('!I', moods[8:12]) == (oids['mood'],)
+
+
+def test_a_type_made_later(conn, clusters):
+    # A new enum is translated in the very next statement, not a second later.
+    clusters[1].sql('CREATE TYPE w1 AS ENUM ()', 'CREATE TYPE w2 AS ENUM ()', 'DROP TYPE w1, w2', database='app', user='app')
+    conn.query("CREATE TYPE colour AS ENUM ('red', 'blue')")
+    conn.query('ALTER TABLE tenants ADD COLUMN colour colour')
+    oid = int(clusters[0].query("SELECT 'colour'::regtype::oid", 'app')[0][0])
+    for key in range(1, 9):
+        assert field_types(conn.exchange(query(f'SELECT colour FROM tenants WHERE id = {key}'))) == [oid]
+    conn.query('ALTER TABLE tenants DROP COLUMN colour')
+    conn.query('DROP TYPE colour')
 
 
 # -- pg_dump ------------------------------------------------------------------------------------------------

@@ -40,7 +40,9 @@ WRITES = [
     "UPDATE users SET name = name || '!' WHERE id IN (3, 4, 5, 60, 61, 62)",
     "UPDATE orders o SET amount = amount + 1 FROM users u WHERE u.id = o.user_id AND u.age > 25",
     "DELETE FROM orders WHERE amount > 90",
-    "INSERT INTO orders SELECT 1, 9000, 1 WHERE false",
+    "INSERT INTO orders SELECT user_id, id + 100000, amount FROM orders WHERE id % 50 = 1",
+    "INSERT INTO orders SELECT id, 200000 + id, age FROM users WHERE age = 7",
+    "DELETE FROM orders WHERE id >= 100000",
     "UPDATE kinds SET title = title || '+'",
     "INSERT INTO kinds VALUES (1000 + (SELECT count(*) FROM kinds), 'x')",
 ]
@@ -99,7 +101,7 @@ def whole_battery(moving, number=0):
             assert conn.execute('SELECT count(*), sum(age) FROM users WHERE age > $1', [str(least).encode()]) == \
                 moving.clusters[0].query(f'SELECT count(*), sum(age) FROM users WHERE age > {least}', 'whole')
         for sql in WRITES:
-            if 'SELECT' not in sql:
+            if 'FROM kinds' not in sql:  # a subquery in VALUES for a reference table is refused
                 both(moving, conn, sql)
         conn.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
         for sql in SELECTS[:-1]:

@@ -163,6 +163,9 @@ static void expect(Story *s, const char *sql, const char *where)
     case PLAN_INSERT:
         snprintf(got, sizeof got, "split");
         break;
+    case PLAN_INSERT_SELECT:
+        snprintf(got, sizeof got, "made");
+        break;
     case PLAN_COPY_IN:
         snprintf(got, sizeof got, "in");
         break;
@@ -237,7 +240,7 @@ static void reference_tables_go_wherever_the_others_are(void **state)
     expect(s, "UPDATE countries SET name = CURRENT_TIMESTAMP", "0A000");
     expect(s, "DELETE FROM countries WHERE code IN (SELECT name FROM notes)", "0A000");
     expect(s, "DELETE FROM countries WHERE code IN (SELECT code FROM countries LIMIT 1)", "0A000");
-    expect(s, "INSERT INTO countries SELECT name FROM users WHERE id = 1", "0A000");
+    expect(s, "INSERT INTO countries SELECT name FROM users WHERE id = 1", "made");
     expect(s, "COPY countries FROM STDIN", "in");
     expect(s, "ALTER TABLE countries RENAME TO lands", "0A000");
 }
@@ -369,16 +372,20 @@ static void writes_say_the_key_and_never_change_it(void **state)
     expect(s, "INSERT INTO users (id) VALUES (1), (2)", "split");
     expect(s, "INSERT INTO users (id, name) VALUES (1, 'a'), (2, (SELECT name FROM notes))", "0A000");
     expect(s, "INSERT INTO users (name) VALUES ('a')", "0A000");
-    expect(s, "INSERT INTO users (id) VALUES (NULL)", "0A000");
-    expect(s, "INSERT INTO users (id) VALUES (DEFAULT)", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (NULL)", "made");
+    expect(s, "INSERT INTO users (id) VALUES (DEFAULT)", "made");
     expect(s, "INSERT INTO users DEFAULT VALUES", "0A000");
-    expect(s, "INSERT INTO users SELECT * FROM users WHERE id = 1", "0A000");
+    expect(s, "INSERT INTO users SELECT * FROM users WHERE id = 1", "made");
     expect(s, "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", "s1");
     expect(s, "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2", "0A000");
     expect(s, "UPDATE users SET id = 2 WHERE id = 1", "0A000");
     expect(s, "UPDATE users SET (id, name) = (2, 'x') WHERE id = 1", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (abs(-5)), (2)", "made");
+    expect(s, "INSERT INTO notes SELECT id, name FROM users", "made");
+    expect(s, "INSERT INTO notes SELECT id, name FROM users WHERE id = 2", "s0");
+    expect(s, "WITH w AS (DELETE FROM notes RETURNING id) INSERT INTO users (id) SELECT id FROM w", "0A000");
     expect(s, "INSERT INTO notes (id) VALUES (5)", "s0");
-    expect(s, "INSERT INTO users (id) VALUES (99999999999999999999)", "0A000");
+    expect(s, "INSERT INTO users (id) VALUES (99999999999999999999)", "made");
 }
 
 /* Else: WITH writes to a table whose key nobody has looked at. */
@@ -389,7 +396,7 @@ static void writes_inside_with_count(void **state)
     expect(s, "WITH w AS (INSERT INTO notes VALUES (1)) INSERT INTO users (id) VALUES (2)", "s0");
     expect(s, "WITH a AS (UPDATE notes SET name = 'x'), b AS (UPDATE users SET id = 1 WHERE id = 2)"
               " SELECT 1", "0A000");
-    expect(s, "INSERT INTO users (id) OVERRIDING USER VALUE VALUES (2)", "0A000");
+    expect(s, "INSERT INTO users (id) OVERRIDING USER VALUE VALUES (2)", "made");
 }
 
 /* Else: a column is taken for the key that is another one's, or another table's. */

@@ -1,0 +1,244 @@
+"""Writes whose rows Shoal must send somewhere: INSERT ... SELECT, keys from defaults, UPDATE of the key, MERGE.
+
+Every statement runs through Shoal (two shards) and on one PostgreSQL; answers, errors and the tables afterwards are the same.
+"""
+import pytest
+
+from tests.support.wire import PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync, tags_of
+
+pytestmark = pytest.mark.shoal_only
+
+SCHEMA = [
+    "CREATE TYPE mood AS ENUM ('sad', 'ok')",
+    'CREATE TABLE users (id bigint PRIMARY KEY, name varchar(12), age int, mood mood, born date)',
+    'CREATE TABLE archive (user_id bigint, note text, at timestamptz DEFAULT now(), PRIMARY KEY (user_id, note))',
+    'CREATE TABLE events (id int PRIMARY KEY, user_id bigint, tags text[], price numeric(8,2), ratio float8, raw bytea)',
+    'CREATE TABLE people (id bigserial PRIMARY KEY, name text NOT NULL, code text UNIQUE DEFERRABLE, twice int GENERATED ALWAYS AS (5 * 2) STORED)',
+    'CREATE TABLE tickets (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, title text DEFAULT \'none\', size int CHECK (size < 100))',
+    'CREATE TABLE countries (code text PRIMARY KEY, title text)',
+    'CREATE TABLE notes (id int, body text)',
+]
+KEYS = {'users': 'id', 'archive': 'user_id', 'events': 'id', 'tickets': 'id'}
+ROWS = 40
+
+
+@pytest.fixture(scope='module')
+def app(shoal, clusters):
+    clusters[1].sql('CREATE TYPE filler AS ENUM ()', database='app', user='app')  # OIDs differ (H55)
+    with shoal.connect('app') as ours, clusters[0].connect('solo', 'app') as theirs:
+        for conn in (ours, theirs):
+            for ddl in SCHEMA:
+                conn.query(ddl)
+        ours.query('ALTER TABLE people DROP CONSTRAINT people_code_key')
+        theirs.query('ALTER TABLE people DROP CONSTRAINT people_code_key')
+        for table, key in {**KEYS, 'people': 'id'}.items():
+            ours.query(f"SELECT shoal.distribute_table('{table}', '{key}')")
+        ours.query("SELECT shoal.create_reference_table('countries')")
+    return shoal
+
+
+@pytest.fixture
+def both(app, clusters):
+    """Empty tables, filled alike."""
+    with app.connect('app', timeout_s=60) as ours, clusters[0].connect('solo', 'app', timeout_s=60) as theirs:
+        pair = Both(ours, theirs)
+        for table in ('people', 'tickets'):
+            ours.query(f'DELETE FROM {table}')
+            theirs.query(f'DELETE FROM {table}')
+        for table in ('users', 'archive', 'events', 'countries', 'notes'):
+            pair.run(f'DELETE FROM {table}')
+        for k in range(1, ROWS + 1):
+            pair.run(f"INSERT INTO users VALUES ({k}, 'n{k % 7}', {k % 9}, '{['sad', 'ok'][k % 2]}', '2001-02-0{k % 9 + 1}')")
+            pair.run(f"INSERT INTO events VALUES ({k}, {k * 7 % ROWS + 1}, '{{a,\"b \\\" c\",NULL}}', {k}.25, {k} / 3.0, '\\x00ff{k:02x}')")
+        pair.run("INSERT INTO countries VALUES ('de', 'Germany'), ('us', 'States')")
+        pair.run("INSERT INTO notes VALUES (1, 'home')")
+        assert pair.run('SELECT count(*) FROM events') == [[b'%d' % ROWS]]
+        yield pair
+
+
+class Both:
+    """Shoal, and the one PostgreSQL that it must be like."""
+
+    def __init__(self, ours, theirs):
+        self.ours, self.theirs = ours, theirs
+
+    def run(self, sql, values=None, ordered=False):
+        data = query(sql) if values is None else parse('', sql) + bind('', '', values) + describe('P') + execute() + sync()
+        mine, other = self.ours.exchange(data), self.theirs.exchange(data)
+        assert [e.code for e in errors_of(mine)] == [e.code for e in errors_of(other)], f'{sql}: {errors_of(mine)} {errors_of(other)}'
+        order = list if ordered else lambda rows: sorted(rows, key=repr)
+        assert (tags_of(mine), order(rows_of(mine))) == (tags_of(other), order(rows_of(other))), sql
+        if errors_of(mine):
+            return errors_of(mine)[0], errors_of(other)[0]
+        return rows_of(mine)
+
+    def same(self, *tables, columns='*'):
+        for table in tables or ('users', 'archive', 'events', 'countries', 'notes'):
+            self.run(f'SELECT {columns} FROM {table}')
+
+
+def found(clusters, table, key='id'):
+    """Each row lies where its key says: every shard is asked by Shoal's own function for hash partitions."""
+    total = 0
+    for number, cluster in enumerate(clusters):
+        rows = cluster.query(f'SELECT {key}::text FROM {table}', 'app')
+        total += len(rows)
+        wrong = cluster.query(f'SELECT {key} FROM {table} WHERE ((((hashint8extended({key}, 8816678312871386365) & 1023) + 227) & 1023) / 512) <> {number}', 'app')
+        assert not wrong, f'{table}: rows {wrong} on shard {number}'
+    return total
+
+
+# -- INSERT ... SELECT ------------------------------------------------------------------------------------
+
+def test_rows_that_stay_are_pushed(both, app, clusters):
+    before = plans(app)
+    both.run("INSERT INTO archive SELECT id, name FROM users WHERE age > 2")
+    both.run('INSERT INTO archive (note, user_id) SELECT u.name || $1, u.id FROM users u JOIN archive a ON a.user_id = u.id WHERE u.age = $2',
+             ['!', '5'])
+    both.run('DELETE FROM notes')
+    assert plans(app) - before == 2
+    both.same('archive', columns='user_id, note')
+    assert found(clusters, 'archive', 'user_id') > 10
+
+
+def plans(app):
+    return {row['name']: int(row['value']) for row in app.console('SHOW STATS')}['plans_insert_select']
+
+
+@pytest.mark.parametrize('sql', [
+    'INSERT INTO archive (user_id, note) SELECT user_id, id::text FROM events',
+    "INSERT INTO archive (user_id, note) SELECT user_id, 'x' || id FROM events ORDER BY id LIMIT 9",
+    'INSERT INTO archive (user_id, note) SELECT age, max(name) FROM users GROUP BY age',
+    'INSERT INTO archive (user_id, note) SELECT id + 1000, name FROM users UNION SELECT 7, title FROM countries',
+    'WITH w AS (SELECT user_id AS k, count(*) AS n FROM events GROUP BY 1) INSERT INTO archive (user_id, note) SELECT k, n FROM w',
+    'INSERT INTO users (id, name, mood) SELECT g, NULL, \'ok\' FROM generate_series(100, 160) g',
+    "INSERT INTO users (id, name, age) SELECT id + 500, 'it''s \\ \"q\" {}', '7' FROM events",
+    'INSERT INTO events SELECT id + 100, user_id, tags, price * 1.005, ratio, raw FROM events',
+    'INSERT INTO events (id, tags, raw) SELECT id + 200, ARRAY[name, NULL, \'\'], name::bytea FROM users',
+    'INSERT INTO users SELECT id + 300, name, age, mood, born FROM users WHERE mood = \'sad\'',
+    'INSERT INTO notes SELECT id, name FROM users',
+    'INSERT INTO notes SELECT count(*), \'users\' FROM users',
+    'INSERT INTO countries SELECT name, max(id)::text FROM users GROUP BY name',
+    'INSERT INTO countries SELECT DISTINCT code || id, title FROM countries, notes',
+    'INSERT INTO archive (user_id, note) SELECT a.id, b.name FROM users a LEFT JOIN users b ON b.id = a.id + 1 WHERE b.name IS NOT NULL',
+    'INSERT INTO archive (user_id, note) SELECT 5, relname FROM pg_class WHERE relname = \'pg_class\'',
+])
+def test_insert_select(both, clusters, sql):
+    # Rows on a shard where nobody looks for them, or half of a statement.
+    both.run(sql)
+    both.same('users', 'events', 'countries', 'notes')
+    both.same('archive', columns='user_id, note')
+    for table, key in KEYS.items():
+        found(clusters, table, key)
+    copies = [cluster.query('SELECT * FROM countries ORDER BY 1', 'app') for cluster in clusters]
+    assert copies[0] == copies[1]
+
+
+def test_insert_select_with_parameters(both, clusters):
+    both.run('INSERT INTO archive (user_id, note) SELECT user_id + $1, $2 FROM events WHERE id < $3 RETURNING user_id, note', ['100', 'p', '9'])
+    both.run("INSERT INTO archive (user_id, note) SELECT id, $1 FROM events WHERE user_id > $2 ON CONFLICT (user_id, note) DO UPDATE "
+             "SET note = archive.note || $3 RETURNING user_id, note", ['p', '3', '!'])
+    both.run('INSERT INTO users (id, name, born) SELECT id + 900, $1, $2 FROM events', ['x', '2001-01-01'])
+    both.same('archive', columns='user_id, note')
+    both.same('users')
+    found(clusters, 'archive', 'user_id')
+
+
+def test_on_conflict_and_returning(both):
+    both.run("INSERT INTO archive (user_id, note) SELECT id, 'a' FROM events WHERE id < 10")
+    both.run("INSERT INTO archive (user_id, note) SELECT id, 'a' FROM events WHERE id < 20 ON CONFLICT DO NOTHING RETURNING *, user_id + 1 - user_id"
+             .replace('*', 'user_id, note'))
+    both.run("INSERT INTO archive AS x (user_id, note) SELECT user_id, 'a' FROM events ON CONFLICT (user_id, note) DO UPDATE SET note = x.note || excluded.note")
+    both.run("INSERT INTO archive (user_id, note) SELECT 1, 'twice' FROM events ON CONFLICT (user_id, note) DO UPDATE SET note = 'z'")  # 21000
+    both.run('INSERT INTO archive (user_id, note) SELECT user_id, name FROM events JOIN users USING (id) WHERE false RETURNING note')
+    both.same('archive', columns='user_id, note')
+
+
+@pytest.mark.parametrize('sql, code', [
+    ("INSERT INTO archive (user_id, note) SELECT user_id, 'same' FROM events UNION ALL SELECT user_id, 'same' FROM events", '23505'),
+    ('INSERT INTO archive (user_id, note) SELECT user_id, NULL FROM events', '23502'),
+    ("INSERT INTO users (id, name) SELECT id + 100, repeat('x', id) FROM events", '22001'),
+    ("INSERT INTO users (id, age) SELECT id + 100, 'seven' FROM events", '22P02'),
+    ("INSERT INTO users (id, age) SELECT id + 100, 1 / (id - 7) FROM events", '22012'),
+    ('INSERT INTO users (id, nothing) SELECT id, 1 FROM events', '42703'),
+    ('INSERT INTO users (id) SELECT tags FROM events', '42804'),
+    ('INSERT INTO users (id) SELECT id, 1 FROM events', '42601'),
+    ('INSERT INTO tickets (id, title) SELECT id, name FROM users', '428C9'),
+    ('INSERT INTO tickets (title, size) SELECT name, 99 + id % 2 FROM users', '23514'),
+])
+def test_errors_are_postgresqls(both, sql, code):
+    # A failure on one shard must leave no rows on another.
+    mine, other = both.run(sql)
+    assert mine.code == code and mine['M'] == other['M']
+    both.same('users', 'events')
+    both.same('archive', columns='user_id, note')
+    assert both.run('SELECT count(*) FROM tickets') == [[b'0']]
+
+
+def test_in_a_transaction(both, clusters):
+    # It sees what the transaction wrote, and goes with it.
+    both.run('BEGIN')
+    both.run("INSERT INTO users (id, name) VALUES (501, 'own')")
+    both.run("UPDATE countries SET title = 'own' WHERE code = 'de'")
+    both.run("INSERT INTO archive (user_id, note) SELECT id + 1, name || (SELECT title FROM countries WHERE code = 'de') FROM users WHERE id > 30")
+    both.same('archive', columns='user_id, note')
+    both.run('ROLLBACK')
+    assert both.run('SELECT count(*) FROM archive') == [[b'0']]
+    both.run('BEGIN')
+    both.run('INSERT INTO users (id, age) SELECT id + 100, 1 / (id - 7) FROM events')
+    both.run('SELECT 1')  # 25P02
+    both.run('COMMIT')
+    both.run("INSERT INTO users (id) SELECT user_id + 700 FROM events; INSERT INTO notes SELECT id, name FROM users WHERE id > 700")
+    both.same('users', 'notes')
+
+
+def test_limits(both, app):
+    app.console('SHOW CONFIG')
+    mine = both.ours.exchange(query("INSERT INTO users (id, name) SELECT id + 100, 'x' FROM events ON CONFLICT DO NOTHING RETURNING (SELECT max(id) FROM users)"))
+    assert errors_of(mine)[0].code == '0A000'
+    both.run('SET extra_float_digits = 0')
+    mine = both.ours.exchange(query('INSERT INTO users (id) SELECT user_id + 800 FROM events'))
+    assert errors_of(mine)[0].code == '0A000' and 'extra_float_digits' in errors_of(mine)[0]['D']
+    both.run('RESET extra_float_digits')
+
+
+# -- keys that defaults give ---------------------------------------------------------------------------------
+
+def ids(conn, table):
+    return [int(row[0]) for row in conn.query(f'SELECT id FROM {table}')]
+
+
+def test_key_from_a_sequence(both, clusters):
+    # What every ORM does: INSERT without the id, RETURNING it.
+    made = [both.ours.execute("INSERT INTO people (name) VALUES ($1) RETURNING id, name, twice", [f'p{n}']) for n in range(6)]
+    assert [row[0][1:] for row in made] == [[f'p{n}', '10'] for n in range(6)]
+    made = [row[0][0] for row in made] + [row[0] for row in both.ours.query("INSERT INTO people (id, name) VALUES (DEFAULT, 'a'), (DEFAULT, 'b') RETURNING id")]
+    made += [row[0] for row in both.ours.query("INSERT INTO people (name, code) SELECT 'q', NULL FROM generate_series(1, 30) RETURNING id")]
+    assert len(set(made)) == 38 == len(ids(both.ours, 'people'))
+    assert found(clusters, 'people') == 38
+    for row in made:
+        assert both.ours.query(f'SELECT count(*) FROM people WHERE id = {row}') == [['1']]
+    with pytest.raises(PgError, match='null value in column "name" of relation "people"') as failure:
+        both.ours.query('INSERT INTO people DEFAULT VALUES')
+    assert failure.value.code == '23502'
+
+
+def test_key_that_only_postgresql_knows(both, clusters):
+    both.run("INSERT INTO users (id, name) VALUES (abs(-77), 'x'), (78, 'y'), (length('123') * 100, 'z') RETURNING id, name")
+    both.run("INSERT INTO users (id, name) VALUES ($1::int + 1000, $2)", ['1', 'p'])
+    both.run('INSERT INTO users (id) VALUES (NULL)')
+    both.run('INSERT INTO users (id) VALUES (99999999999999999999)')
+    both.same('users')
+    assert found(clusters, 'users') == ROWS + 4
+
+
+def test_key_from_an_identity(both, clusters):
+    made = both.ours.query("INSERT INTO tickets DEFAULT VALUES RETURNING id, title, size")
+    assert made[0][1:] == ['none', None]
+    both.ours.query("INSERT INTO tickets (size) SELECT g FROM generate_series(1, 20) g")
+    both.ours.query("INSERT INTO tickets (id, size) OVERRIDING SYSTEM VALUE VALUES (100000, 5)")
+    both.ours.query("INSERT INTO tickets (id, size) OVERRIDING SYSTEM VALUE SELECT 200000 + id, 5 FROM events")
+    assert len(set(ids(both.ours, 'tickets'))) == 22 + ROWS == found(clusters, 'tickets')
+    with pytest.raises(PgError) as failure:
+        both.ours.query("INSERT INTO tickets (size) VALUES (100)")
+    assert failure.value.code == '23514'
