@@ -129,6 +129,8 @@ struct Move {
     uint64_t step_since_us, fence_since_us, fence_us, begun_us;
     uint32_t retries; /* of this step */
     bool announced;    /* the published topology says that buckets move */
+    uint32_t findings; /* of preflight; `finding` is the first one */
+    Error finding;
     bool usual_isolation; /* preflight: a transaction that says nothing is READ COMMITTED on both sides */
     bool reverse_made; /* publication and slot for the way back */
     uint64_t deleted;  /* rows */

@@ -60,6 +60,7 @@ void move_preflight_begin(Move *move)
     if (move_fails_at(move, "plan_written"))
         return;
     move->usual_isolation = true;
+    move->findings = 0;
     LEGS_EACH(leg, move) {
         move_ask_add(leg, SIDE_SOURCE, move_sql_facts(leg));
         move_ask_add(leg, SIDE_SOURCE, move_sql_requirements(leg));
@@ -85,27 +86,38 @@ bool move_keep_facts(MoveLeg *leg, MoveSide side, const PGresult *rows, Error *e
     return false;
 }
 
+/* All of them are told at once; the first one is the move's reason. */
+static void finding_add(MoveLeg *leg, MoveSide side, const char *problem, const char *remedy)
+{
+    Move *move = leg->move;
+    char text[700];
+    if (move->findings++ == 0) {
+        error_set(&move->finding, SQLSTATE_OBJECT_NOT_READY, "%s", problem);
+        error_hint(&move->finding, "%s", remedy);
+    }
+    snprintf(text, sizeof text, "move %" PRIu64 " cannot begin: %s, database %s: %.250s. %.250s", move->id,
+             side == SIDE_TARGET ? move->target : move->source, leg->database, problem, remedy);
+    control_event(move->control, LOG_WARNING, "move", text);
+}
+
 bool move_preflight_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
 {
     if (index == 0)
         return move_keep_facts(leg, side, rows, err);
-    if (index == 1 && PQntuples(rows) > 0) {
-        error_set(err, SQLSTATE_OBJECT_NOT_READY, "%s", PQgetvalue(rows, 0, 0));
-        error_hint(err, "%s", PQgetvalue(rows, 0, 1));
-        return false;
-    }
+    for (int i = 0; index == 1 && i < PQntuples(rows); i++)
+        finding_add(leg, side, PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
     if (side == SIDE_SOURCE && index == 2) {
         leg->move->bytes_expected += pg_u64(rows, 0, 0);
         leg->move->rows_expected += pg_u64(rows, 0, 1);
     }
     if (side == SIDE_TARGET && index == 4)
         leg->move->usual_isolation &= pg_bool(rows, 0, 0);
-    if (side == SIDE_TARGET && index == 3 && PQntuples(rows) > 0) {
-        const Table *table = &leg->tables[pg_u64(rows, 0, 0)];
-        error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%.*s.%.*s\" has rows of these buckets on the target",
-                  SLICE_FMT(table->schema), SLICE_FMT(table->name));
-        error_hint(err, "They are nobody's: shoalctl fsck shows them.");
-        return false;
+    for (int i = 0; side == SIDE_TARGET && index == 3 && i < PQntuples(rows); i++) {
+        char problem[200];
+        const Table *table = &leg->tables[pg_u64(rows, i, 0)];
+        snprintf(problem, sizeof problem, "table \"%.*s.%.*s\" has rows of these buckets on the target",
+                 SLICE_FMT(table->schema), SLICE_FMT(table->name));
+        finding_add(leg, side, problem, "They are nobody's: shoalctl fsck shows them.");
     }
     return true;
 }
@@ -141,9 +153,22 @@ bool move_facts_equal(Move *move)
     return true;
 }
 
+/* What was found, as the step's failure. */
+static bool nothing_found(Move *move)
+{
+    if (move->findings == 0)
+        return true;
+    if (move->findings > 1)
+        error_detail(&move->finding, "%u findings in all; SHOW EVENTS has them, each with its remedy", move->findings);
+    else
+        error_detail(&move->finding, "%s", move->finding.hint);
+    move_fail(move, &move->finding);
+    return false;
+}
+
 void move_preflight_end(Move *move)
 {
-    if (move_fails_at(move, "target_ddl") || move_fails_at(move, "target_empty_check") || !move_facts_equal(move)) {
+    if (!nothing_found(move) || move_fails_at(move, "target_ddl") || move_fails_at(move, "target_empty_check") || !move_facts_equal(move)) {
         move->attempts = UINT32_MAX; /* trying again would not help */
         move_fail_now(move);
         return;

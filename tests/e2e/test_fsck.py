@@ -79,6 +79,9 @@ def test_no_replica_identity(moving):
         conn.query("SELECT shoal.distribute_table('loose', 'id')")
         row = moving.wait(moving.move(str(ON_S0), 's1'))
         assert row['state'] == 'failed' and 'replica identity' in row['reason'], row
+        told = [e['event'] for e in moving.shoal.console('SHOW EVENTS') if f"move {row['id']} cannot begin" in e['event']]
+        assert {t.split(': ')[1].split(',')[0] for t in told} == {'s0', 's1'}, told  # all of them at once
+        assert all('Add a primary key' in t for t in told)
         for cluster in moving.clusters:
             cluster.sql('ALTER TABLE loose REPLICA IDENTITY FULL', database='app')
         key = key_in(moving, ON_S0)

@@ -133,16 +133,20 @@ class Moving:
                 if 'held back for' in row['event']]
 
     def phases_ms(self):
-        """phase of the pause -> what it took in each move."""
-        found = {}
-        for row in self.shoal.console('SHOW EVENTS'):
-            if 'held back for' not in row['event']:
-                continue
-            inner = row['event'].split('now (', 1)[1].split(')', 1)[0]
-            for phase in inner.split(', '):
-                name, ms = phase.rsplit(' ', 1)
-                found.setdefault(name, []).append(int(ms))
-        return found
+        return phases_of(self.shoal.console('SHOW EVENTS'))
+
+
+def phases_of(events):
+    """phase of the pause -> what it took in each move; of SHOW EVENTS."""
+    found = {}
+    for row in events:
+        if 'held back for' not in row['event']:
+            continue
+        inner = row['event'].split('now (', 1)[1].split(')', 1)[0]
+        for phase in inner.split(', '):
+            name, ms = phase.rsplit(' ', 1)
+            found.setdefault(name, []).append(int(ms))
+    return found
 
 
 def phase_table(phases):
@@ -163,4 +167,4 @@ def pause_histogram(pauses):
     return '\n'.join(lines)
 
 
-__all__ = ['Moving', 'pause_histogram', 'phase_table', 'host', 'time']
+__all__ = ['Moving', 'pause_histogram', 'phase_table', 'phases_of', 'host', 'time']
