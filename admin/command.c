@@ -72,10 +72,12 @@ static bool syntax_error(Error *err, const char *at, const char *end)
     return false;
 }
 
-/* What may stand inside a word: 0-15,40 and app.orders and s-1; not the two of a comment. */
+/* What may stand inside a word: 0-15,40 and app.orders, s-1 and s0/replica1; not the two of a comment. */
 static bool is_inner_byte(const Reader *r)
 {
-    return strchr(".,-", *r->at) && *r->at && !(*r->at == '-' && r->at + 1 < r->end && r->at[1] == '-');
+    bool more = r->at + 1 < r->end;
+    bool comment = more && ((*r->at == '-' && r->at[1] == '-') || (*r->at == '/' && r->at[1] == '*'));
+    return *r->at && strchr(".,-/", *r->at) && !comment;
 }
 
 /* A word, folded, or one in "double" or 'single' quotes as it is. NULL when something else stands here. */

@@ -18,6 +18,7 @@
 #include "admin/shard_add.h"
 #include "admin/resolve.h"
 #include "admin/show.h"
+#include "admin/switchover.h"
 #include "core/clock.h"
 #include "wire/backend.h"
 
@@ -101,6 +102,11 @@ static const Command COMMANDS[] = {
      console_shard_add},
     {"shard remove", COMMAND_FOR_ADMINS, "shard", "Says whether a shard is empty, and how to take it out.", 0,
      console_shard_remove},
+    {"switchover", COMMAND_FOR_ADMINS, "shard TO server",
+     "Promotes a standby while everybody works: statements wait for a moment, none fails.", 0, console_switchover},
+    {"pause", COMMAND_FOR_ADMINS, "shard",
+     "New statements for the shard's primary wait; answered when nothing runs there any more.", 0, console_pause},
+    {"resume", COMMAND_FOR_ADMINS, "shard", "Ends a pause.", 0, console_resume},
     {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
      "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"show transactions", COMMAND_FOR_MONITORS, "",

@@ -84,6 +84,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
     control->options = *options;
     control->started_wall_us = clock_wall_us();
     list_init(&control->jobs);
+    list_init(&control->switches);
     list_init(&control->moves.list);
     inbox_open(&control->inbox, &control->loop, control);
     arena_init(&control->tables_arena, 4096);
@@ -449,8 +450,7 @@ bool control_publish(Control *control, Error *err)
     if (!topology)
         return false;
     topology->standings = control->standings;
-    memcpy(topology->primaries, control->primaries,
-           control->config->shard_count * sizeof *topology->primaries);
+    failover_fill(control, topology);
     if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err) ||
         !oid_book_fill(&control->oids, topology, err)) {
         topology_destroy(&topology->published);

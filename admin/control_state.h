@@ -74,6 +74,8 @@ struct Control {
     Standings *standings;  /* by server index; owned, shared with the workers */
     RoleMemory *roles;     /* by shard index; `primary` is a server index or NO_PRIMARY */
     uint32_t *primaries;   /* by shard index, as published; NO_PRIMARY while there is none */
+    uint32_t *leaving;     /* the same: where open transactions go on while nothing new does (switchover.h) */
+    List switches;         /* Switchover.link: those under way, and pauses */
     struct FailoverPast *failover_past; /* the same, of when there were fewer shards; owned */
     Recovery recovery;
     Deadlock deadlock;

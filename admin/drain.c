@@ -49,6 +49,7 @@ void drain_look(Drain *drain)
     ask->gain_every = drain->gain_every;
     ask->database = drain->database;
     ask->requests_only = drain->requests_only;
+    ask->primary_only = drain->primary_only;
     ask->workers = control->workers;
     ask->worker_count = control->worker_count;
     ask->reply = &control->inbox;

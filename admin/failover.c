@@ -15,7 +15,7 @@ struct FailoverPast {
     FailoverPast *before;
     Standings *standings;
     RoleMemory *roles;
-    uint32_t *primaries;
+    uint32_t *primaries, *leaving;
 };
 
 static void past_free(FailoverPast *past)
@@ -23,6 +23,7 @@ static void past_free(FailoverPast *past)
     standings_destroy(past->standings);
     free(past->roles);
     free(past->primaries);
+    free(past->leaving);
 }
 
 bool failover_init(Control *control, const Config *config, Error *err)
@@ -31,7 +32,8 @@ bool failover_init(Control *control, const Config *config, Error *err)
     control->standings = standings_create(config->server_count);
     control->roles = calloc(shards, sizeof *control->roles);
     control->primaries = calloc(shards, sizeof *control->primaries);
-    if (!control->standings || !control->roles || !control->primaries) {
+    control->leaving = calloc(shards, sizeof *control->leaving);
+    if (!control->standings || !control->roles || !control->primaries || !control->leaving) {
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while starting");
         return false;
     }
@@ -46,6 +48,7 @@ bool failover_init(Control *control, const Config *config, Error *err)
                 server = shard->replicas[k]->index;
         control->roles[i] = (RoleMemory){server, known.timeline, known.system_id};
         control->primaries[i] = server;
+        control->leaving[i] = NO_PRIMARY;
     }
     return true;
 }
@@ -61,17 +64,19 @@ static uint32_t server_of(const Config *old, uint32_t server, const Config *new)
 
 bool failover_grow(Control *control, const Config *config, Error *err)
 {
-    Control old = {.standings = control->standings, .roles = control->roles, .primaries = control->primaries};
+    Control old = {.standings = control->standings, .roles = control->roles, .primaries = control->primaries,
+                   .leaving = control->leaving};
     FailoverPast *past = calloc(1, sizeof *past);
     const Config *before = control->config;
     if (!past || !failover_init(control, config, err)) {
         if (!past)
             error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         else
-            past_free(&(FailoverPast){NULL, control->standings, control->roles, control->primaries});
+            past_free(&(FailoverPast){NULL, control->standings, control->roles, control->primaries, control->leaving});
         control->standings = old.standings;
         control->roles = old.roles;
         control->primaries = old.primaries;
+        control->leaving = old.leaving;
         free(past);
         return false;
     }
@@ -79,19 +84,20 @@ bool failover_grow(Control *control, const Config *config, Error *err)
         control->roles[i] = old.roles[i];
         control->roles[i].primary = server_of(before, old.roles[i].primary, config);
         control->primaries[i] = server_of(before, old.primaries[i], config);
+        control->leaving[i] = server_of(before, old.leaving[i], config);
     }
     for (uint32_t i = 0; i < before->server_count; i++) {
         ServerStanding standing = standing_get(old.standings, i);
         standing_put(control->standings, server_of(before, i, config), &standing);
     }
-    *past = (FailoverPast){control->failover_past, old.standings, old.roles, old.primaries};
+    *past = (FailoverPast){control->failover_past, old.standings, old.roles, old.primaries, old.leaving};
     control->failover_past = past;
     return true;
 }
 
 void failover_finish(Control *control)
 {
-    past_free(&(FailoverPast){NULL, control->standings, control->roles, control->primaries});
+    past_free(&(FailoverPast){NULL, control->standings, control->roles, control->primaries, control->leaving});
     while (control->failover_past) {
         FailoverPast *past = control->failover_past;
         control->failover_past = past->before;
@@ -100,9 +106,19 @@ void failover_finish(Control *control)
     }
 }
 
+void failover_fill(const Control *control, Topology *topology)
+{
+    for (uint32_t i = 0; i < control->config->shard_count; i++) {
+        topology->primaries[i] = control->primaries[i];
+        topology->leaving[i] = control->leaving[i];
+        topology->stamps[i] = (RoleStamp){control->roles[i].system_id, control->roles[i].timeline};
+        topology->vacant |= control->primaries[i] == NO_PRIMARY;
+    }
+}
+
 const ServerConfig *control_primary(const Control *control, uint32_t shard)
 {
-    uint32_t server = control->primaries[shard];
+    uint32_t server = control->primaries[shard] != NO_PRIMARY ? control->primaries[shard] : control->leaving[shard];
     return server == NO_PRIMARY ? control->config->shards[shard].primary
                                 : control->config->servers[server];
 }
@@ -141,8 +157,8 @@ static void handover_on_adopted(Job *job)
 
 static void handover_start(Control *control, uint32_t shard)
 {
-    bool vacant = control->primaries[shard] == NO_PRIMARY;
-    control->primaries[shard] = NO_PRIMARY;
+    bool vacant = control->primaries[shard] == NO_PRIMARY && control->leaving[shard] == NO_PRIMARY;
+    control->primaries[shard] = control->leaving[shard] = NO_PRIMARY;
     if (!vacant)
         publish(control);
     Handover *handover = calloc(1, sizeof *handover);
@@ -189,8 +205,33 @@ void failover_on_primary(void *ctx, uint32_t shard, uint32_t server, uint64_t ti
     *role = (RoleMemory){server, timeline, system_id};
     if (server != NO_PRIMARY)
         remember(control, shard);
-    if (server == before)
-        return; /* its timeline was learned, no more */
+    if (server == before) {
+        publish(control); /* its timeline was learned: new connections are held against it */
+        return;
+    }
     tell(control, shard, before);
     handover_start(control, shard);
+}
+
+/* ---- a pause --------------------------------------------------------------------------------------- */
+
+bool failover_pause(Control *control, uint32_t shard, Error *err)
+{
+    assert(control->primaries[shard] != NO_PRIMARY);
+    control->leaving[shard] = control->primaries[shard];
+    control->primaries[shard] = NO_PRIMARY;
+    if (control_publish(control, err))
+        return true;
+    control->primaries[shard] = control->leaving[shard];
+    control->leaving[shard] = NO_PRIMARY;
+    return false;
+}
+
+void failover_resume(Control *control, uint32_t shard)
+{
+    if (control->leaving[shard] == NO_PRIMARY)
+        return; /* another one has taken its place, or nobody has it: failover_on_primary saw to that */
+    control->primaries[shard] = control->leaving[shard];
+    control->leaving[shard] = NO_PRIMARY;
+    publish(control);
 }

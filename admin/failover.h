@@ -13,7 +13,7 @@
 #define SHOAL_ADMIN_FAILOVER_H
 
 #include "admin/roles.h"
-#include "meta/config.h"
+#include "meta/topology.h"
 
 typedef struct Control Control;
 typedef struct FailoverPast FailoverPast;
@@ -24,6 +24,12 @@ bool failover_init(Control *control, const Config *config, Error *err) MUST_USE;
  * topologies and probes of before still read; begin the probes anew. False: nothing has changed. */
 bool failover_grow(Control *control, const Config *config, Error *err) MUST_USE;
 void failover_finish(Control *control);
+/* For control_publish: who takes the writes of each shard, and who that is. */
+void failover_fill(const Control *control, Topology *topology);
+/* The shard has no primary for anything new; what runs on the one it had may end there. Published. */
+bool failover_pause(Control *control, uint32_t shard, Error *err) MUST_USE;
+/* ... it has it again, unless another one was found meanwhile. */
+void failover_resume(Control *control, uint32_t shard);
 /* ProbeEvents.on_primary. */
 void failover_on_primary(void *ctx, uint32_t shard, uint32_t server, uint64_t timeline,
                          uint64_t system_id);

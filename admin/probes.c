@@ -211,6 +211,7 @@ static void probe_on_done(PgClient *client, const Error *err)
     Probes *probes = health->probes;
     uint32_t shard = health->server->shard;
     health->answered = !err;
+    health->ended_us = health->asked_us;
     if (err) {
         health->timeline = 0; /* another server may answer next time */
         health->since_us = 0;
@@ -303,6 +304,8 @@ static void shard_judge(Probes *probes, uint32_t shard)
         verdict_apply(&probes->servers[shard_server(config, i)->index], verdicts[i], memory);
     if (moved)
         lag_reset(health->history);
+    for (uint32_t i = 0; i < count; i++) /* whom nobody may use any more, they hear first */
+        health_publish(&probes->servers[shard_server(config, i)->index]);
     if (moved || timeline != memory->timeline)
         probes->events.on_primary(probes->events.ctx, shard,
                                   memory->primary == ROLES_NONE ? NO_PRIMARY
@@ -340,6 +343,23 @@ static uint64_t fresh_of(const ServerHealth *health)
     return health->in_recovery ? lag_fresh_us(history, health->lsn) : health->measured_us;
 }
 
+/* For the primary: since when none of the others has taken its place. Who does not answer says nothing. */
+static uint64_t looked_of(const ServerHealth *health)
+{
+    const Probes *probes = health->probes;
+    const ShardConfig *config = &probes->config->shards[health->server->shard];
+    const RoleMemory *memory = &probes->shards[health->server->shard].memory;
+    uint64_t looked_us = UINT64_MAX;
+    if (memory->primary == ROLES_NONE || shard_server(config, memory->primary) != health->server)
+        return 0;
+    for (uint32_t i = 0; i < shard_size(config); i++) {
+        const ServerHealth *other = &probes->servers[shard_server(config, i)->index];
+        if (other->state != HEALTH_DOWN)
+            looked_us = MIN(looked_us, other->ended_us);
+    }
+    return looked_us == UINT64_MAX ? 0 : looked_us;
+}
+
 static void health_publish(ServerHealth *health)
 {
     const LagHistory *history = health->probes->shards[health->server->shard].history;
@@ -356,6 +376,7 @@ static void health_publish(ServerHealth *health)
                                                       : 0,
         .latency_us = health->latency_us,
         .since_us = health->since_us ? health->since_us : UINT64_MAX,
+        .looked_us = looked_of(health),
     };
     if (health->probes->standings)
         standing_put(health->probes->standings, health->server->index, &standing);

@@ -48,6 +48,7 @@ typedef struct ServerHealth {
     int server_pid;                /* of the connection's backend */
     uint64_t since_us;             /* the connection stands since; 0: it does not */
     uint64_t measured_us;          /* when the last answered question was asked; 0 never */
+    uint64_t ended_us;             /* when the last question that ended, well or not, was asked; 0 never */
     LagSecond *lags;               /* ring of LAG_SECONDS, standbys only */
     uint32_t lag_next;
 } ServerHealth;

@@ -90,7 +90,8 @@ static const char *why_out(const Control *control, const ServerHealth *health, c
     if (health->state != HEALTH_UP)
         return arena_text(arena, slice_str(health->why));
     if (primary)
-        return NULL;
+        return control->leaving[health->server->shard] == health->server->index
+                   ? "paused: what runs may end there, everything else waits" : NULL;
     if (health->replay_paused)
         return "replay is paused";
     if (cell(own, OWN_BREAKER) != BREAKER_CLOSED)

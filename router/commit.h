@@ -16,7 +16,7 @@
  * in phase DECIDE and nobody could tell within commit_timeout.
  *
  * The server connections are the Commit's own while it runs: a client that dies does not stop it.
- * Hazards H57-H68; crash points a-o are failpoints in commit.c.
+ * Hazards H57-H68; crash points a-o are failpoints in commit.c and commit_leg.c.
  */
 #ifndef SHOAL_ROUTER_COMMIT_H
 #define SHOAL_ROUTER_COMMIT_H

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "batcher/without.h"
+#include "router/absence.h"
 #include "router/copy_in.h"
 #include "router/copy_out.h"
 #include "router/effect.h"
@@ -129,9 +130,21 @@ Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
     const ServerConfig *primary = topology_primary(session->worker->topology, shard);
-    return pool_get(session->worker->pools, primary ? primary : config->shards[shard].primary,
-                    session_database(session, session->worker->topology),
+    if (!primary)
+        return NULL;
+    return pool_get(session->worker->pools, primary, session_database(session, session->worker->topology),
                     config_user(config, slice_str(session->user)), slice_str(session->user));
+}
+
+void dispatch_no_pool(const Session *session, uint32_t shard, Error *err)
+{
+    const Topology *topology = session->worker->topology;
+    if (topology_primary(topology, shard)) {
+        error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return;
+    }
+    error_set(err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now", topology->config->shards[shard].name);
+    error_hint(err, "Try again. SHOW REPLICAS tells who is what.");
 }
 
 /* The shard joins the transaction in the same write as the request. */
@@ -808,6 +821,18 @@ static bool must_wait(Request *request)
     return fence_holds(session, &plan);
 }
 
+/* A shard that it needs has no primary now, or nobody knows who it is. */
+static bool must_wait_for_primary(Request *request)
+{
+    Session *session = request->session;
+    if (session->console || session->tx_lost || request->local_error)
+        return false;
+    Plan plan = {.kind = PLAN_LOCAL};
+    if (request->planned_count)
+        plan = make_plan(request, false);
+    return absence_holds(session, &plan);
+}
+
 static bool end_with(Request *request, const Error *err)
 {
     start(request);
@@ -844,6 +869,13 @@ bool dispatch_request(Request *request)
         fence_full_error(session->worker, &err);
         return end_with(request, &err);
     }
+    if (absence_possible(session) && must_wait_for_primary(request)) {
+        if (absence_park(session) || session->running)
+            return false;
+        absence_error(session, &err);
+        return end_with(request, &err);
+    }
+    session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
     if (!request->not_batched && try_batch(request))

@@ -18,7 +18,10 @@ void dispatch_error(Request *request, const Error *err);
 /* What the planner is told about the request's session, its moment included; for a part of its statement. */
 void dispatch_plan_input(const Request *request, PlanInput *ret);
 /* The pool of the session's database and user on a shard's primary. NULL when memory is out. */
+/* Of the shard's primary; NULL when there is none now, or memory is out. */
 Pool *dispatch_pool(Session *session, uint32_t shard);
+/* Which of the two it was. */
+void dispatch_no_pool(const Session *session, uint32_t shard, Error *err);
 /* More steps came for an open request (Flush or Sync behind it). */
 void dispatch_more(Request *request);
 

@@ -90,7 +90,8 @@ void fence_on_adopt(Worker *worker)
 
 static bool transaction_blocks(const Session *session, const FenceAsk *ask)
 {
-    if (session->tx == TX_IDLE || session->tx_version >= ask->version)
+    if (session->tx == TX_IDLE || session->tx_version >= ask->version ||
+        (ask->primary_only && session->reads.tx_replica))
         return false;
     if (session->commit) /* its connections are the commit's now */
         return true;

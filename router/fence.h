@@ -29,6 +29,7 @@ typedef struct FenceAsk {
     uint64_t version;    /* of the first topology with the fence */
     uint32_t database;   /* of the sessions that count, or FENCE_ANY_DATABASE */
     bool requests_only;  /* open transactions between two statements do not count */
+    bool primary_only;   /* transactions on replicas do not count */
     uint32_t shard;      /* that loses buckets, or FENCE_ANY_SHARD */
     uint32_t gainer;     /* that gets them: a transaction there may have a snapshot without their rows */
     bool gain_every;     /* see Topology */

@@ -186,8 +186,10 @@ static void steps_run(Steps *steps)
     }
     Pool *pool = dispatch_pool(session, gather->shard);
     if (!pool) {
+        Error err;
         gather->active = false;
-        out_of_memory(gather);
+        dispatch_no_pool(session, gather->shard, &err);
+        gather_fail(gather, &err);
         return;
     }
     pool_submit(pool, &gather->task);

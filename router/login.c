@@ -326,7 +326,11 @@ static void login_warm(Login *login)
     Worker *worker = session->worker;
     const Config *config = worker_config(worker);
     const DatabaseConfig *database = session_database(session, worker->topology);
-    const ServerConfig *primary = topology_primary(worker->topology, database->shards[0]);
+    const Topology *topology = worker->topology;
+    const ServerConfig *primary = topology_primary(topology, database->shards[0]);
+    uint32_t leaving = topology->leaving[database->shards[0]];
+    if (!primary && leaving != NO_PRIMARY)
+        primary = config->servers[leaving]; /* a login reads */
     login->phase = LOGIN_WARM;
     login->pool = pool_get(worker->pools, primary ? primary : config->shards[database->shards[0]].primary, database,
                            login->user, slice_str(session->user));

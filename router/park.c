@@ -6,6 +6,7 @@
 #include "router/park.h"
 
 #include "core/clock.h"
+#include "router/absence.h"
 #include "router/dispatch.h"
 #include "router/encode.h"
 #include "router/reads.h"
@@ -28,9 +29,14 @@ bool park_request(Request *request, uint32_t wait_ms, const Error *why, bool (*r
     list_init(&parked->link);
     list_push(&worker->parked, &parked->link);
     request->parked = parked;
+    parks_soon(worker);
+    return true;
+}
+
+void parks_soon(Worker *worker)
+{
     if (!timer_armed(&worker->park_timer))
         timer_start_ms(&worker->park_timer, LOOK_MS);
-    return true;
 }
 
 void park_leave(Request *request)
@@ -68,8 +74,8 @@ void parks_look(Worker *worker)
         request->parked = parked;
         list_push(&worker->parked, link);
     }
-    if (!list_empty(&worker->parked) && !timer_armed(&worker->park_timer))
-        timer_start_ms(&worker->park_timer, LOOK_MS);
+    if (absence_look(worker) || !list_empty(&worker->parked))
+        parks_soon(worker);
 }
 
 void parks_on_time(Timer *timer)

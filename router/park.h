@@ -31,6 +31,8 @@ void park_leave(Request *request);
 /* A new topology was adopted: perhaps somebody's wait is over. */
 void parks_look(Worker *worker);
 void parks_on_time(Timer *timer);
+/* parks_look will be called within 20 ms. */
+void parks_soon(Worker *worker);
 
 /* The primary of request->shard could not be had and nothing was sent: True: it waits for one (a
  * promotion, a restart), `failover_wait` at most since it was first tried. */

@@ -252,7 +252,7 @@ static void leg_begin(Leg *leg)
     scatter->running++;
     if ((joins && !leg_open(leg)) || (!part && !pool)) {
         Error err;
-        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        dispatch_no_pool(session, leg->shard, &err);
         leg->state = LEG_DONE;
         scatter->running--;
         scatter->done++;

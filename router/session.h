@@ -79,6 +79,7 @@ typedef struct Session {
     char tx;           /* I, T or E: what the last ReadyForQuery said */
     bool park_cancelled; /* ... and its client does not want it any more */
     bool parked;       /* its next request waits for a topology without fence (fence.h) */
+    uint64_t absent_since_us; /* its next request waits for a primary since then (absence.h); 0: it does not */
     uint64_t tx_version; /* of the topology in which the transaction began */
     bool tx_lost;      /* E, and a server connection of it has died */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */

@@ -95,8 +95,8 @@ static void leave_old_primaries(Worker *worker, const Topology *before)
     const Topology *now = worker->topology;
     uint32_t shards = MIN(before->config->shard_count, now->config->shard_count); /* one may have joined */
     for (uint32_t i = 0; i < shards; i++) {
-        uint32_t old = before->primaries[i];
-        if (old == NO_PRIMARY || old == now->primaries[i])
+        uint32_t old = before->primaries[i] != NO_PRIMARY ? before->primaries[i] : before->leaving[i];
+        if (old == NO_PRIMARY || old == now->primaries[i] || old == now->leaving[i])
             continue;
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "server %s is not the primary of shard %s any more",

@@ -55,6 +55,8 @@ struct Worker {
     struct Reads *reads;
     List parked;      /* Parked.link: requests that wait for the cluster */
     Timer park_timer;
+    uint32_t absent_count; /* sessions that have parked for a primary since all were last woken */
+    uint64_t turn_us, doubt_us; /* loop clock: end of the last turn; when it was late (absence.h), or 0 */
     N1Book n1; /* loops that its sessions have shown */
     StatementContext statements;
 

@@ -73,6 +73,8 @@ static PGconn *backend_connect_start(const Pool *pool);
 static void backend_on_connecting(struct ev_loop *ev, ev_io *watcher, int revents);
 static void backend_on_connect_timeout(Timer *timer);
 static void backend_watch(Backend *backend, PostgresPollingStatusType status);
+static void backend_ask_identity(Backend *backend);
+static void backend_on_identity(Backend *backend);
 static void backend_on_connected(Backend *backend);
 static void backend_connect_failed(Backend *backend, const char *why);
 static void backend_ignore_notice(void *arg, const PGresult *result);
@@ -159,9 +161,13 @@ static void backend_on_connecting(struct ev_loop *ev, ev_io *watcher, int revent
 {
     Backend *backend = watcher->data;
     ev_io_stop(ev, watcher);
+    if (backend->asking) {
+        backend_on_identity(backend);
+        return;
+    }
     PostgresPollingStatusType status = PQconnectPoll(backend->conn);
     if (status == PGRES_POLLING_OK)
-        backend_on_connected(backend);
+        backend_ask_identity(backend);
     else if (status == PGRES_POLLING_FAILED)
         backend_connect_failed(backend, PQerrorMessage(backend->conn));
     else
@@ -175,6 +181,42 @@ static void backend_on_connect_timeout(Timer *timer)
     snprintf(why, sizeof(why), "no connection within %u ms",
              backend->pool->set->limits.connect_timeout_ms);
     backend_connect_failed(backend, why);
+}
+
+/* Before the socket becomes ours: one question through libpq, where who is behind an address matters. */
+static void backend_ask_identity(Backend *backend)
+{
+    if (!pool_identity(backend->pool).watched) {
+        backend_on_connected(backend);
+    } else if (!PQsendQuery(backend->conn, IDENTITY_SQL)) {
+        backend_connect_failed(backend, PQerrorMessage(backend->conn));
+    } else {
+        backend->asking = true;
+        backend_watch(backend, PGRES_POLLING_READING);
+    }
+}
+
+static void backend_on_identity(Backend *backend)
+{
+    ServerIdentity expected = pool_identity(backend->pool);
+    char why[200];
+    if (!PQconsumeInput(backend->conn)) {
+        backend_connect_failed(backend, PQerrorMessage(backend->conn));
+        return;
+    }
+    if (PQisBusy(backend->conn)) {
+        backend_watch(backend, PGRES_POLLING_READING);
+        return;
+    }
+    PGresult *answer = PQgetResult(backend->conn);
+    bool right = identity_check(&expected, answer, why);
+    for (; answer; answer = PQgetResult(backend->conn)) /* the last one is there already */
+        PQclear(answer);
+    backend->asking = false;
+    if (right)
+        backend_on_connected(backend);
+    else
+        backend_connect_failed(backend, why);
 }
 
 static void backend_on_connected(Backend *backend)
@@ -464,6 +506,7 @@ void backend_lose(Backend *backend, const Error *cause)
     backend_describe_loss(backend, cause, &err);
     log_line(concerned || cause ? LOG_WARNING : LOG_INFO, backend->who, "lost: %s", err.detail);
     counter_add(&backend->pool->stats.losses, 1);
+    backend->pool->unsure = true;
     backend_die(backend);
     bool tasks = !list_empty(&backend->inflight);
     while (!list_empty(&backend->inflight)) {

@@ -18,6 +18,7 @@
 #include "backend/backend.h"
 #include "backend/canceller.h"
 #include "backend/expect.h"
+#include "backend/identity.h"
 #include "backend/known.h"
 #include "backend/pool.h"
 #include "backend/translate.h"
@@ -55,6 +56,7 @@ struct Backend {
     PGconn *conn; /* owned; after the login only for PQgetCancel and PQfinish */
     ev_io connecting;
     Timer connect_timer;
+    bool asking;   /* CONNECTING, logged in: who it is has been asked (identity.h) */
     Stream stream; /* over conn's socket, which stays libpq's */
     RowTypes row; /* of the rows now coming, where OIDs are translated */
     bool binary;  /* what is executed may answer in binary */
@@ -113,6 +115,8 @@ struct Pool {
     List warmers; /* PoolWaiters */
 
     bool down; /* the last attempt to connect failed */
+    bool primary; /* its server is one, by the topology in force */
+    bool unsure; /* a connection was lost or refused: perhaps the server was away, and replaced meanwhile */
     uint32_t backoff_ms;
     uint64_t retry_us; /* not before this time */
     Error down_error;
@@ -207,6 +211,8 @@ void pool_on_connected(Pool *pool, Backend *backend);
 /* Who waits for a connection hears that there is none. */
 void pool_fail_waiting(Pool *pool, const Error *err);
 void pool_on_connect_failed(Pool *pool, const Error *err);
+/* What its server should be; not watched when nothing is known. */
+ServerIdentity pool_identity(const Pool *pool);
 List *pool_list(Pool *pool, BackendState state);
 /* A WAITING task leaves the queue. */
 void pool_forget_task(Task *task);

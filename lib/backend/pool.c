@@ -18,6 +18,7 @@
 #include "backend/backend_internal.h"
 #include "core/log.h"
 
+#define BLIND_AFTER_US  ((uint64_t)3 * 1000 * 1000) /* a connection that nobody vouches for is used after all */
 #define STALE_AFTER_US 1000 /* idle for longer: look whether the server has hung up meanwhile (H14) */
 #define CONNECTING_MAX 4u
 #define BACKOFF_MIN_MS 250u
@@ -113,6 +114,20 @@ void pool_dispatch(Pool *pool)
     }
 }
 
+/* The shard's servers were asked again since this connection stands, and nobody has taken the primary's
+ * place. Else one that died, was replaced and came back would be written to until somebody looks. */
+static bool pool_trusts(Pool *pool, const Backend *backend, uint64_t now_us)
+{
+    ServerIdentity identity = pool_identity(pool);
+    if (!pool->unsure || !identity.watched || !identity.primary)
+        return true;
+    ServerStanding standing = standing_get(pool->set->topology->standings, pool->server.index);
+    bool looked = standing.state == HEALTH_UP && standing.looked_us > backend->connected_us;
+    bool blind = now_us - backend->connected_us > BLIND_AFTER_US; /* nobody can look: who it is must do */
+    pool->unsure = !looked && !blind;
+    return !pool->unsure;
+}
+
 static void pool_hand_out(Pool *pool)
 {
     uint64_t now_us = pool->set->loop->now_us;
@@ -124,6 +139,8 @@ static void pool_hand_out(Pool *pool)
         /* One that became free in this very turn was heard a moment ago. Bytes nobody has read are
          * the reader's business in the next turn (H14). */
         if (now_us - backend->idle_since_us > STALE_AFTER_US && backend_stale(backend))
+            continue;
+        if (!pool_trusts(pool, backend, now_us))
             continue;
         Task *task = list_entry(list_pop(&pool->waiting), Task, link);
         pool->waiting_count--;
@@ -179,7 +196,7 @@ void pool_on_connected(Pool *pool, Backend *backend)
 void pool_on_connect_failed(Pool *pool, const Error *err)
 {
     counter_add(&pool->stats.connect_failures, 1);
-    pool->down = true;
+    pool->down = pool->unsure = true;
     pool->down_error = *err;
     pool->backoff_ms = MIN(MAX(pool->backoff_ms * 2, BACKOFF_MIN_MS), BACKOFF_MAX_MS);
     pool->retry_us = pool->set->loop->now_us + (uint64_t)pool->backoff_ms * 1000;

@@ -90,6 +90,13 @@ void pool_set_adopt(PoolSet *set, const Topology *topology)
         pool_adopt(list_entry(link, Pool, link), topology->config);
 }
 
+ServerIdentity pool_identity(const Pool *pool)
+{
+    const Topology *topology = pool->set->topology;
+    bool known = topology && topology->stamps && pool->server.index < topology->config->server_count;
+    return known ? identity_of(topology, &pool->server) : (ServerIdentity){0};
+}
+
 static PoolLimits limits_of(const Config *config)
 {
     return (PoolLimits){
@@ -122,6 +129,10 @@ static void pool_adopt(Pool *pool, const Config *config)
     }
     pool->gone = !server || !database || forced != pool->user_forced ||
                  (forced && strcmp(database->server_user, pool->user) != 0);
+    bool primary = pool_identity(pool).primary;
+    if (primary != pool->primary)
+        pool->down = false; /* it was refused for what it was */
+    pool->primary = primary;
     if (!pool->gone) {
         const char *password = database->server_password;
         for (uint32_t i = 0; i < config->user_count && !password; i++)
@@ -213,6 +224,7 @@ static Pool *pool_create(PoolSet *set, const ServerConfig *server, const Databas
     pool->set = set;
     pool->id = ++set->next_pool_id;
     pool->user_forced = user_forced;
+    pool->unsure = true;
     pool->database_index = database->index;
     list_init(&pool->link);
     list_init(&pool->dirty);

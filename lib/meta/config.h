@@ -214,6 +214,7 @@ typedef struct Config {
     uint32_t breaker_failures;   /* percent */
     uint32_t breaker_slow_ms;    /* 0: slowness does not count */
     uint32_t breaker_open_ms;
+    uint32_t switchover_wait_ms;
     uint32_t failover_wait_ms;   /* 0: statements fail at once when there is no primary */
     uint32_t recovery_interval_ms; /* between looks for prepared transactions that nobody ends */
     uint32_t deadlock_interval_ms; /* between looks for deadlocks over shards; 0: never */

@@ -249,6 +249,9 @@ static const Setting SETTINGS[] = {
      "How long an open breaker keeps reads away before it lets a few through."},
     {"replicas", "failover_wait", SETTING_DURATION, SHOAL(failover_wait_ms), 0, HOUR, NULL, "10s", RELOADS, false,
      "How long statements wait while a shard with replicas has no primary that can be reached. 0: they fail at once."},
+    {"replicas", "switchover_wait", SETTING_DURATION, SHOAL(switchover_wait_ms), 10 * MS, HOUR, NULL, "5s", RELOADS, false,
+     "How long SWITCHOVER and PAUSE wait for open transactions to end and for the new primary to replay everything; "
+     "then all goes on as before. Keep it below failover_wait."},
 
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},

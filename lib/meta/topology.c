@@ -163,9 +163,15 @@ Topology *topology_create(Config *config, uint32_t *config_refs, ShardMap *map, 
     for (uint32_t i = 0; t->catalogs && i < config->database_count; i++)
         t->catalogs[i] = catalog_retain(catalogs[i]);
     t->primaries = arena_array(&t->arena, uint32_t, MAX(config->shard_count, 1));
-    for (uint32_t i = 0; t->primaries && i < config->shard_count; i++)
+    t->leaving = arena_array(&t->arena, uint32_t, MAX(config->shard_count, 1));
+    t->stamps = arena_array(&t->arena, RoleStamp, MAX(config->shard_count, 1));
+    bool ok = t->catalogs && t->primaries && t->leaving && t->stamps;
+    for (uint32_t i = 0; ok && i < config->shard_count; i++) {
         t->primaries[i] = config->shards[i].primary->index;
-    if (!t->catalogs || !t->primaries) {
+        t->leaving[i] = NO_PRIMARY;
+        t->stamps[i] = (RoleStamp){0};
+    }
+    if (!ok) {
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
     } else if (topology_add_tables(t, tables, table_count, err)) {
         return t;

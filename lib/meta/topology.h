@@ -64,6 +64,11 @@ typedef struct Table {
     uint32_t place_count;
 } Table;
 
+/* Of a shard's primary. 0: not known. */
+typedef struct RoleStamp {
+    uint64_t system_id, timeline;
+} RoleStamp;
+
 typedef struct Topology {
     PublishedValue published; /* first member */
     Config *config;
@@ -74,6 +79,10 @@ typedef struct Topology {
     Map table_index;
     Catalog **catalogs;  /* by database index; never NULL, maybe not loaded */
     uint32_t *primaries; /* by shard index: a server index, or NO_PRIMARY while there is none */
+    uint32_t *leaving; /* by shard index: the server on which open transactions may go on although nothing new
+                        * goes there (admin/switchover.h); NO_PRIMARY: none */
+    RoleStamp *stamps; /* by shard index: what the primary shows that it is */
+    bool vacant;       /* some shard has no primary */
     const Standings *standings; /* borrowed, lives as long as the process; NULL in tests */
     /* [database * shard_count + shard]: NULL when the shard's primary can take part in a commit over
      * several shards for this database, else why not, in an operator's words. */

@@ -371,6 +371,17 @@ SLOW = 'CREATE OR REPLACE FUNCTION slowly(bigint) RETURNS bigint IMMUTABLE LANGU
        "'BEGIN PERFORM pg_sleep(0.02); RETURN $1; END'"
 
 
+def state_of(shoal):
+    """What the router is doing, for the report of a failure."""
+    return '\n'.join(f'{what}: {row}' for what in ('CLIENTS', 'SERVERS', 'POOLS', 'LOCKS')
+                     for row in shoal.console(f'SHOW {what}'))
+
+
+def direct_state(direct):
+    return '\n'.join(str(row) for row in direct.query(
+        'SELECT pid, state, wait_event, now() - query_start, query FROM pg_stat_activity', 'solo'))
+
+
 def chaos_of(shoal, direct, seed):
     """Writers, DDL, cancels, timeouts, deaths: each a thread with its own connections, until it is stopped."""
     low, high = [0] * 20, [0] * 20  # of each watched row: acknowledged, and at most sent
@@ -419,7 +430,7 @@ def chaos_of(shoal, direct, seed):
             errors = errors_of(seen)
             good = [err.code for err in errors] == ['57014'] if errors else rows_of(seen) == [[str(n + 1).encode()] * 2]
             if not good or (errors and conn is not victim and n >= 3):
-                me.wrong.append(f'{n}: {seen}')
+                me.wrong.append(f'{n}: {seen}\n{state_of(shoal)}\n{direct_state(direct)}')
 
     def die(me):
         conns = [shoal.connect('solo') for _ in range(4)]

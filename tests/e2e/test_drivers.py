@@ -1,4 +1,4 @@
-"""Real clients: psql at a terminal, pgbench by all three protocols, psycopg2, asyncpg, Node's pg."""
+"""Real clients: psql at a terminal, pgbench by all three protocols, psycopg2, asyncpg, Node's pg, JDBC, pgx."""
 import asyncio
 import os
 import pty
@@ -316,6 +316,45 @@ def test_node_pg(shoal, node_app):
     done = subprocess.run(['node', 'app.js', str(shoal.address[1]), 'solo'], cwd=node_app, capture_output=True,
                           text=True, timeout=90)
     assert done.returncode == 0 and done.stdout.strip() == 'ok', done.stdout + done.stderr
+
+
+# -- Java and Go: on an ordinary database and on a sharded one ------------------------------------------
+
+JDBC = Path('/usr/share/java/postgresql.jar')
+
+
+def run_app(argv, folder, shoal, database):
+    arguments = [str(shoal.address[1]), database] + (['distribute'] if database == 'app' else [])
+    done = subprocess.run([*argv, *arguments], cwd=folder, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0 and done.stdout.strip() == 'ok', done.stdout + done.stderr[-4000:]
+
+
+@pytest.mark.shoal_only
+@pytest.mark.parametrize('database', ['solo', 'app'])
+def test_jdbc(shoal, database):
+    # Binary after five uses, batches in one flight, generated keys, fetch sizes, metadata, time limits.
+    if shutil.which('javac') is None or not JDBC.exists():
+        pytest.skip('no Java compiler, or no JDBC driver')
+    run_app(['java', '-cp', str(JDBC), 'App.java'], NODE.parent / 'java', shoal, database)
+
+
+@pytest.fixture(scope='module')
+def go_app(workspace):
+    if shutil.which('go') is None:
+        pytest.skip('go is not installed')
+    program = workspace.path / 'go_app'
+    done = subprocess.run(['go', 'build', '-o', str(program), '.'], cwd=NODE.parent / 'go_app', capture_output=True,
+                          text=True, timeout=110)
+    if done.returncode != 0:
+        pytest.skip(f'go build: {done.stderr.strip()[-300:]}')
+    return program
+
+
+@pytest.mark.shoal_only
+@pytest.mark.parametrize('database', ['solo', 'app'])
+def test_pgx(shoal, go_app, database):
+    # Five ways to say the same, batches of a hundred lookups in one flight, COPY, savepoints.
+    run_app([str(go_app)], NODE.parent, shoal, database)
 
 
 def test_libpq_pipeline_mode(shoal):

@@ -3,14 +3,17 @@
 Replication is synchronous here (ANY 1), as it must be where nothing acknowledged may be lost: an asynchronous
 standby can be promoted without the last commits, and no router can bring them back.
 """
+import os
+import signal
 import threading
 import time
 
 import pytest
 
 from tests.support.cluster import Cluster, wait_until
+from tests.support.proxy import Proxy
 from tests.support.shoal import Shoal
-from tests.support.wire import Closed, PgError
+from tests.support.wire import Closed, PgError, errors_of, query
 
 pytestmark = pytest.mark.shoal_only
 
@@ -202,5 +205,205 @@ def test_writes_wait_for_a_restart_and_no_longer_than_allowed(workspace, shard):
         shoal.query('INSERT INTO log VALUES (3, 1)')
         timer.join()
         assert rows_of_log(primary) == {1, 3}
+    finally:
+        shoal.finish()
+
+
+# -- the old primary comes back ------------------------------------------------------------------------------
+
+def test_the_old_primary_is_never_written_to_however_quickly_it_returns(workspace, shard):
+    """Else: what was acknowledged between its return and the next look at it is lost.
+
+    Promoted and restarted in the same moment, with a lag_check so long that Shoal is late to notice."""
+    primary, first, second = shard('quick')
+    for server in (primary, first, second):  # nothing on the old one would wait for a standby
+        server.configure(synchronous_standby_names="''")
+        server.query('SELECT pg_reload_conf()')
+    shoal = router(workspace, [primary, first, second], 'quick', lag_check='1s')
+    try:
+        writers, pairs = Writers(shoal, 5), Transactors(shoal, 2)
+        time.sleep(1.0)
+        primary.kill9()
+        first.promote()
+        promoted = time.monotonic()
+        primary.start()
+        old = rows_of_log(primary)
+        wait_until('writes on the new primary', lambda: any(began > promoted for began, _ in writers.waits[-50:]), 30)
+        time.sleep(0.5)
+        writers.finish()
+        pairs.finish()
+        assert rows_of_log(primary) == old, 'written to after it came back'
+        late = {number for number in writers.acked | pairs.acked if number not in old}
+        assert late and late <= rows_of_log(first)
+        print(f'{len(late)} rows since, none on the old one')
+    finally:
+        shoal.finish()
+
+
+def test_r3_a_router_that_slept_through_a_failover_writes_nothing_old(workspace, shard):
+    """R3. Else: a suspended machine wakes up and writes where it wrote before: the old primary still lives."""
+    primary, first, second = shard('slept')
+    for server in (primary, first, second):
+        server.configure(synchronous_standby_names="''")
+        server.query('SELECT pg_reload_conf()')
+    shoal = router(workspace, [primary, first, second], 'slept')
+    try:
+        conns = [shoal.connect(timeout_s=40) for _ in range(6)]
+        for number, conn in enumerate(conns):
+            conn.query(f'INSERT INTO log VALUES ({number}, 1)')
+        os.kill(shoal.process.pid, signal.SIGSTOP)
+        first.promote()
+        old = rows_of_log(primary)
+        time.sleep(1.5)
+        for number, conn in enumerate(conns):
+            conn.send(query(f'INSERT INTO log VALUES ({100 + number}, 1)'))
+        os.kill(shoal.process.pid, signal.SIGCONT)
+        for conn in conns:
+            assert not errors_of(conn.until('Z'))
+        assert rows_of_log(primary) == old
+        assert set(range(100, 106)) <= rows_of_log(first)
+    finally:
+        os.kill(shoal.process.pid, signal.SIGCONT)
+        for conn in conns:
+            conn.close()
+        shoal.finish()
+
+
+def test_n5_a_connection_asks_who_is_there(workspace, shard):
+    """N5. Else: an address that was given to another cluster is written to until the next look at it."""
+    primary, first, second = shard('address')
+    stranger = Cluster(workspace, 'address-stranger').create().start()
+    stranger.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+    stranger.sql('CREATE TABLE log (id bigint PRIMARY KEY, client int NOT NULL)', database='app', user='app')
+    proxy = Proxy(primary.port)
+    shoal = router(workspace, [proxy, first, second], 'address', lag_check='10s', failover_wait='1s')
+    try:
+        shoal.query('INSERT INTO log VALUES (1, 1)')
+        proxy.target = ('127.0.0.1', stranger.port)
+        proxy.rst()
+        with pytest.raises((PgError, OSError)):
+            shoal.query('INSERT INTO log VALUES (2, 1)')
+        assert rows_of_log(stranger) == set()
+        assert 'system identifier' in shoal.log.read_text()
+    finally:
+        shoal.finish()
+        proxy.close()
+        stranger.stop()
+
+# -- planned ----------------------------------------------------------------------------------------------
+
+class Transactors(Writers):
+    """Clients that insert two rows in a transaction with a pause in between: both are there, or none."""
+
+    def run(self, client):
+        number = 500_000_000 + client * 1_000_000
+        with self.shoal.connect(timeout_s=40) as conn:
+            while not self.stopping.is_set():
+                number += 2
+                began = time.monotonic()
+                try:
+                    conn.query('BEGIN')
+                    conn.query(f'INSERT INTO log VALUES ({number}, {client})')
+                    time.sleep(0.01)
+                    conn.query(f'INSERT INTO log VALUES ({number + 1}, {client})')
+                    conn.query('COMMIT')
+                    self.acked |= {number, number + 1}
+                    self.waits.append((began, time.monotonic()))
+                except PgError as err:
+                    self.errors.append((time.monotonic(), err.code, err['M']))
+                    self.unknown |= {number, number + 1}
+                    return
+
+
+def worst_wait(*writers):
+    return max(end - began for each in writers for began, end in each.waits)
+
+
+def test_a_switchover_is_felt_by_nobody(workspace, shard):
+    """Else: an update of a primary needs a night, a page that says sorry, and somebody who is awake."""
+    primary, first, second = shard('switch')
+    shoal = router(workspace, [primary, first, second], 'switch')
+    try:
+        writers, pairs = Writers(shoal), Transactors(shoal, 3)
+        time.sleep(1.0)
+        second.sql(f"ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port={first.port} user=postgres'")
+        answer = shoal.console('SWITCHOVER s0 TO s0/replica1')
+        second.sql('SELECT pg_reload_conf()')
+        assert answer[0]['primary'] == 's0/replica1' and answer[0]['was'] == 's0/primary', answer
+        switched, old = time.monotonic(), rows_of_log(primary)
+        wait_until('writes on the new primary', lambda: any(end > switched for _, end in writers.waits[-50:]), 20)
+        time.sleep(0.7)
+        writers.finish()
+        pairs.finish()
+        print(f"switched in {answer[0]['waited_ms']} ms, longest wait of a client {worst_wait(writers, pairs):.2f} s, "
+              f'{len(writers.acked) + len(pairs.acked)} rows, errors {writers.errors + pairs.errors}')
+        assert not writers.errors and not pairs.errors
+        there = rows_of_log(first)
+        assert there == writers.acked | pairs.acked
+        assert rows_of_log(primary) == old, 'the old primary was written to'
+        assert worst_wait(writers, pairs) < 8
+        wait_until('the old one to be fenced', lambda: 'fenced' in (row_of(shoal, 's0/primary')['why'] or ''), 10)
+    finally:
+        shoal.finish()
+
+
+def test_a_switchover_that_cannot_be_leaves_everything_as_it_was(workspace, shard):
+    """Else: an attempt at the wrong moment is an outage."""
+    primary, first, second = shard('attempt')
+    shoal = router(workspace, [primary, first, second], 'attempt', switchover_wait='500ms')
+    try:
+        with shoal.connect() as held:
+            held.query('BEGIN')
+            held.query('INSERT INTO log VALUES (1, 1)')
+            with pytest.raises(PgError) as err:
+                shoal.console('SWITCHOVER s0 TO replica1')
+            assert err.value.code == '55006' and '1 sessions' in err.value['D']
+            held.query('INSERT INTO log VALUES (2, 1)')
+            held.query('COMMIT')
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = ''", 'SELECT pg_reload_conf()')
+        first.cut_receiver()
+        wait_until('async writes', lambda: shoal.query('INSERT INTO log VALUES (3, 1)') == [])
+        with pytest.raises(PgError) as err:
+            shoal.console('SWITCHOVER s0 TO replica1')
+        assert err.value.code == '55000' and 'replayed' in err.value['M']
+        shoal.query('INSERT INTO log VALUES (4, 1)')
+        for wrong, code in (('SWITCHOVER s0 TO primary', '55000'), ('SWITCHOVER s9 TO x', '42704'), ('RESUME s0', '55000'),
+                            ('SWITCHOVER s0', '42601'), ('SWITCHOVER s0 TO nobody', '42704'), ('PAUSE', '42601')):
+            with pytest.raises(PgError) as err:
+                shoal.console(wrong)
+            assert err.value.code == code, wrong
+        assert rows_of_log(primary) == {1, 2, 3, 4} and row_of(shoal, 's0/primary')['role'] == 'primary'
+    finally:
+        shoal.finish()
+
+
+def test_pause_promote_and_nobody_notices(workspace, shard):
+    """PAUSE for those who promote by other means (Patroni). Else: what was under way at that moment is an error."""
+    primary, first, second = shard('pause')
+    shoal = router(workspace, [primary, first, second], 'pause')
+    try:
+        writers, pairs = Writers(shoal), Transactors(shoal, 2)
+        time.sleep(0.7)
+        shoal.console('PAUSE s0')
+        before = rows_of_log(primary)
+        with shoal.connect() as reader:  # reads go on
+            reader.query("SET shoal.read_consistency = 'eventual'")
+            assert int(reader.query('SELECT count(*) FROM log')[0][0]) > 0
+        time.sleep(0.3)
+        assert rows_of_log(primary) == before and 'paused' in row_of(shoal, 's0/primary')['why']
+        shoal.console('RESUME s0')
+        wait_until('writes to go on', lambda: len(rows_of_log(primary)) > len(before))
+        shoal.console('PAUSE s0')
+        primary.stop('fast')
+        second.sql(f"ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port={first.port} user=postgres'",
+                   'SELECT pg_reload_conf()')
+        first.promote()
+        promoted = time.monotonic()
+        wait_until('writes on the new primary', lambda: any(end > promoted for _, end in writers.waits[-50:]), 20)
+        writers.finish()
+        pairs.finish()
+        assert not writers.errors and not pairs.errors, (writers.errors, pairs.errors)
+        assert rows_of_log(first) == writers.acked | pairs.acked
+        print(f'longest wait {worst_wait(writers, pairs):.2f} s')
     finally:
         shoal.finish()

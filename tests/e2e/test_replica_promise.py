@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import host
 from tests.support.cluster import Cluster, wait_until
+from tests.support.million import Million
 from tests.support.shoal import Shoal
 from tests.support.wire import PgError, column_names, errors_of, query, rows_of
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.shoal_only
 
 KEYS = 20
 MAX_LAG_S = 0.6
-READS = 1_000_000 if host.LONG else 0  # per fault; the short form goes by time
+READS = int(os.environ.get('SHOAL_READS', 1_000_000 if host.LONG else 0))  # per fault; the short form goes by time
 SECONDS = 2.5
 PIPELINE = 25
 
@@ -76,11 +77,9 @@ class Load:
         except Exception as err:
             self.errors.append(f'{target.__name__}: {type(err).__name__}: {err}')
 
-    def run(self, reads=None):
-        """Until so many bounded reads were made, or for a while."""
+    def run(self):
         until = time.monotonic() + SECONDS
-        goal = self.counts['bounded'] + READS if READS else 0
-        while not self.errors and (time.monotonic() < until or (goal and self.counts['bounded'] < goal)):
+        while not self.errors and time.monotonic() < until:
             time.sleep(0.05)
 
     def finish(self):
@@ -273,6 +272,81 @@ def test_no_read_is_older_than_its_promise(shoal, servers, name):
     assert replicas > 0.5, share
     if name == 'none':
         assert share['s0/replica1'] > 0.1 and share['s0/replica2'] > 0.1, share
+
+
+@pytest.mark.skipif(not READS, reason='the long form: --long, or SHOAL_READS=n')
+@pytest.mark.parametrize('name', FAULTS)
+def test_a_million_reads_under_each_fault(shoal, servers, name):
+    """The same promises, in numbers that chance does not survive (promise_load.c is the oracle)."""
+    signal.alarm(3600)
+    fault, replica = FAULTS[name], servers[1]
+    with shoal.connect() as conn:
+        conn.query('UPDATE versions SET n = 0')
+    for each in servers[1:]:
+        servers[0].wait_caught_up(each)
+    time.sleep(MAX_LAG_S + 0.3)
+    before, began = shares(shoal), time.monotonic()
+    load = Million(shoal, READS, keys=KEYS, max_lag_ms=int(MAX_LAG_S * 1000))
+    try:
+        time.sleep(0.5)
+        fault.begin(replica)
+        try:
+            load.begin()
+            load.wait()
+        finally:
+            fault.end(replica)
+        time.sleep(1.0)
+    finally:
+        counts = load.finish()
+    share = report(f'{name}, {time.monotonic() - began:.0f} s', counts, shares(shoal, before))
+    assert counts['bounded'] >= READS and counts['session_writes'] >= 3 and counts['writes'] > 100
+    assert share['s0/replica1'] + share['s0/replica2'] > 0.5, share
+
+
+def test_promises_hold_over_a_promotion(workspace):
+    """The primary dies, a standby takes over, the other one follows. Else: the old data come back for a while."""
+    signal.alarm(3600 if READS else 120)
+    sync = dict(QUICK, synchronous_standby_names="'ANY 1 (*)'")
+    primary = Cluster(workspace, 'p-primary', dict(QUICK)).create().start()
+    made = [primary]
+    try:
+        primary.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+        primary.sql('CREATE TABLE versions (id int PRIMARY KEY, n bigint NOT NULL)',
+                    f'INSERT INTO versions SELECT g, 0 FROM generate_series(0, {KEYS + 10}) g', database='app', user='app')
+        made += [primary.create_replica(f'p-replica{i}', sync).start() for i in (1, 2)]
+        for replica in made[1:]:
+            primary.wait_caught_up(replica)
+        primary.configure(**sync)
+        primary.query('SELECT pg_reload_conf()')
+        own = Shoal(workspace, {'s0': tuple(made)}, name='promotion', users={'admin': {'admin': 'on'}, 'app': {}},
+                    settings={'tcp_user_timeout': '1s'},
+                    replicas={'lag_check': '50ms', 'max_lag': f'{int(MAX_LAG_S * 1000)}ms', 'failover_wait': '30s'})
+        own.start()
+        try:
+            wait_until('both replicas in use', lambda: all(row_of(own, f's0/replica{i}')['lag_bytes'] == '0' for i in (1, 2)), 30)
+            before, began = shares(own), time.monotonic()
+            load = Million(own, READS or 15_000, keys=KEYS, max_lag_ms=int(MAX_LAG_S * 1000))
+            try:
+                time.sleep(0.5)
+                load.begin()
+                primary.kill9()
+                time.sleep(0.3)
+                made[2].sql(f"ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port={made[1].port} user=postgres'",
+                            'SELECT pg_reload_conf()')
+                made[1].promote()
+                load.wait()
+                wait_until('the other standby to follow', lambda: row_of(own, 's0/replica2')['state'] == 'up', 30)
+                time.sleep(1.0)
+            finally:  # what was under way when the primary died: said to be unknown
+                counts = load.finish(errors={'40003', '08007', '08006'})
+            share = report(f'promoted, {time.monotonic() - began:.0f} s', counts, shares(own, before))
+            assert counts['writes'] > 20 and sum(counts['errors'].values()) < 60, counts
+            assert share['s0/replica2'] > 0.05, share
+        finally:
+            own.finish()
+    finally:
+        for server in made:
+            server.stop()
 
 
 def test_a_router_that_was_stopped_trusts_no_old_figure(shoal, servers):
