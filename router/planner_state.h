@@ -141,6 +141,8 @@ Plan plan_insert_select(const Planner *p);
 Plan plan_reference_write(Planner *p);
 /* Shards that hold rows of others (foreign.h) are asked for their own; `columns`: see term_add. */
 void plan_pass_over_foreign(const Planner *p, Plan *plan, int reference, const char *columns);
+/* DDL makes a unique constraint that shards cannot keep: p->plan refuses it. */
+bool plan_breaks_unique(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */
 bool plan_write(Planner *p, Plan *ret) MUST_USE;
 /* MERGE that names a distributed table: each shard for itself, where the keys meet. */
