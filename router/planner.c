@@ -323,9 +323,12 @@ static Plan plan_sharded(Planner *p)
     case SHAPE_LOCK:
         return plan_lock(p);
     case SHAPE_MERGE:
+        if (plan_moves_rows(p) || plan_hides_tables(p))
+            return p->plan;
+        return p->distributed_count ? plan_merge_into(p) : plan_rows(p);
     case SHAPE_COPY_SERVER:
         if (p->distributed_count)
-            return plan_reject_shards("MERGE, and COPY from and to files, work on whole distributed tables.");
+            return plan_reject_shards("COPY from and to files works on whole distributed tables.");
         return plan_rows(p);
     case SHAPE_DDL:
     case SHAPE_DDL_ALONE:

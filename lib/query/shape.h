@@ -155,6 +155,17 @@ typedef struct ShapeEqual {
     uint16_t column_token, column_token_count, operator_token;
 } ShapeEqual;
 
+/* `table.column IN (values)` or `= ANY (one value that is an array)`, under the same conditions as a ShapeEqual:
+ * every row read or written by that reference has one of the values. */
+typedef struct ShapeAny {
+    int16_t table;
+    uint16_t level, from, to;
+    Slice column;
+    bool array; /* values[0] is an array; its cast is the type of the elements */
+    ShapeValue *values; /* never DEFAULT; OPAQUE where only PostgreSQL knows */
+    uint32_t value_count;
+} ShapeAny;
+
 /* `a.x = b.y`: rows of table `a` read here obey it, given b's. Both directions are listed where
  * both hold. Same meaning of -1, from and to as in ShapeEqual. */
 typedef struct ShapeJoin {
@@ -193,6 +204,8 @@ struct Shape {
     uint32_t table_count;
     ShapeEqual *equals;
     uint32_t equal_count;
+    ShapeAny *anys;
+    uint32_t any_count;
     ShapeJoin *joins;
     uint32_t join_count;
     ShapeName *functions; /* every function called, aggregates and window functions included */
