@@ -344,6 +344,8 @@ static Plan plan_sharded(Planner *p)
                           "a distributed table keeps its name, its schema and its key",
                           "Shoal finds its rows by them; inheritance is not followed.",
                           "shoal.undistribute_table() first, or make a new table.");
+        if (plan_breaks_unique(p))
+            return p->plan;
         if (p->in->in_transaction && p->shape->kind == SHAPE_DDL_ALONE)
             return plan_direct(planner_home(p), true); /* PostgreSQL says 25001 */
         return (Plan){.kind = PLAN_DDL, .alone = p->shape->kind != SHAPE_DDL && !p->in->in_transaction};

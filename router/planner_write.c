@@ -403,3 +403,42 @@ Plan plan_reference_write(Planner *p)
                 p->refs[at].kind == REF_REFERENCE;
     return plan.kind == PLAN_REJECT && rows ? plan_insert_select(p) : plan;
 }
+
+/* ---- DDL that promises what no shard can keep ----------------------------------------------------------- */
+
+static bool unique_names(Slice unique, Slice column)
+{
+    while (unique.len) {
+        const uint8_t *end = memchr(unique.data, SHAPE_UNIQUE_SEPARATOR, unique.len);
+        size_t len = end ? (size_t)(end - unique.data) : unique.len;
+        if (slice_equal(slice_of(unique.data, len), column))
+            return true;
+        unique = slice_from(unique, MIN(len + 1, unique.len));
+    }
+    return false;
+}
+
+static bool unique_has_key(Slice unique, const Table *table)
+{
+    for (uint32_t i = 0; i < table->key_count; i++)
+        if (!unique_names(unique, table->keys[i].column))
+            return false;
+    return true;
+}
+
+bool plan_breaks_unique(Planner *p)
+{
+    int target = ref_target(p);
+    const Table *table = target < 0 ? NULL : p->refs[target].table;
+    for (uint32_t i = 0; table && i < p->shape->unique_count; i++) {
+        if (unique_has_key(p->shape->uniques[i], table))
+            continue;
+        p->plan = plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
+                              "a unique or exclusion constraint of a distributed table must contain its key", NULL,
+                              "Add the key's columns to it, or make an index that is not unique.");
+        error_detail(&p->plan.error, "Table \"%.*s\" is distributed by \"%.*s\"; a shard cannot see the rows of others.",
+                     SLICE_FMT(table->name), SLICE_FMT(table->key));
+        return true;
+    }
+    return false;
+}

@@ -190,6 +190,8 @@ typedef struct ShapeOption {
     Slice value; /* as written, numbers in digits; empty when none was given or for lists */
 } ShapeOption;
 
+#define SHAPE_UNIQUE_SEPARATOR '\x1f'
+
 typedef struct Shape Shape;
 struct Shape {
     ShapeKind kind;
@@ -217,6 +219,10 @@ struct Shape {
     ShapeInsert insert; /* of the outermost INSERT; COPY of a table: its columns, and no rows */
     Slice *assigned; /* columns assigned by UPDATE SET, ON CONFLICT DO UPDATE, MERGE ... UPDATE */
     uint32_t assigned_count;
+    /* DDL: the columns of each unique or exclusion constraint that it makes, joined by SHAPE_UNIQUE_SEPARATOR; an
+     * expression is an empty name. */
+    Slice *uniques;
+    uint32_t unique_count;
 
     uint32_t literal_count; /* literals cut out of the template */
     uint32_t param_max;     /* highest $n; 0 when none */
@@ -232,7 +238,7 @@ struct Shape {
                             ('a', 'b' or 5); empty for DEFAULT */
     Slice statement;     /* PREPARE, EXECUTE, DEALLOCATE: its name (empty: ALL); SAVEPOINT...: its name;
                             PREPARE TRANSACTION, COMMIT PREPARED: the gid; cursors: the cursor;
-                            LISTEN, NOTIFY: the channel */
+                            LISTEN, NOTIFY: the channel; CREATE INDEX CONCURRENTLY IF NOT EXISTS: the index */
     ShapeOption *options; /* COPY */
     uint32_t option_count;
     /* SELECT shoal.name(args...) and nothing else: a call that Shoal answers. Arguments that are no
