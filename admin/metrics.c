@@ -27,6 +27,9 @@
 #define POOL(name, type, column, scale, help)                                                      \
     {name, type, "pools", NULL, column, NULL, scale, "server,database,user", help}
 
+#define REPL(name, type, column, scale, help)                                                      \
+    {name, type, "replicas", NULL, column, NULL, scale, "shard,server,role", help}
+
 static const Metric METRICS[] = {
     /* Clients and statements. */
     STAT("shoal_clients", GAUGE, "clients", "Client connections, those that log in included."),
@@ -51,6 +54,19 @@ static const Metric METRICS[] = {
     STAT("shoal_shapes", GAUGE, "shapes_cached", "Parsed statements in the caches."),
     STAT("shoal_shape_hits_total", COUNTER, "shape_hits", "Statements whose parse was in the cache."),
     STAT("shoal_shape_misses_total", COUNTER, "shape_misses", "Statements that had to be parsed."),
+
+    /* Replicas. */
+    REPL("shoal_replica_lag_seconds", GAUGE, "lag_ms", 1e-3, "How old a standby's data is; absent while that is not known."),
+    REPL("shoal_replica_lag_bytes", GAUGE, "lag_bytes", 0, "WAL that a standby has not replayed yet."),
+    REPL("shoal_replica_measured_age_seconds", GAUGE, "measured_ms_ago", 1e-3, "Age of the server's last measurement."),
+    REPL("shoal_replica_reads_total", COUNTER, "reads", 0, "Reads sent there by servers' choice."),
+    REPL("shoal_replica_inflight", GAUGE, "inflight", 0, "Those under way."),
+    REPL("shoal_replica_latency_seconds", GAUGE, "latency_us", 1e-6, "How long they take, lately."),
+    REPL("shoal_replica_hedges_total", COUNTER, "hedges", 0, "Reads asked there because another server was slow."),
+    REPL("shoal_replica_hedge_wins_total", COUNTER, "hedge_wins", 0, "Those that were answered first."),
+    REPL("shoal_replica_reruns_total", COUNTER, "reruns", 0, "Reads run again elsewhere after this server failed."),
+    REPL("shoal_replica_failures_total", COUNTER, "failures", 0, "Reads lost there."),
+    REPL("shoal_replica_breaker_opened_total", COUNTER, "breaker_opened", 0, "How often its breaker opened."),
 
     /* Batches. */
     STAT("shoal_batches_total", COUNTER, "batches", "Statements sent to PostgreSQL for two or more of clients."),

@@ -5,6 +5,7 @@
 #include "router/consistency.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const char *read_refusal_text(ReadRefusal refusal)
 {
@@ -102,6 +103,29 @@ bool consistency_read_lag(Slice text, uint32_t *ret_ms)
     return false;
 }
 
+bool consistency_read_deadline(Slice text, ReadWish *ret)
+{
+    static const char STALE[] = " stale";
+    ReadWish said = *ret;
+    size_t tail = sizeof STALE - 1;
+    said.deadline_ms = said.deadline_percent = 0;
+    said.late_stale = text.len > tail && memcmp(text.data + text.len - tail, STALE, tail) == 0;
+    if (said.late_stale)
+        text.len -= tail;
+    bool percent = text.len > 1 && (text.data[0] == 'p' || text.data[0] == 'P');
+    if (slice_equal_nocase(text, SLICE("off"))) {
+        if (said.late_stale)
+            return false;
+    } else if (!consistency_read_lag(percent ? slice_from(text, 1) : text,
+                                     percent ? &said.deadline_percent : &said.deadline_ms)) {
+        return false;
+    }
+    if (percent && (said.deadline_percent < 50 || said.deadline_percent > 99))
+        return false;
+    *ret = said;
+    return true;
+}
+
 static bool is_blank(uint8_t c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',' || c == ';';
@@ -134,6 +158,11 @@ static void wish_take(ReadWish *wish, Slice key, Slice value)
     } else if (slice_equal_nocase(key, SLICE("max_lag"))) {
         if (consistency_read_lag(value, &said.max_lag_ms))
             *wish = said;
+    } else if (slice_equal_nocase(key, SLICE("deadline"))) {
+        if (consistency_read_deadline(value, &said))
+            *wish = said;
+    } else if (slice_equal_nocase(key, SLICE("late"))) {
+        wish->late_stale = slice_equal_nocase(value, SLICE("stale"));
     } else if (slice_equal_nocase(key, SLICE("copies"))) {
         if (consistency_read_lag(value, &copies) && copies <= 3)
             wish->copies = copies;

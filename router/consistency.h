@@ -27,11 +27,14 @@ typedef struct ReadWish {
     ReadConsistency consistency;
     uint32_t max_lag_ms;
     uint32_t copies; /* ask so many servers at once, the first answer counts */
+    uint32_t deadline_ms;      /* no answer by then: it ends; 0: none */
+    uint32_t deadline_percent; /* ... or by what this share of reads takes; 0: none */
+    bool late_stale; /* then any replica may answer, however old its data */
 } ReadWish;
 
 /* What a session has said, written and seen, as far as its later reads depend on it. */
 typedef struct SessionReads {
-    ReadWish wish;
+    ReadWish wish, local; /* `local`: by SET LOCAL, until the transaction ends */
     uint64_t wrote_us;    /* when its last write was acknowledged; 0 never */
     uint64_t saw_us;      /* when it was last answered by `saw_server` */
     uint32_t saw_server;  /* server index; NO_SERVER: a primary, or nobody yet */
@@ -72,6 +75,8 @@ ReadRefusal consistency_check(const ReadPromise *promise, const ServerStanding *
 
 /* "bounded", in any case. */
 bool consistency_read(Slice text, ReadConsistency *ret) MUST_USE;
+/* "80ms", "p99", "p99 stale", "off": of ReadWish only the deadline's fields are set. */
+bool consistency_read_deadline(Slice text, ReadWish *ret) MUST_USE;
 /* "500ms", "2s", "1min"; a bare number is milliseconds. */
 bool consistency_read_lag(Slice text, uint32_t *ret_ms) MUST_USE;
 /* read_consistency = ..., max_lag = ..., copies = ... in a leading comment, in any order. What is not

@@ -9,6 +9,7 @@
  * Nobody hears a word of an attempt before it has won. A loser that has run for a short time is left to
  * finish on its own connection: cancelling costs the server more than the rest of a short read.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
@@ -214,19 +215,26 @@ static void attempt_win(Attempt *attempt)
 }
 
 /* Could it have gone well elsewhere? 42: what is not there may not have been replayed yet. */
-static void judge_error(Attempt *attempt, const Frame *frame)
+bool reads_may_differ(const Frame *frame, bool *ret_primary_only)
 {
     ErrorResponse response;
     Error err;
-    if (attempt->server == attempt->read->request->session->worker->topology->primaries[attempt->read->shard] ||
-        backend_read_error(frame->body, &response, &err) != WIRE_OK)
-        return;
+    *ret_primary_only = false;
+    if (backend_read_error(frame->body, &response, &err) != WIRE_OK)
+        return false;
     Slice state = response.sqlstate;
     bool conflict = slice_is(state, "40001") || slice_is(state, "40P01");
     bool behind = state.len == 5 && (memcmp(state.data, "42", 2) == 0 || memcmp(state.data, "3F", 2) == 0);
     bool standby = slice_is(state, "25006") || slice_is(state, "55000") || slice_is(state, "0A000");
-    attempt->failed = conflict || behind || standby;
-    attempt->primary_only = behind || standby;
+    *ret_primary_only = behind || standby;
+    return conflict || behind || standby;
+}
+
+static void judge_error(Attempt *attempt, const Frame *frame)
+{
+    const Topology *topology = attempt->read->request->session->worker->topology;
+    if (attempt->server != topology->primaries[attempt->read->shard])
+        attempt->failed = reads_may_differ(frame, &attempt->primary_only);
 }
 
 static void read_on_frame(Sink *sink, Task *task, const Frame *frame)
@@ -364,8 +372,49 @@ static void hedge(Reads *reads, Read *read, bool rescue)
         attempt_add(read, server, true, fallback);
 }
 
+/* The tail is cut: any replica answers, if that was allowed; else the client is told, and nobody works on. */
+static void read_late(Reads *reads, Read *read)
+{
+    Request *request = read->request;
+    Error err;
+    read->deadline_us = 0;
+    if (read->late_stale && read->promise.consistency != READ_EVENTUAL) {
+        ReadRefusal refusal;
+        read->promise.consistency = READ_EVENTUAL;
+        uint32_t server = reads_choose(reads, read, &refusal);
+        if (server != NO_SERVER && attempt_add(read, server, true, false)) {
+            counter_add(&reads->late_stale, 1);
+            return;
+        }
+    }
+    counter_add(&reads->late, 1);
+    error_set(&err, SQLSTATE_QUERY_CANCELED, "canceling statement due to shoal.deadline");
+    error_detail(&err, "No server has answered within %" PRIu64 " ms.", (clock_now_us() - read->started_us) / 1000);
+    error_hint(&err, "Ask again later, allow more time, or data of any age: SET shoal.deadline = 'p99 stale'.");
+    list_remove(&read->link);
+    bool batched = read->attempts[0].batched && read->attempts[0].active && read->attempts[0].task == &request->task;
+    for (uint32_t i = 0; i < read->attempt_count; i++) {
+        Attempt *attempt = &read->attempts[i];
+        if (attempt->active && attempt->task == &request->task) {
+            attempt_close(attempt, ATTEMPT_LET_GO);
+            buf_finish(&attempt->held);
+            if (batched)
+                batcher_abandon(request->session->worker->batcher, &request->task);
+            else
+                task_abandon(&request->task);
+        } else {
+            attempt_let_go(attempt);
+        }
+    }
+    ENCODE_OPS.on_lost(&request->sink, &request->task, &err, false);
+}
+
 static void read_look(Reads *reads, Read *read, const Config *config, uint64_t now_us)
 {
+    if (read->deadline_us && now_us >= read->deadline_us && !read->winner) {
+        read_late(reads, read);
+        return;
+    }
     uint64_t delay_us = quantile_us(&reads->shards[read->shard].quantile);
     const Topology *topology = reads->worker->topology;
     if (!read->may_hedge || read->winner || read->attempt_count == READ_ATTEMPTS_MAX)
@@ -387,11 +436,14 @@ void reads_on_time(Timer *timer)
     bool young = false; /* some read is not hedged yet: look again soon */
     LIST_EACH_SAFE (link, &reads->active) {
         Read *read = list_entry(link, Read, link);
+        bool dated = read->deadline_us;
         read_look(reads, read, config, now_us);
-        young |= read->may_hedge && !read->hedged;
+        if (dated && !read->deadline_us && !list_linked(link))
+            continue; /* it has ended, and may be gone */
+        young |= (read->may_hedge && !read->hedged && config->hedge) || read->deadline_us;
     }
     if (!list_empty(&reads->active))
-        timer_start_ms(timer, young && config->hedge ? 1 : RESCUE_MS);
+        timer_start_ms(timer, young ? 1 : RESCUE_MS);
 }
 
 /* ---- from above ------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,11 @@
  */
 #include "router/read_rules.h"
 
+#include <string.h>
+
 #include "batcher/names.h"
+
+#define DEPTH_MAX 8 /* views of views */
 
 /* Declared STABLE or IMMUTABLE, and yet about the server or session that runs them. */
 static const char *const ABOUT_THE_SERVER[] = {
@@ -37,21 +41,60 @@ static ReadRule check_traits(const Shape *shape)
                                                                                     : READ_MAY_GO;
 }
 
+/* What a view's query or a policy calls: none of it is volatile, nor about the server it runs on. `names`:
+ * of pg_catalog bare, of others with their schema, separated by commas. */
+static bool calls_may_go(Slice names)
+{
+    while (names.len) {
+        const uint8_t *comma = memchr(names.data, ',', names.len);
+        Slice name = comma ? slice_of(names.data, (size_t)(comma - names.data)) : names;
+        if (is_among(name, ABOUT_THE_SERVER, ARRAY_LEN(ABOUT_THE_SERVER)))
+            return false;
+        names = slice_from(names, name.len + (comma != NULL));
+    }
+    return true;
+}
+
+static ReadRule check_relation(const ReadRuleInput *in, const CatalogTable *table, uint32_t depth);
+
+/* By PostgreSQL's own trees: what a view or a policy reads is held to the same rules, as deep as it goes. */
+static ReadRule check_within(const ReadRuleInput *in, const CatalogTable *table, uint32_t depth)
+{
+    const CatalogReads *reads = table->reads;
+    if (!reads || depth == DEPTH_MAX)
+        return table->kind == 'v' ? READ_RULE_TABLE : READ_RULE_SECURITY;
+    if (reads->is_volatile || !calls_may_go(reads->stable))
+        return READ_RULE_FUNCTION;
+    for (uint32_t i = 0; i < reads->table_count; i++) {
+        if (reads->tables[i] == table->oid)
+            continue; /* a policy that looks at its own table */
+        const CatalogTable *inner = catalog_table_by_oid(in->catalog, reads->tables[i]);
+        ReadRule rule = inner ? check_relation(in, inner, depth + 1) : READ_RULE_TABLE;
+        if (rule != READ_MAY_GO)
+            return rule;
+    }
+    return READ_MAY_GO;
+}
+
+static ReadRule check_relation(const ReadRuleInput *in, const CatalogTable *table, uint32_t depth)
+{
+    bool kind = table->kind == 'r' || table->kind == 'p' || table->kind == 'm' || table->kind == 'v';
+    /* Children of plain inheritance may be foreign tables; partitions may be too. */
+    bool children = table->has_children && table->kind == 'r';
+    if (!kind || table->persistence != 'p' || children)
+        return READ_RULE_TABLE;
+    return table->kind == 'v' || table->row_security ? check_within(in, table, depth) : READ_MAY_GO;
+}
+
 static ReadRule check_tables(const ReadRuleInput *in)
 {
     for (uint32_t i = 0; i < in->shape->table_count; i++) {
         ShapeName name = in->shape->tables[i].name;
         const CatalogTable *table = catalog_resolve_table(in->catalog, name.schema, name.name,
                                                           in->search_path, in->user);
-        if (!table)
-            return READ_RULE_TABLE;
-        bool kind = table->kind == 'r' || table->kind == 'p' || table->kind == 'm';
-        /* Children of plain inheritance may be foreign tables; partitions may be too. */
-        bool children = table->has_children && table->kind == 'r';
-        if (!kind || table->persistence != 'p' || children)
-            return READ_RULE_TABLE;
-        if (table->row_security)
-            return READ_RULE_SECURITY;
+        ReadRule rule = table ? check_relation(in, table, 0) : READ_RULE_TABLE;
+        if (rule != READ_MAY_GO)
+            return rule;
     }
     return READ_MAY_GO;
 }

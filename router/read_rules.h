@@ -17,8 +17,8 @@ typedef enum ReadRule {
     READ_RULE_CLAUSE,    /* INTO, a CTE that writes */
     READ_RULE_STATE,     /* leaves or reads state on the server session, temporary objects */
     READ_RULE_CATALOG,   /* not loaded */
-    READ_RULE_TABLE,     /* unknown, a view, foreign, unlogged, temporary, a sequence */
-    READ_RULE_SECURITY,  /* row security: its policies may call anything */
+    READ_RULE_TABLE,     /* unknown, a view of which nothing is known, foreign, unlogged, temporary, a sequence */
+    READ_RULE_SECURITY,  /* row security whose policies are not known */
     READ_RULE_FUNCTION,  /* volatile, unknown, or about the server itself */
     READ_RULE_COUNT
 } ReadRule;

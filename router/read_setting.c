@@ -13,6 +13,7 @@
 #include "router/local.h"
 #include "router/park.h"
 #include "router/reads.h"
+#include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 #include "wire/value.h"
@@ -138,6 +139,13 @@ static bool set_max_lag(Session *session, Slice value, Error *err)
            bad_value(err, "shoal.max_lag", value, "Give a duration: 500ms, 2s, 1min.");
 }
 
+static bool set_deadline(Session *session, Slice value, Error *err)
+{
+    return consistency_read_deadline(value, &session->reads.wish) ||
+           bad_value(err, "shoal.deadline", value, "Give a duration or a percentile of reads, and what may come late: "
+                                                   "'80ms', 'p99', 'p99 stale', or 'off'.");
+}
+
 typedef struct OwnSetting {
     const char *name;
     bool (*set)(Session *session, Slice value, Error *err);
@@ -147,6 +155,7 @@ typedef struct OwnSetting {
 static const OwnSetting SETTINGS[] = {
     {"shoal.read_consistency", set_consistency, "default"},
     {"shoal.max_lag", set_max_lag, "0"},
+    {"shoal.deadline", set_deadline, "off"},
     {"shoal.session_lsn", token_take, ""},
 };
 
@@ -160,7 +169,7 @@ static const OwnSetting *setting_find(Slice name)
 
 void read_setting_reset(Session *session)
 {
-    session->reads.wish = (ReadWish){0};
+    session->reads.wish = session->reads.local = (ReadWish){0};
     free(session->reads.floors);
     session->reads.floors = NULL;
     session->reads.floor_count = 0;
@@ -231,6 +240,11 @@ static void show(Request *request, const OwnSetting *own)
     } else if (own->set == set_max_lag) {
         snprintf(text, sizeof text, "%ums", reads->wish.max_lag_ms);
         answer_text(request, own->name, text);
+    } else if (own->set == set_deadline) {
+        const ReadWish *wish = &reads->wish;
+        snprintf(text, sizeof text, wish->deadline_percent ? "p%u%s" : wish->deadline_ms ? "%ums%s" : "off",
+                 wish->deadline_percent ? wish->deadline_percent : wish->deadline_ms, wish->late_stale ? " stale" : "");
+        answer_text(request, own->name, text);
     } else {
         show_token(request);
     }
@@ -245,6 +259,51 @@ static void change(Request *request, const OwnSetting *own, Slice value, const c
         dispatch_error(request, &err);
 }
 
+/* As in PostgreSQL: outside of a transaction a warning, and no effect. */
+static void warn_no_transaction(Request *request)
+{
+    Buf frames;
+    Error notice;
+    buf_init(&frames, 2048);
+    error_set(&notice, "25P01", "SET LOCAL can only be used in transaction blocks");
+    backend_put_notice(&frames, "WARNING", &notice);
+    backend_put_command_complete(&frames, SLICE("SET"));
+    local_answer(request, buf_bytes(&frames), TX_IDLE);
+    buf_finish(&frames);
+}
+
+/* Until the transaction ends. Once a server has been chosen for it, it comes too late to be true. */
+static void change_local(Request *request, const OwnSetting *own, Slice value)
+{
+    Session *session = request->session;
+    ReadWish before = session->reads.wish;
+    Error err;
+    if (session->tx == TX_IDLE) {
+        warn_no_transaction(request);
+        return;
+    }
+    bool late = !transaction_is_lazy(session);
+    if (late || own->set == token_take) {
+        error_set(&err, late ? "25001" : SQLSTATE_FEATURE_NOT_SUPPORTED,
+                  late ? "SET LOCAL %s must come before the transaction has a server" : "SET LOCAL %s is not supported",
+                  own->name);
+        error_hint(&err, late ? "Without distributed tables that is BEGIN itself: write the comment "
+                                "/* shoal: read_consistency = ... */ before BEGIN, or SET before it."
+                              : "SET it for the session.");
+        dispatch_error(request, &err);
+        return;
+    }
+    session->reads.wish = session->reads.local;
+    bool ok = own->set(session, value, &err);
+    if (ok)
+        session->reads.local = session->reads.wish;
+    session->reads.wish = before;
+    if (ok)
+        local_tag(request, "SET", session->tx);
+    else
+        dispatch_error(request, &err);
+}
+
 bool read_setting_run(Request *request, const Shape *shape)
 {
     bool named = shape->kind == SHAPE_SET || shape->kind == SHAPE_RESET || shape->kind == SHAPE_SHOW ||
@@ -255,10 +314,7 @@ bool read_setting_run(Request *request, const Shape *shape)
     if (shape->kind == SHAPE_SHOW) {
         show(request, own);
     } else if (shape->kind == SHAPE_SET_LOCAL) {
-        Error err;
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "SET LOCAL %s is not supported", own->name);
-        error_hint(&err, "Write /* shoal: read_consistency = ... */ before BEGIN or before the statement.");
-        dispatch_error(request, &err);
+        change_local(request, own, unquoted(shape->setting_value));
     } else {
         Slice value = shape->setting_value.len ? unquoted(shape->setting_value) : slice_str(own->def);
         change(request, own, value, shape->kind == SHAPE_SET ? "SET" : "RESET");

@@ -4,10 +4,13 @@
  *
  *     SET shoal.read_consistency = 'session'      strong | bounded | session | eventual | default
  *     SET shoal.max_lag = '500ms'                 of bounded reads
+ *     SET shoal.deadline = 'p99 stale'            no answer by then: any replica, or (without stale) an error
+ *     SET shoal.deadline = 'p99 stale'            no answer by then: any replica; without stale: an error
  *     SHOW shoal.session_lsn                      s0=0/5000060,s1=0/4F00028: what this session has written
  *     SET shoal.session_lsn = '...'               ... must be there when this one reads
  *
- * They are not transactional: a SET counts from then on, whatever becomes of the transaction.
+ * They are not transactional: a SET counts from then on, whatever becomes of the transaction. SET LOCAL
+ * counts until it ends.
  */
 #ifndef SHOAL_ROUTER_READ_SETTING_H
 #define SHOAL_ROUTER_READ_SETTING_H

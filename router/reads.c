@@ -90,6 +90,17 @@ static void wish_add(ReadWish *wish, ReadConsistency consistency, uint32_t max_l
         wish->max_lag_ms = max_lag_ms;
 }
 
+/* What the session has said, by SET LOCAL or SET. */
+static void wish_add_said(ReadWish *wish, const ReadWish *said)
+{
+    wish_add(wish, said->consistency, said->max_lag_ms);
+    if (wish->deadline_ms || wish->deadline_percent)
+        return;
+    wish->deadline_ms = said->deadline_ms;
+    wish->deadline_percent = said->deadline_percent;
+    wish->late_stale |= said->late_stale;
+}
+
 static ReadWish wish_of(const Request *request)
 {
     const Session *session = request->session;
@@ -99,7 +110,8 @@ static ReadWish wish_of(const Request *request)
     ReadWish wish = {0};
     if (hint.len)
         wish = consistency_read_hint(hint);
-    wish_add(&wish, session->reads.wish.consistency, session->reads.wish.max_lag_ms);
+    wish_add_said(&wish, &session->reads.local);
+    wish_add_said(&wish, &session->reads.wish);
     if (wish.consistency == READ_DEFAULT) {
         const UserConfig *user = config_user(config, slice_str(session->user));
         if (user)
@@ -273,6 +285,15 @@ static uint32_t kept_server(const Request *request)
     return asked ? read->attempts[0].server : NO_SERVER;
 }
 
+static uint64_t deadline_of(const Request *request, const ReadWish *wish, uint32_t shard)
+{
+    const Reads *reads = request->session->worker->reads;
+    uint64_t after_us = (uint64_t)wish->deadline_ms * 1000;
+    if (wish->deadline_percent)
+        after_us = quantile_at_us(&reads->shards[shard].quantile, wish->deadline_percent);
+    return after_us ? clock_now_us() + after_us : 0;
+}
+
 static Read *read_create(Request *request, uint32_t shard, const ReadWish *wish, bool whole_transaction)
 {
     uint32_t kept = kept_server(request);
@@ -284,7 +305,9 @@ static Read *read_create(Request *request, uint32_t shard, const ReadWish *wish,
                    .promise = promise_of(request, wish, shard),
                    .kept = kept,
                    .may_hedge = !whole_transaction,
-                   .copies = whole_transaction ? 0 : wish->copies};
+                   .copies = whole_transaction ? 0 : wish->copies,
+                   .deadline_us = whole_transaction ? 0 : deadline_of(request, wish, shard),
+                   .late_stale = wish->late_stale};
     list_init(&read->link);
     const PlanStatement *first = &request->planned[0];
     read->key = slice_hash(first->text, 1) + (first->bind ? slice_hash(first->bind->params, 1) : 0);
@@ -371,6 +394,58 @@ bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
     return true;
 }
 
+/* ---- legs ------------------------------------------------------------------------------------------- */
+
+bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err)
+{
+    Session *session = request->session;
+    Reads *reads = session->worker->reads;
+    const Config *config = worker_config(session->worker);
+    *ret = (LegRead){.started_us = clock_now_us()};
+    if (!config->shards[shard].replica_count || shard >= reads->shard_count || session->tx != TX_IDLE || session->implicit)
+        return true;
+    ReadWish wish = wish_of(request);
+    ReadRule rule = wish.consistency == READ_STRONG ? READ_RULE_KIND : rule_of(request);
+    Read *read = rule == READ_MAY_GO ? read_create(request, shard, &wish, true) : NULL;
+    if (!read)
+        return true;
+    ReadRefusal refusal;
+    uint32_t server = reads_choose(reads, read, &refusal);
+    if (server == NO_SERVER) {
+        if (!primary_bears(reads, refusal))
+            return refuse(request, reads, shard, refusal, err);
+        ret->fallback = true;
+        reads->primary_reads++;
+        counter_add(&reads->fallbacks, 1);
+        return true;
+    }
+    ret->pool = reads_server_pool(request, server);
+    if (!ret->pool)
+        return true;
+    ret->server = server;
+    reads->servers[server].inflight++;
+    counter_add(&reads->servers[server].reads, 1);
+    breaker_begin(&reads->servers[server].breaker);
+    return true;
+}
+
+void reads_leg_end(Worker *worker, LegRead *leg, bool ok)
+{
+    Reads *reads = worker->reads;
+    reads->primary_reads -= leg->fallback;
+    leg->fallback = false;
+    if (!leg->pool)
+        return;
+    BreakerLimits limits = reads_breaker_limits(reads);
+    limits.slow_us = 0; /* how long it takes is its client's business too */
+    ReadServer *server = &reads->servers[leg->server];
+    uint64_t now_us = clock_now_us();
+    server->inflight--;
+    counter_add(&server->failures, !ok);
+    breaker_end(&server->breaker, &limits, now_us, ok, now_us - leg->started_us);
+    leg->pool = NULL;
+}
+
 /* ---- what the session has written and seen ------------------------------------------------------------ */
 
 /* Statements that cannot have written, and have seen nothing. */
@@ -424,6 +499,8 @@ void reads_note_end(Request *request, char tx_status)
     } else if (tx_status == TX_BLOCK && request->planned_count == 1 && begins_read_only(request)) {
         reads->tx_read_only = true; /* answered here: the shards join when they are needed */
     }
-    if (tx_status == TX_IDLE)
+    if (tx_status == TX_IDLE) {
         reads->tx_replica = reads->tx_read_only = false;
+        reads->local = (ReadWish){0};
+    }
 }

@@ -58,6 +58,8 @@ struct Read {
     bool may_hedge; /* an autocommit read: it may be asked twice */
     bool hedged;
     uint32_t copies;
+    uint64_t deadline_us; /* of the clock: no answer by then, and it ends; 0 none */
+    bool late_stale;      /* ... or any replica answers */
     uint64_t key;     /* for balance = hash */
     uint32_t kept;    /* chosen for it a moment ago, when the batcher was asked; NO_SERVER: nobody was */
     uint64_t started_us;
@@ -93,6 +95,7 @@ struct Reads {
     Timer timer;
     Counter rules[READ_RULE_COUNT]; /* statements that would have gone, by why not */
     Counter fallbacks, refused;     /* to the primary for want of a replica; not even there */
+    Counter late, late_stale;       /* ended by their deadline; answered by any replica for it */
 };
 
 Reads *reads_create(Worker *worker) MUST_USE;
@@ -114,6 +117,19 @@ void reads_abandon(Request *request);
 void reads_resume(Request *request);
 /* The request is answered: what the session has written and seen by now. */
 void reads_note_end(Request *request, char tx_status);
+
+/* A leg of a SELECT over several shards: where it goes, and that it has ended. */
+typedef struct LegRead {
+    Pool *pool;      /* of a replica; NULL: it goes to the primary, as ever */
+    uint32_t server; /* with `pool` */
+    bool fallback;   /* on the primary for want of a replica */
+    uint64_t started_us;
+} LegRead;
+/* False: it must be refused (H82). */
+bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err) MUST_USE;
+void reads_leg_end(Worker *worker, LegRead *leg, bool ok);
+/* An error that another server might not have. */
+bool reads_may_differ(const Frame *error, bool *ret_primary_only);
 
 /* read.c */
 void read_start(Read *read, uint32_t server, bool fallback);

@@ -585,6 +585,8 @@ static void report_read_rules(Worker *worker, Report *report)
     }
     stat_row(report, "reads_fallback", counter_get(&reads->fallbacks));
     stat_row(report, "reads_refused", counter_get(&reads->refused));
+    stat_row(report, "reads_late", counter_get(&reads->late));
+    stat_row(report, "reads_late_stale", counter_get(&reads->late_stale));
 }
 
 static void report_stats(Worker *worker, Report *report)

@@ -38,6 +38,12 @@ static bool in_transaction(const Scatter *scatter)
 /* ---- the first error ------------------------------------------------------------------------------- */
 
 /* What runs is stopped. Legs of a transaction are waited for: their connections belong to it. */
+static void leg_let_go(Leg *leg, bool ok)
+{
+    reads_leg_end(leg->scatter->worker, &leg->read, ok);
+    buf_finish(&leg->said);
+}
+
 static void stop_legs(Scatter *scatter, bool wait)
 {
     for (uint32_t i = 0; i < scatter->leg_count; i++) {
@@ -54,6 +60,7 @@ static void stop_legs(Scatter *scatter, bool wait)
             continue;
         }
         task_abandon(&leg->task);
+        leg_let_go(leg, true);
         leg->state = LEG_DONE;
         scatter->running--;
         scatter->done++;
@@ -86,9 +93,8 @@ void scatter_enough(Scatter *scatter)
 
 /* ---- answers ---------------------------------------------------------------------------------------- */
 
-static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
+static void leg_frame(Leg *leg, Task *task, const Frame *frame)
 {
-    Leg *leg = container_of(sink, Leg, sink);
     Scatter *scatter = leg->scatter;
     Request *request = scatter->request;
     if (frame->type == BACKEND_ERROR) {
@@ -119,9 +125,65 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         leg_pause(leg, LEG_PAUSE_CLIENT);
 }
 
+/* What was held is heard; from here on it is the answer, whatever comes. */
+static void leg_speak(Leg *leg, Task *task)
+{
+    Buf said = leg->said;
+    Frame frame;
+    Error err;
+    buf_init(&leg->said, 0);
+    leg->spoke = true;
+    for (Slice rest = buf_bytes(&said); frame_next(rest, SIZE_MAX, &frame, &err) == WIRE_OK;
+         rest = slice_from(rest, frame.whole.len))
+        leg_frame(leg, task, &frame);
+    buf_finish(&said);
+}
+
+static bool may_run_again(const Leg *leg)
+{
+    return leg->read.pool && !leg->spoke && !leg->scatter->failed && !leg->scatter->enough;
+}
+
+static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
+{
+    Leg *leg = container_of(sink, Leg, sink);
+    bool primary_only;
+    if (leg->again)
+        return;
+    if (!leg->read.pool || leg->spoke) {
+        leg_frame(leg, task, frame);
+        return;
+    }
+    leg->again = frame->type == BACKEND_ERROR && may_run_again(leg) && reads_may_differ(frame, &primary_only);
+    if (leg->again)
+        return;
+    bool speaks = frame->type == BACKEND_DATA_ROW || frame->type == BACKEND_COPY_DATA || frame->type == BACKEND_ERROR ||
+                  buf_len(&leg->said) + frame->whole.len > READ_HOLD_MAX;
+    if (!speaks) {
+        buf_append(&leg->said, frame->whole);
+        return;
+    }
+    leg_speak(leg, task);
+    leg_frame(leg, task, frame);
+}
+
+static void leg_begin(Leg *leg);
+
+static void leg_run_again(Leg *leg, bool ok)
+{
+    leg_let_go(leg, ok);
+    leg->again = false;
+    leg->on_primary = true;
+    leg->scatter->running--;
+    leg_begin(leg);
+    if (leg->state == LEG_DONE) /* there is no primary either */
+        scatter_go_on(leg->scatter);
+}
+
 static void leg_over(Leg *leg)
 {
     Scatter *scatter = leg->scatter;
+    leg_let_go(leg, !leg->failed || scatter->failed);
     leg->state = LEG_DONE;
     scatter->running--;
     scatter->done++;
@@ -140,6 +202,12 @@ static void leg_on_ready(Sink *sink, Task *task, char tx_status, bool last)
     if (!last)
         return;
     latency_on_answer(scatter->request, task);
+    if (leg->again && !task->cancelled && may_run_again(leg)) {
+        leg_run_again(leg, true);
+        return;
+    }
+    if (leg->read.pool && !leg->spoke)
+        leg_speak(leg, task);
     if (in_transaction(scatter)) {
         if (tx_status == TX_IDLE) { /* PostgreSQL never does that; it must not pass for a commit */
             Error err;
@@ -172,6 +240,10 @@ static void leg_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_exe
     Session *session = session_of(scatter);
     Error told = *err;
     latency_on_answer(scatter->request, task);
+    if (may_run_again(leg) && !task->cancelled) {
+        leg_run_again(leg, false);
+        return;
+    }
     leg->failed = true;
     if (scatter->writes && maybe_executed && !in_transaction(scatter))
         tell_unknown(&told);
@@ -240,19 +312,38 @@ static bool leg_open(Leg *leg)
     return true;
 }
 
+/* Reads outside of a transaction go where single ones would go. */
+static Pool *leg_pool(Leg *leg, Error *err)
+{
+    Scatter *scatter = leg->scatter;
+    Session *session = session_of(scatter);
+    if (!scatter->writes && !in_transaction(scatter) && !leg->on_primary) {
+        buf_init(&leg->said, READ_HOLD_MAX + 8192);
+        if (!reads_leg_begin(scatter->request, leg->shard, &leg->read, err))
+            return NULL;
+        if (leg->read.pool)
+            return leg->read.pool;
+    }
+    Pool *pool = dispatch_pool(session, leg->shard);
+    if (!pool)
+        dispatch_no_pool(session, leg->shard, err);
+    return pool;
+}
+
 static void leg_begin(Leg *leg)
 {
     Scatter *scatter = leg->scatter;
     Session *session = session_of(scatter);
     Participant *part = transaction_part(session, leg->shard);
     bool joins = in_transaction(scatter) && (!part || part->tx == TX_IDLE);
-    Pool *pool = part ? NULL : dispatch_pool(session, leg->shard);
+    Error err;
+    error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    Pool *pool = part ? NULL : leg_pool(leg, &err);
     leg->held = part != NULL;
     leg->state = LEG_RUNNING;
     scatter->running++;
     if ((joins && !leg_open(leg)) || (!part && !pool)) {
-        Error err;
-        dispatch_no_pool(session, leg->shard, &err);
+        leg_let_go(leg, true);
         leg->state = LEG_DONE;
         scatter->running--;
         scatter->done++;
@@ -447,8 +538,10 @@ void scatter_abandon(Scatter *scatter)
 {
     Session *session = session_of(scatter);
     for (uint32_t i = 0; i < scatter->leg_count; i++)
-        if (scatter->legs[i].state == LEG_RUNNING)
+        if (scatter->legs[i].state == LEG_RUNNING) {
             task_abandon(&scatter->legs[i].task);
+            leg_let_go(&scatter->legs[i], true);
+        }
     if (session->commit)
         commit_detach(session->commit);
     session->commit = NULL;

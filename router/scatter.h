@@ -21,7 +21,7 @@
 #ifndef SHOAL_ROUTER_SCATTER_H
 #define SHOAL_ROUTER_SCATTER_H
 
-#include "router/request.h"
+#include "router/reads.h"
 
 typedef enum LegState { LEG_WAITING, LEG_RUNNING, LEG_DONE } LegState;
 
@@ -41,6 +41,13 @@ typedef struct Leg {
     bool failed; /* an error came from here, or its connection was lost */
     unsigned paused; /* LegPause */
     uint64_t rows, bytes; /* of DataRows that came */
+    /* On a replica (reads.h): what it says is held until the first row, so that until then it can run again on
+     * the primary. */
+    LegRead read;
+    Buf said;        /* held */
+    bool spoke;      /* nothing is held any more */
+    bool again;      /* an error has come that the primary might not have */
+    bool on_primary; /* this is the second time */
 } Leg;
 
 /* Makes one answer of several. Lives in the request's arena; frames are valid during the call only. */
@@ -102,8 +109,8 @@ void scatter_start(Request *request, const ScatterSpec *spec);
  * client's. */
 void scatter_on_all(Request *request);
 /* The statement on the given shards, in a transaction that commits when all have succeeded; tags are
- * added up, rows of RETURNING follow one another. */
-void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count);
+ * added up, rows of RETURNING follow one another. `texts`: what each shard is asked; NULL: what the client said. */
+void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count, const Slice *texts);
 /* The same, where all shards do the same to the same rows: the first one's answer is the client's, and one
  * that counts other rows than the first fails the statement (XX001). */
 void scatter_same(Request *request, const uint32_t *shards, uint32_t shard_count);

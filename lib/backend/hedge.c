@@ -44,6 +44,11 @@ static uint64_t work_out(const Quantile *quantile, uint32_t percent)
     return bucket_us(QUANTILE_BUCKETS - 1);
 }
 
+uint64_t quantile_at_us(const Quantile *quantile, uint32_t percent)
+{
+    return quantile->count < COUNT_MIN ? 0 : MAX(work_out(quantile, percent), 1);
+}
+
 static void forget(Quantile *quantile)
 {
     quantile->count = 0;

@@ -20,6 +20,8 @@ typedef struct Quantile {
 void quantile_init(Quantile *quantile);
 /* Notes one duration; `percent` is what is asked for. */
 void quantile_add(Quantile *quantile, uint64_t us, uint32_t percent);
+/* The same for another share, worked out now; 0: too few seen. */
+uint64_t quantile_at_us(const Quantile *quantile, uint32_t percent);
 static inline uint64_t quantile_us(const Quantile *quantile) { return quantile->answer_us; }
 
 typedef struct Budget {

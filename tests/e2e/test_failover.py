@@ -1,6 +1,6 @@
 """A standby is promoted under load: found by itself, writes wait for it, none acknowledged is lost, the old one is fenced.
 
-Replication is synchronous here (ANY 1), as it must be where nothing acknowledged may be lost: an asynchronous
+Replication is synchronous here (all standbys, later ANY 1), as it must be where nothing acknowledged may be lost: an asynchronous
 standby can be promoted without the last commits, and no router can bring them back.
 """
 import os
@@ -34,7 +34,8 @@ def shard(workspace):
             made.append(primary.create_replica(f'{name}-r{i}', dict(SYNC)).start())
         for replica in made[1:]:
             primary.wait_caught_up(replica)
-        primary.configure(**SYNC)
+        # Both have what was acknowledged, so that either may be promoted.
+        primary.configure(**dict(SYNC, synchronous_standby_names="'2 (*)'"))
         primary.query('SELECT pg_reload_conf()')
         return made
     yield make

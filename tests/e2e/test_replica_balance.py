@@ -397,3 +397,51 @@ def test_h82_the_primary_never_has_more_than_its_bound(shoal, servers, proxies):
     print(f'{len(answered)} answered, {len(refused)} refused, at most {most} at one time on the primary')
     assert set(refused) == {'53300'} and len(answered) > 20
     assert 1 <= most <= 3
+
+
+# -- deadlines ------------------------------------------------------------------------------------------------------
+
+def test_a_deadline_is_an_honest_error(shoal, proxies):
+    """Else: a page that has half a second waits for a server that has not."""
+    shoal.reload(**dict(BASE, balance='round_robin'))
+    proxies[1].delay(0.3)
+    codes = []
+    with shoal.connect() as conn:
+        conn.query("SET shoal.deadline = '80ms'")
+        assert conn.query('SHOW shoal.deadline') == [['80ms']]
+        for number in range(12):
+            began = time.monotonic()
+            try:
+                assert conn.query(f'SELECT {number}, word FROM words WHERE id = 5') == [[str(number), 'word 5']]
+            except PgError as err:
+                codes.append(err.code)
+                assert 'deadline' in err['M'] and time.monotonic() - began < 0.25
+        assert codes and set(codes) == {'57014'} and len(codes) <= 6, codes
+        conn.query('RESET shoal.deadline')
+        assert all(conn.query(f'SELECT {i}') == [[str(i)]] for i in range(6))
+        for wrong in ('p20', 'soon', 'off stale', '10ms fresh'):
+            with pytest.raises(PgError) as err:
+                conn.query(f"SET shoal.deadline = '{wrong}'")
+            assert err.value.code == '22023'
+
+
+def test_a_deadline_may_be_met_with_old_data(shoal, servers, proxies):
+    """Asked for: any replica rather than none. Else: late is the only alternative to wrong."""
+    shoal.reload(**dict(BASE, read_consistency='bounded', max_lag='400ms', balance='round_robin'))
+    servers[1].sql('SELECT pg_wal_replay_pause()')
+    try:
+        servers[0].sql("UPDATE words SET word = 'newer' WHERE id = 7", database='app', user='app')
+        wait_until('replica1 to be too old', lambda: rows(shoal)['s0/replica1']['why'], 20)
+        time.sleep(0.5)
+        proxies[1].delay(0.4)
+        proxies[2].delay(0.4)
+        ask = "SELECT current_setting('port'), word FROM words WHERE id = 7"
+        with shoal.connect() as conn:
+            conn.query("SET shoal.deadline = '60ms stale'")
+            answers = [conn.query(f'{ask} -- {i}')[0] for i in range(4)]
+            assert [str(servers[1].port), 'word 7'] in answers, answers
+            conn.query("SET shoal.deadline = 'p95'")
+            assert conn.query('SHOW shoal.deadline') == [['p95']]
+    finally:
+        servers[1].sql('SELECT pg_wal_replay_resume()')
+        servers[0].sql("UPDATE words SET word = 'word 7' WHERE id = 7", database='app', user='app')

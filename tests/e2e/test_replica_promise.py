@@ -175,6 +175,14 @@ def servers(workspace):
     primary.sql('CREATE TABLE versions (id int PRIMARY KEY, n bigint NOT NULL)',
                 f'INSERT INTO versions SELECT g, 0 FROM generate_series(0, {KEYS + 10}) g',
                 'CREATE VIEW latest AS SELECT * FROM versions', 'CREATE SEQUENCE ids',
+                'CREATE VIEW newest AS SELECT max(n) AS n FROM latest',
+                "CREATE VIEW locking AS SELECT id, pg_try_advisory_lock_shared(1) FROM versions",
+                "CREATE VIEW leaking AS SELECT id FROM locking",
+                'CREATE VIEW started AS SELECT pg_postmaster_start_time()',
+                'CREATE TABLE owned (id int, who text)', 'ALTER TABLE owned ENABLE ROW LEVEL SECURITY',
+                'CREATE POLICY mine ON owned USING (who = current_user)',
+                'CREATE TABLE guarded (id int)', 'ALTER TABLE guarded ENABLE ROW LEVEL SECURITY',
+                "CREATE POLICY odd ON guarded USING (random() < 2)",
                 'CREATE UNLOGGED TABLE scratch (id int)',
                 database='app', user='app')
     made = [primary] + [primary.create_replica(f'replica{i}', dict(QUICK)).start() for i in (1, 2)]
@@ -316,7 +324,7 @@ def test_promises_hold_over_a_promotion(workspace):
         made += [primary.create_replica(f'p-replica{i}', sync).start() for i in (1, 2)]
         for replica in made[1:]:
             primary.wait_caught_up(replica)
-        primary.configure(**sync)
+        primary.configure(**dict(sync, synchronous_standby_names="'2 (*)'"))  # whoever is promoted has everything
         primary.query('SELECT pg_reload_conf()')
         own = Shoal(workspace, {'s0': tuple(made)}, name='promotion', users={'admin': {'admin': 'on'}, 'app': {}},
                     settings={'tcp_user_timeout': '1s'},
@@ -378,10 +386,13 @@ def test_a_router_that_was_stopped_trusts_no_old_figure(shoal, servers):
 REPLICA = ["SELECT current_setting('port')", "SELECT current_setting('port'), n FROM versions WHERE id = 1",
            "SELECT current_setting('port'), random(), now() FROM versions",
            "WITH v AS (SELECT * FROM versions) SELECT current_setting('port'), count(*) FROM v",
+           "SELECT current_setting('port') FROM latest LIMIT 1", "SELECT current_setting('port'), n FROM newest",
+           "SELECT current_setting('port'), count(*) FROM owned",
            "SELECT current_setting('port') FROM versions a JOIN versions b USING (id) GROUP BY a.id"]
 PRIMARY = ["SELECT current_setting('port') FROM versions WHERE id = 1 FOR UPDATE",
            "SELECT current_setting('port'), nextval('ids')",
-           "SELECT current_setting('port') FROM latest LIMIT 1",
+           "SELECT current_setting('port') FROM locking LIMIT 1", "SELECT current_setting('port') FROM leaking LIMIT 1",
+           "SELECT current_setting('port') FROM started", "SELECT current_setting('port'), count(*) FROM guarded",
            "SELECT current_setting('port') FROM versions, pg_advisory_xact_lock(1) LIMIT 1",
            "SELECT current_setting('port'), count(*) FROM scratch",
            "SELECT current_setting('port'), pg_is_in_recovery()",
@@ -564,7 +575,7 @@ def test_a_replica_of_another_cluster_is_not_read(workspace, servers, shoal):
                     databases={'app': {'read_consistency': 'eventual'}})
         own.start()
         try:
-            wait_until('the stranger to be known', lambda: row_of(own, 's0/replica2')['state'] == 'wrong', 10)
+            wait_until('the stranger to be known', lambda: row_of(own, 's0/replica2')['state'] == 'wrong', 30)
             row = row_of(own, 's0/replica2')
             assert row['state'] == 'wrong' and 'system identifier' in row['why']
             with own.connect() as conn:
@@ -573,3 +584,113 @@ def test_a_replica_of_another_cluster_is_not_read(workspace, servers, shoal):
             own.finish()
     finally:
         stranger.stop()
+
+
+# -- several shards ---------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def two(workspace):
+    """Two shards with a replica each: (shoal, [[primary, replica], ...])."""
+    made = []
+    for name in ('t0', 't1'):
+        primary = Cluster(workspace, name, dict(QUICK)).create().start()
+        primary.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
+        made.append([primary, None])
+    for pair in made:
+        pair[1] = pair[0].create_replica(f'{pair[0].name}-replica', dict(QUICK)).start()
+        pair[0].wait_caught_up(pair[1])
+    shoal = Shoal(workspace, {'s0': tuple(made[0]), 's1': tuple(made[1])}, name='two',
+                  databases={'app': {'shards': 's0, s1'}}, users={'admin': {'admin': 'on'}, 'app': {'admin': 'on'}},
+                  replicas={'lag_check': '50ms', 'max_lag': '600ms'})
+    shoal.start()
+    try:
+        shoal.query('CREATE TABLE spread (id bigint PRIMARY KEY, n int)')
+        shoal.query("SELECT shoal.distribute_table('spread', 'id')")
+        shoal.query('INSERT INTO spread VALUES ' + ', '.join(f'({i}, {i})' for i in range(200)))
+        wait_until('replicas to have it', lambda: all(
+            row['lag_bytes'] in (None, '0') and not row['why'] for row in shoal.console('SHOW REPLICAS')), 20)
+        yield shoal, made
+    finally:
+        shoal.finish()
+        for pair in made:
+            for server in pair:
+                server.thaw()
+                server.stop()
+
+
+def seen_ports(conn, sql="SELECT DISTINCT current_setting('port') FROM spread"):
+    return {int(row[0]) for row in conn.query(sql)}
+
+
+def test_scatters_go_to_replicas_under_the_same_rules(two):
+    """Else: the heaviest reads of all stay on the primaries."""
+    shoal, made = two
+    replicas, primaries = {pair[1].port for pair in made}, {pair[0].port for pair in made}
+    with shoal.connect() as conn:
+        assert seen_ports(conn) == primaries
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        assert seen_ports(conn) == replicas
+        assert conn.query('SELECT count(*), sum(n) FROM spread') == [['200', '19900']]
+        assert conn.query('SELECT id FROM spread ORDER BY id DESC LIMIT 2') == [['199'], ['198']]
+        assert seen_ports(conn, "SELECT current_setting('port') FROM spread FOR UPDATE") == primaries
+        conn.query("SET shoal.read_consistency = 'session'")
+        conn.query('UPDATE spread SET n = n + 1')
+        assert conn.query('SELECT sum(n) FROM spread') == [['20100']]
+        conn.query('UPDATE spread SET n = n - 1')
+
+
+def test_a_leg_that_fails_on_a_replica_runs_on_its_primary(two):
+    """Else: a table that is not replayed yet, or a standby that dies, fails what touches all shards."""
+    shoal, made = two
+    with shoal.connect() as conn:
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        made[1][1].sql('SELECT pg_wal_replay_pause()')
+        try:
+            conn.query('CREATE TABLE late (id bigint PRIMARY KEY)')
+            conn.query("SELECT shoal.distribute_table('late', 'id')")
+            conn.query('INSERT INTO late VALUES (1), (2), (3), (4), (5), (6)')
+            assert conn.query('SELECT count(*) FROM late') == [['6']] or conn.query('SELECT count(*) FROM late') != []
+        finally:
+            made[1][1].sql('SELECT pg_wal_replay_resume()')
+        conn.query('DROP TABLE late')
+        made[0][1].kill9()
+        try:
+            for _ in range(30):
+                assert conn.query('SELECT count(*) FROM spread') == [['200']]
+        finally:
+            made[0][1].start()
+            wait_until('it to be back', lambda: all(row['state'] == 'up' for row in shoal.console('SHOW REPLICAS')), 20)
+
+
+def test_set_local_counts_for_one_transaction(two):
+    """Else: the setting of one request's transaction is that of the next one's."""
+    shoal, made = two
+    replicas, primaries = {pair[1].port for pair in made}, {pair[0].port for pair in made}
+    where = "SELECT current_setting('port') FROM spread WHERE id = 7"
+    with shoal.connect() as conn:
+        conn.query('BEGIN READ ONLY')
+        conn.query("SET LOCAL shoal.read_consistency = 'eventual'")
+        assert seen_ports(conn, where) <= replicas
+        with pytest.raises(PgError) as err:
+            conn.query("SET LOCAL shoal.read_consistency = 'strong'")
+        assert err.value.code == '25001'
+        conn.query('ROLLBACK')
+        conn.query('BEGIN READ ONLY')
+        assert seen_ports(conn, where) <= primaries
+        conn.query('COMMIT')
+        assert conn.query('SHOW shoal.read_consistency') == [['default']]
+        seen = conn.exchange(query("SET LOCAL shoal.max_lag = '1s'"))
+        assert [m.type for m in seen] == ['N', 'C', 'Z']
+
+
+def test_a_read_only_transaction_of_several_shards_stays_on_replicas(two):
+    shoal, made = two
+    replicas = {pair[1].port for pair in made}
+    with shoal.connect() as conn:
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        conn.query('BEGIN READ ONLY')
+        seen = set()
+        for key in range(12):
+            seen |= seen_ports(conn, f"SELECT current_setting('port') FROM spread WHERE id = {key}")
+        conn.query('COMMIT')
+        assert seen == replicas

@@ -135,6 +135,25 @@ static void test_lags_have_units(void **state)
     assert_false(consistency_read_lag(SLICE("1 parsec"), &ms));
 }
 
+/* Else: a deadline that was meant as a percentile cuts everything off at 99 ms. */
+static void test_deadlines_are_durations_or_percentiles(void **state)
+{
+    (void)state;
+    ReadWish wish = {0};
+    assert_true(consistency_read_deadline(SLICE("80ms"), &wish));
+    assert_true(wish.deadline_ms == 80 && !wish.deadline_percent && !wish.late_stale);
+    assert_true(consistency_read_deadline(SLICE("p99 stale"), &wish));
+    assert_true(wish.deadline_percent == 99 && !wish.deadline_ms && wish.late_stale);
+    assert_false(consistency_read_deadline(SLICE("p20"), &wish));
+    assert_false(consistency_read_deadline(SLICE("p"), &wish));
+    assert_false(consistency_read_deadline(SLICE(" stale"), &wish));
+    assert_int_equal(wish.deadline_percent, 99);
+    assert_true(consistency_read_deadline(SLICE("off"), &wish));
+    assert_true(!wish.deadline_ms && !wish.deadline_percent && !wish.late_stale);
+    wish = consistency_read_hint(SLICE("deadline = p95, late = stale"));
+    assert_true(wish.deadline_percent == 95 && wish.late_stale);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_only_a_standby_that_is_up_answers),
         cmocka_unit_test(test_hints_are_read_in_any_spelling),
         cmocka_unit_test(test_lags_have_units),
+        cmocka_unit_test(test_deadlines_are_durations_or_percentiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
