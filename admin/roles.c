@@ -11,7 +11,7 @@
 /* While somebody has the role, only a promotion takes it from him. */
 static bool is_candidate(const RoleMemory *memory, const RoleFact *fact, uint32_t i)
 {
-    if (!fact->known || fact->recovery || fact->system_id != memory->system_id)
+    if (!fact->known || fact->recovery || fact->refused || fact->system_id != memory->system_id)
         return false;
     bool taken = memory->timeline && memory->primary != ROLES_NONE && memory->primary != i;
     return taken ? fact->timeline > memory->timeline : fact->timeline >= memory->timeline;
@@ -59,6 +59,8 @@ static RoleVerdict verdict_of(const RoleMemory *memory, const RoleFact *fact, ui
         return ROLE_FOREIGN;
     if (i == memory->primary && !fact->recovery)
         return ROLE_PRIMARY;
+    if (!fact->recovery && fact->refused)
+        return ROLE_REFUSED;
     if (!fact->recovery)
         return ROLE_FENCED;
     return memory->timeline && fact->timeline != memory->timeline ? ROLE_BEHIND : ROLE_STANDBY;
