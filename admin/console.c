@@ -12,6 +12,7 @@
 #include "admin/answer.h"
 #include "admin/console_moves.h"
 #include "admin/control_state.h"
+#include "admin/drift.h"
 #include "admin/fsck.h"
 #include "admin/places.h"
 #include "admin/replicas.h"
@@ -46,6 +47,8 @@ static const Command COMMANDS[] = {
      show_replica_lag},
     {"show tables", COMMAND_FOR_MONITORS, "", "Distributed tables with their keys.", 0,
      show_tables},
+    {"show schema_drift", COMMAND_FOR_MONITORS, "",
+     "What is in a shard's schema and not, or otherwise, in the home shard's; no rows: they agree.", 0, show_schema_drift},
     {"show map", COMMAND_FOR_MONITORS, "", "Buckets of each shard.", 0, show_map},
     {"show pools", COMMAND_FOR_MONITORS, "", "Server connections by pool.", REPORT_POOLS,
      show_report},

@@ -6,6 +6,7 @@
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "admin/distribute.h"
+#include "admin/sizes.h"
 #include "meta/identifier.h"
 #include "wire/value.h"
 
@@ -39,6 +40,11 @@ static const Function FUNCTIONS[] = {
      1 + TABLE_KEYS_MAX, run_shard_of},
     {"bucket_of", "table text, key text [, ...]", "The bucket that rows with this key are in.", 2,
      1 + TABLE_KEYS_MAX, run_bucket_of},
+    {"table_size", "table_name text", "Bytes of a table on all shards, without its indexes.", 1, 1, sizes_run},
+    {"total_size", "table_name text", "Bytes of a table on all shards, with its indexes.", 1, 1, sizes_run},
+    {"row_count", "table_name text", "Rows of a table on all shards, counted.", 1, 1, sizes_run},
+    {"row_estimate", "table_name text", "Rows of a table on all shards, as of their last ANALYZE.", 1, 1, sizes_run},
+    {"database_size", "", "Bytes of the database on all shards.", 0, 0, sizes_run},
     {"version", "", "Shoal's version.", 0, 0, run_version},
 };
 

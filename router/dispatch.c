@@ -19,6 +19,7 @@
 #include "router/copy_out.h"
 #include "router/effect.h"
 #include "router/encode.h"
+#include "router/explain.h"
 #include "router/fence.h"
 #include "router/insert.h"
 #include "router/insert_select.h"
@@ -487,6 +488,13 @@ static void fit_session(const Request *request, Plan *plan)
                "Send BEGIN, SAVEPOINT and SET each as a statement of its own, not in one Query with others.");
 }
 
+Plan dispatch_plan(Request *request)
+{
+    Plan plan = make_plan(request, true);
+    fit_session(request, &plan);
+    return plan;
+}
+
 static bool has_function_step(const Request *request)
 {
     for (uint32_t i = 0; i < request->step_count; i++)
@@ -564,6 +572,17 @@ static void run_copy(Request *request, const Plan *plan)
         copy_out_start(request, plan);
 }
 
+/* The merge server works on a connection of its own, which would wait for this transaction's locks for ever. */
+static void refuse_own_locks(Request *request)
+{
+    Error err;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "rows of several shards cannot be brought together in a transaction that has changed or locked tables");
+    error_detail(&err, "They are brought together on another connection, which would wait for this transaction.");
+    error_hint(&err, "COMMIT first, or fix the shard key.");
+    dispatch_error(request, &err);
+}
+
 /* A SELECT over several shards. */
 static void run_spread(Request *request, const Plan *plan)
 {
@@ -582,6 +601,8 @@ static void run_spread(Request *request, const Plan *plan)
     }
     if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
         scatter_read(request, plan->spread);
+    else if (session->tx != TX_IDLE && session->tx_locks)
+        refuse_own_locks(request);
     else
         gather_start(request, plan->spread);
 }
@@ -752,8 +773,9 @@ void dispatch_part(Request *request)
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
-    Plan plan = make_plan(request, true);
-    fit_session(request, &plan);
+    if (shape && shape->kind == SHAPE_EXPLAIN && is_sharded(session) && explain_start(request))
+        return;
+    Plan plan = dispatch_plan(request);
     run_plan(request, &plan);
 }
 

@@ -29,5 +29,7 @@ void dispatch_more(Request *request);
 void dispatch_again(Request *request);
 /* What was fetched ahead for this request, in its transaction, cannot be used: it runs as it is. */
 void dispatch_refused(Task *task);
+/* Where its only statement goes, from the session as it is. */
+Plan dispatch_plan(Request *request);
 
 #endif

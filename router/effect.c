@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#include "query/lexer.h"
 #include "router/planner.h"
 #include "router/read_setting.h"
 #include "router/transaction.h"
@@ -116,6 +117,21 @@ static void chain(Session *session, const Shape *shape, Slice text)
     script_chain(&session->script);
 }
 
+/* LOCK TABLE in its strongest mode, which is the default. */
+static bool locks_out_readers(Slice text)
+{
+    Lexer lexer;
+    bool mode = false, access = false;
+    lexer_init(&lexer, text, true);
+    for (Token token, before = {0}; (token = lexer_next(&lexer)).kind != TOKEN_END && token.kind != TOKEN_BAD; before = token) {
+        if (token.kind != TOKEN_IDENT)
+            continue;
+        mode |= token_is(text, token, "mode");
+        access |= token_is(text, token, "exclusive") && before.kind == TOKEN_IDENT && token_is(text, before, "access");
+    }
+    return access || !mode;
+}
+
 /* One statement that succeeded. `failed`: the transaction had failed before it. */
 static void shape_apply(Request *request, const Shape *shape, Slice text, bool *failed)
 {
@@ -180,12 +196,18 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
         chain(session, shape, text);
         *failed = false;
         break;
+    case SHAPE_MAINTENANCE: /* REFRESH, CLUSTER */
+        session->tx_locks = true;
+        break;
+    case SHAPE_LOCK:
+        session->tx_locks |= locks_out_readers(text);
+        break;
     case SHAPE_UNPARSED:
         session->pinned = true; /* it worked, and we do not know what it did */
         break;
     case SHAPE_DDL:
     case SHAPE_DDL_ALONE:
-        session->tx_ddl = true;
+        session->tx_ddl = session->tx_locks = true;
         break;
     default:
         break;
@@ -251,7 +273,7 @@ void effect_transaction_over(Session *session, bool committed)
 {
     transaction_ends(session, committed);
     vector_replace(session, &session->gucs_tx, NULL);
-    session->spread = session->sealed = session->tx_lost = false;
+    session->spread = session->sealed = session->tx_lost = session->tx_locks = false;
     script_clear(&session->script);
     session->tx = TX_IDLE;
 }

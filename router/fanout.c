@@ -113,7 +113,9 @@ static void want(bool *wanted, const FanoutRef *ref, const DatabaseConfig *datab
 {
     bool home = !ref->known_shard && ref->place != SPLIT_PLACE_SPREAD;
     for (uint32_t i = 0; i < database->shard_count; i++)
-        wanted[i] |= ref->known_shard ? database->shards[i] == ref->shard : home ? i == 0 : true;
+        wanted[i] |= ref->known_shard ? database->shards[i] == ref->shard
+                     : home           ? i == 0
+                                      : !ref->some || ref->some[database->shards[i]];
 }
 
 /* The shards of one relation: those of all references to that table, because they are not told apart. */

@@ -20,6 +20,7 @@ typedef struct FanoutRef {
     const Table *table;          /* SPREAD */
     const CatalogTable *catalog; /* NULL: not known */
     bool known_shard;
+    const bool *some; /* [shards of the configuration]: its rows are on these; NULL: on any */
     uint32_t shard; /* known_shard: its rows are there; UINT32_MAX: it has none that count */
 } FanoutRef;
 

@@ -323,9 +323,12 @@ static Plan plan_sharded(Planner *p)
     case SHAPE_LOCK:
         return plan_lock(p);
     case SHAPE_MERGE:
+        if (plan_moves_rows(p) || plan_hides_tables(p))
+            return p->plan;
+        return p->distributed_count ? plan_merge_into(p) : plan_rows(p);
     case SHAPE_COPY_SERVER:
         if (p->distributed_count)
-            return plan_reject_shards("MERGE, and COPY from and to files, work on whole distributed tables.");
+            return plan_reject_shards("COPY from and to files works on whole distributed tables.");
         return plan_rows(p);
     case SHAPE_DDL:
     case SHAPE_DDL_ALONE:
@@ -341,6 +344,8 @@ static Plan plan_sharded(Planner *p)
                           "a distributed table keeps its name, its schema and its key",
                           "Shoal finds its rows by them; inheritance is not followed.",
                           "shoal.undistribute_table() first, or make a new table.");
+        if (plan_breaks_unique(p))
+            return p->plan;
         if (p->in->in_transaction && p->shape->kind == SHAPE_DDL_ALONE)
             return plan_direct(planner_home(p), true); /* PostgreSQL says 25001 */
         return (Plan){.kind = PLAN_DDL, .alone = p->shape->kind != SHAPE_DDL && !p->in->in_transaction};

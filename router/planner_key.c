@@ -7,6 +7,7 @@
  */
 #include "router/planner_state.h"
 
+#include "wire/array.h"
 #include "wire/value.h"
 
 /* The type that a value has by itself: of its cast, of its parameter, or the column's (unknown
@@ -109,6 +110,18 @@ static bool spelling_is_certain(uint32_t oid)
     return type == KEY_INT || type == KEY_UUID || type == KEY_BOOL;
 }
 
+/* A value of type `oid`, as the client gave it. */
+static KeyKnown bytes_key(const Planner *p, uint32_t oid, int format, Slice bytes, const TableKey *key, Slice *ret)
+{
+    if (!oid || !key_types_agree(oid, key->oid))
+        return KEY_UNKNOWN;
+    if (value_canonical(oid, format, bytes, p->in->arena, ret) != VALUE_OK)
+        return spelling_is_certain(oid) ? KEY_NO_ROW : KEY_UNKNOWN;
+    KeyType type = key_type_of(oid);
+    bool text = (type == KEY_TEXT && oid != WIRE_OID_BYTEA) || type == KEY_BPCHAR;
+    return !text || p->in->same_encoding || is_ascii(*ret) ? KEY_KNOWN : KEY_UNKNOWN;
+}
+
 /* The canonical bytes of a value compared with a key column. */
 static KeyKnown value_key(const Planner *p, const ShapeValue *value, const TableKey *key, Slice *ret)
 {
@@ -157,13 +170,7 @@ static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table
     } else {
         return value->kind == SHAPE_VALUE_NULL ? KEY_NO_ROW : KEY_UNKNOWN;
     }
-    if (!oid || !key_types_agree(oid, key->oid))
-        return KEY_UNKNOWN;
-    if (value_canonical(oid, format, bytes, arena, ret) != VALUE_OK)
-        return spelling_is_certain(oid) ? KEY_NO_ROW : KEY_UNKNOWN;
-    KeyType type = key_type_of(oid);
-    bool text = (type == KEY_TEXT && oid != WIRE_OID_BYTEA) || type == KEY_BPCHAR;
-    return !text || p->in->same_encoding || is_ascii(*ret) ? KEY_KNOWN : KEY_UNKNOWN;
+    return bytes_key(p, oid, format, bytes, key, ret);
 }
 
 /* The same, where the column's type may be no key's. */
@@ -207,6 +214,116 @@ int key_index(const Table *table, Slice column)
     return -1;
 }
 
+/* ---- IN and ANY ------------------------------------------------------------------------------------ */
+
+static const struct {
+    uint32_t array, element;
+} ARRAY_TYPES[] = {
+    {1005, WIRE_OID_INT2}, {1007, WIRE_OID_INT4},    {1016, WIRE_OID_INT8},      {1009, WIRE_OID_TEXT},
+    {1015, WIRE_OID_VARCHAR}, {2951, WIRE_OID_UUID}, {1000, WIRE_OID_BOOL},      {1182, WIRE_OID_DATE},
+    {1115, WIRE_OID_TIMESTAMP}, {1185, WIRE_OID_TIMESTAMPTZ},
+};
+
+static uint32_t element_type(uint32_t array)
+{
+    for (size_t i = 0; i < ARRAY_LEN(ARRAY_TYPES); i++)
+        if (ARRAY_TYPES[i].array == array)
+            return ARRAY_TYPES[i].element;
+    return 0;
+}
+
+/* The array behind ANY: its bytes, and the type of its elements (0: not known, or one that says it itself). */
+static bool array_bytes(const Planner *p, const ShapeValue *value, const TableKey *key, ArrayReader *ret,
+                        uint32_t *ret_oid)
+{
+    const BindMessage *bind = p->statement->bind;
+    uint32_t cast = value->cast.name.len ? cast_type(&value->cast) : 0;
+    if (value->cast.name.len && !cast)
+        return false;
+    *ret_oid = cast ? cast : key->oid;
+    if (value->kind == SHAPE_VALUE_LITERAL) {
+        const ShapeLiteral *literal = &p->statement->literals[value->index];
+        return literal->class == SHAPE_LITERAL_STRING &&
+               array_open(ret, FORMAT_TEXT, shape_literal_value(p->statement->text, literal, p->in->arena), p->in->arena);
+    }
+    if (value->kind != SHAPE_VALUE_PARAM || !bind || value->index == 0 || value->index > bind->param_count)
+        return false;
+    uint32_t number = value->index;
+    uint32_t declared = number <= p->statement->param_oid_count ? p->statement->param_oids[number - 1] : 0;
+    BindParam param = bind_param_at(bind, number - 1);
+    int format = bind_param_format(bind, number - 1);
+    if (declared)
+        *ret_oid = element_type(declared);
+    bool once = number <= p->shape->param_use_count && p->shape->param_uses[number - 1] == 1;
+    if (param.is_null || !*ret_oid || (cast && declared && cast != *ret_oid) || (!declared && !once) ||
+        !array_open(ret, format, param.value, p->in->arena))
+        return false;
+    return format == FORMAT_TEXT || ret->element_oid == *ret_oid;
+}
+
+/* A value's shard is among them. False: only PostgreSQL knows it. */
+static bool some_add(const Planner *p, const Table *table, KeyKnown known, Slice value, bool *some)
+{
+    uint32_t shard;
+    if (known == KEY_KNOWN && key_place(p, table, &value, &shard))
+        some[shard] = true;
+    return known != KEY_UNKNOWN;
+}
+
+static bool some_of_array(const Planner *p, const Table *table, const ShapeValue *value, bool *some)
+{
+    const TableKey *key = &table->keys[0];
+    ArrayReader reader;
+    uint32_t oid;
+    Slice element, canonical;
+    if (!array_bytes(p, value, key, &reader, &oid))
+        return false;
+    while (array_take(&reader, &element)) {
+        KeyKnown known = element.data ? bytes_key(p, oid, reader.format, element, key, &canonical) : KEY_NO_ROW;
+        if (!some_add(p, table, known, canonical, some))
+            return false;
+    }
+    return !reader.bad;
+}
+
+static bool some_of_list(const Planner *p, const Table *table, const ShapeAny *any, bool *some)
+{
+    for (uint32_t i = 0; i < any->value_count; i++) {
+        Slice canonical;
+        KeyKnown known = key_value(p, &any->values[i], &table->keys[0], &canonical);
+        if (!some_add(p, table, known, canonical, some))
+            return false;
+    }
+    return true;
+}
+
+/* Its rows are on one shard, or have none. */
+static void ref_settle(const Planner *p, Ref *ref)
+{
+    uint32_t count = 0, last = SHARD_EVERY;
+    for (uint32_t i = 0; i < p->in->topology->config->shard_count; i++)
+        if (ref->some[i]) {
+            count++;
+            last = i;
+        }
+    if (count <= 1 && ref->shard == SHARD_NONE)
+        ref->shard = last;
+}
+
+static void fix_by_any(Planner *p, const ShapeAny *any)
+{
+    int owner = ref_of_column(p, any->table, any->level, any->from, any->to, any->column);
+    Ref *ref = owner < 0 ? NULL : &p->refs[owner];
+    if (!ref || ref->kind != REF_DISTRIBUTED || ref->some || ref->table->key_count != 1 ||
+        ref->table->keys[0].type == KEY_NONE || key_index(ref->table, any->column) != 0)
+        return;
+    bool *some = arena_array(p->in->arena, bool, p->in->topology->config->shard_count);
+    if (!some || !(any->array ? some_of_array(p, ref->table, any->values, some) : some_of_list(p, ref->table, any, some)))
+        return;
+    ref->some = some;
+    ref_settle(p, ref);
+}
+
 void refs_fix_by_values(Planner *p)
 {
     for (uint32_t i = 0; i < p->shape->equal_count; i++) {
@@ -219,6 +336,8 @@ void refs_fix_by_values(Planner *p)
         if (at >= 0 && ref->keys[at].known == KEY_UNKNOWN)
             ref->keys[at].known = key_value(p, &equal->value, &ref->table->keys[at], &ref->keys[at].value);
     }
+    for (uint32_t i = 0; i < p->shape->any_count; i++)
+        fix_by_any(p, &p->shape->anys[i]);
 }
 
 bool tables_colocated(const Table *a, const Table *b)
@@ -228,8 +347,7 @@ bool tables_colocated(const Table *a, const Table *b)
            (!places || slice_equal(a->colocation, b->colocation));
 }
 
-/* The join is on the keys of both, and rows with equal keys are together. */
-static bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
+bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b)
 {
     const Ref *to = &p->refs[a], *from = &p->refs[b];
     return to->kind == REF_DISTRIBUTED && from->kind == REF_DISTRIBUTED &&
@@ -248,6 +366,11 @@ static bool fix_by_join(Planner *p, const ShapeJoin *join)
     Ref *to = &p->refs[a], *from = &p->refs[b];
     if (to->kind != REF_DISTRIBUTED || from->kind != REF_DISTRIBUTED)
         return false;
+    if (from->some && !to->some && keys_meet(p, join, a, b)) {
+        to->some = from->some;
+        ref_settle(p, to);
+        return true;
+    }
     int x = key_index(to->table, join->column), y = key_index(from->table, join->other_column);
     if (x < 0 || y < 0 || to->keys[x].known != KEY_UNKNOWN || from->keys[y].known == KEY_UNKNOWN ||
         !key_types_agree(from->table->keys[y].oid, to->table->keys[x].oid))

@@ -174,6 +174,7 @@ bool refs_spread(Planner *p, FanoutRef *refs)
                               .catalog = ref->catalog};
         refs[i].known_shard = (ref->kind == REF_DISTRIBUTED || ref->kind == REF_LOCAL) && ref->shard != SHARD_NONE;
         refs[i].shard = ref->shard == SHARD_EVERY ? UINT32_MAX : ref->shard;
+        refs[i].some = ref->some;
     }
     return true;
 }

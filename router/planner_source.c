@@ -100,6 +100,8 @@ bool plan_source(const PlanInput *input, const PlanStatement *source, const Inse
     *ret = (PlanSource){0};
     if (p->shape->kind != SHAPE_SELECT || !refs) {
         error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "this INSERT cannot be run over several shards");
+        error_detail(err, "Its SELECT, taken by itself, cannot be read.");
+        error_hint(err, "Write it otherwise: (ARRAY[...])[i], for one, as a function call.");
         return false;
     }
     if (!refs_resolve(p) || plan_hides_tables(p)) {

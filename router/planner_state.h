@@ -44,6 +44,7 @@ typedef struct Ref {
     const CatalogTable *catalog; /* NULL when the catalog does not know it */
     RefKey *keys;                /* REF_DISTRIBUTED: one per key column of the table */
     uint32_t shard;              /* SHARD_NONE while not fixed */
+    bool *some; /* [shards of the configuration]: IN, ANY: its rows are on these; NULL: nothing is known */
     bool bare;                   /* named without a schema */
 } Ref;
 
@@ -103,6 +104,7 @@ bool key_place(const Planner *p, const Table *table, const Slice *values, uint32
 int key_index(const Table *table, Slice column);
 /* The type of the i-th column that INSERT writes; 0 when it cannot be told. */
 uint32_t insert_column_type(const Planner *p, uint32_t at);
+/* By `key = value`, and by IN and ANY the shards that may have such rows. */
 void refs_fix_by_values(Planner *p);
 void refs_fix_by_joins(Planner *p);
 /* Each reference whose key columns are all known gets its shard. */
@@ -112,6 +114,8 @@ void refs_place(Planner *p);
 bool refs_all_joined(const Planner *p, int target);
 /* Equal keys of both tables are on the same shard. */
 bool tables_colocated(const Table *a, const Table *b);
+/* The join is on the keys of both, and rows with equal keys are together. */
+bool keys_meet(const Planner *p, const ShapeJoin *join, int a, int b);
 /* The references in fanout.h's words. False: p->plan says why not. */
 bool refs_spread(Planner *p, FanoutRef *refs) MUST_USE;
 
@@ -135,7 +139,11 @@ bool plan_writes_reference(const Planner *p);
 /* The rows of this INSERT are made by a query or by a default: it goes by INSERT_SELECT. */
 Plan plan_insert_select(const Planner *p);
 Plan plan_reference_write(Planner *p);
+/* DDL makes a unique constraint that shards cannot keep: p->plan refuses it. */
+bool plan_breaks_unique(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */
 bool plan_write(Planner *p, Plan *ret) MUST_USE;
+/* MERGE that names a distributed table: each shard for itself, where the keys meet. */
+Plan plan_merge_into(Planner *p);
 
 #endif

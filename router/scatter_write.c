@@ -134,13 +134,76 @@ void scatter_same(Request *request, const uint32_t *shards, uint32_t shard_count
                                           .writes = writes});
 }
 
+static char *quoted(Arena *arena, Slice text, char mark)
+{
+    char *copy = arena_alloc(arena, 2 * text.len + 3);
+    size_t n = 0;
+    if (!copy)
+        return NULL;
+    copy[n++] = mark;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == (uint8_t)mark)
+            copy[n++] = mark;
+        copy[n++] = (char)text.data[i];
+    }
+    copy[n++] = mark;
+    copy[n] = '\0';
+    return copy;
+}
+
+/* An index that was left half-built, by an error or a crash, would be taken for a finished one: it goes first. One that
+ * somebody builds at this moment is waited for by the DROP. */
+static char *drop_half_index(Request *request, const Shape *shape)
+{
+    Arena *arena = &request->arena;
+    const ShapeName *table = &shape->tables[0].name;
+    char *index = quoted(arena, shape->statement, '\'');
+    char *schema = quoted(arena, table->schema, '"'), *name = quoted(arena, table->name, '"');
+    char *full = schema && name ? arena_printf(arena, "%s%s%s", table->schema.len ? schema : "",
+                                               table->schema.len ? "." : "", name)
+                                : NULL;
+    char *literal = full ? quoted(arena, slice_str(full), '\'') : NULL;
+    return index && literal
+               ? arena_printf(arena,
+                              "DO $shoal$ DECLARE half pg_catalog.text; BEGIN SELECT pg_catalog.format('%%I.%%I', n.nspname,"
+                              " c.relname) INTO half FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid ="
+                              " i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE i.indrelid ="
+                              " pg_catalog.to_regclass(%s) AND c.relname = %s AND NOT i.indisvalid; IF FOUND THEN"
+                              " EXECUTE 'DROP INDEX ' || half; END IF; END $shoal$",
+                              literal, index)
+               : NULL;
+}
+
+/* CREATE INDEX CONCURRENTLY IF NOT EXISTS: what goes on after a failure. */
+static bool put_drop_first(Request *request, const Shape *shape, ScatterLeg *legs, uint32_t count)
+{
+    TaskStep *drop = NULL;
+    uint32_t one = 0;
+    char *sql = drop_half_index(request, shape);
+    if (sql)
+        scatter_query_steps(request, slice_str(sql), &drop, &one);
+    TaskStep *steps = drop ? arena_array(&request->arena, TaskStep, legs[0].step_count + 1) : NULL;
+    if (!steps)
+        return false;
+    steps[0] = drop[0];
+    steps[0].hidden = true;
+    memcpy(steps + 1, legs[0].steps, legs[0].step_count * sizeof *steps);
+    for (uint32_t i = 0; i < count; i++) {
+        legs[i].steps = steps;
+        legs[i].step_count++;
+    }
+    return true;
+}
+
 void scatter_ddl(Request *request, bool alone)
 {
     Session *session = request->session;
     const DatabaseConfig *database = session_database(session, session->worker->topology);
     Slice sql = request->planned[request->planned_count - 1].text;
+    const Shape *shape = request->planned[request->planned_count - 1].shape;
     ScatterLeg *legs = same_legs(request, sql, database->shards, database->shard_count);
-    if (!legs) {
+    bool again = alone && shape->kind == SHAPE_DDL_ALONE && shape->statement.len && shape->table_count == 1;
+    if (!legs || (again && !put_drop_first(request, shape, legs, database->shard_count))) {
         out_of_memory(request);
         return;
     }

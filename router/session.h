@@ -82,6 +82,7 @@ typedef struct Session {
     uint64_t absent_since_us; /* its next request waits for a primary since then (absence.h); 0: it does not */
     uint64_t tx_version; /* of the topology in which the transaction began */
     bool tx_lost;      /* E, and a server connection of it has died */
+    bool tx_locks;     /* this transaction may hold a table's strongest lock: no other connection may read it */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
     bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */
     bool tx_reset; /* a RESET ran: the server lacks what the startup message had set */

@@ -176,7 +176,7 @@ static void translate(Backend *backend, const Frame *frame, const Expect *expect
     if (frame->type == BACKEND_ROW_DESCRIPTION)
         translate_description(oids, frame, &backend->row);
     else if (frame->type == BACKEND_PARAMETER_DESCRIPTION)
-        translate_parameters(oids, frame, expect->prepared);
+        translate_parameters(oids, frame, backend->task ? expect->prepared : NULL); /* abandoned: it may be gone */
     else if (frame->type == BACKEND_DATA_ROW && backend->row.any)
         translate_row(oids, frame, &backend->row);
     else if (frame->type == BACKEND_NO_DATA || frame->type == BACKEND_COMMAND_COMPLETE)

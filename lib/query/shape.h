@@ -155,6 +155,17 @@ typedef struct ShapeEqual {
     uint16_t column_token, column_token_count, operator_token;
 } ShapeEqual;
 
+/* `table.column IN (values)` or `= ANY (one value that is an array)`, under the same conditions as a ShapeEqual:
+ * every row read or written by that reference has one of the values. */
+typedef struct ShapeAny {
+    int16_t table;
+    uint16_t level, from, to;
+    Slice column;
+    bool array; /* values[0] is an array; its cast is the type of the elements */
+    ShapeValue *values; /* never DEFAULT; OPAQUE where only PostgreSQL knows */
+    uint32_t value_count;
+} ShapeAny;
+
 /* `a.x = b.y`: rows of table `a` read here obey it, given b's. Both directions are listed where
  * both hold. Same meaning of -1, from and to as in ShapeEqual. */
 typedef struct ShapeJoin {
@@ -179,6 +190,8 @@ typedef struct ShapeOption {
     Slice value; /* as written, numbers in digits; empty when none was given or for lists */
 } ShapeOption;
 
+#define SHAPE_UNIQUE_SEPARATOR '\x1f'
+
 typedef struct Shape Shape;
 struct Shape {
     ShapeKind kind;
@@ -193,6 +206,8 @@ struct Shape {
     uint32_t table_count;
     ShapeEqual *equals;
     uint32_t equal_count;
+    ShapeAny *anys;
+    uint32_t any_count;
     ShapeJoin *joins;
     uint32_t join_count;
     ShapeName *functions; /* every function called, aggregates and window functions included */
@@ -204,6 +219,10 @@ struct Shape {
     ShapeInsert insert; /* of the outermost INSERT; COPY of a table: its columns, and no rows */
     Slice *assigned; /* columns assigned by UPDATE SET, ON CONFLICT DO UPDATE, MERGE ... UPDATE */
     uint32_t assigned_count;
+    /* DDL: the columns of each unique or exclusion constraint that it makes, joined by SHAPE_UNIQUE_SEPARATOR; an
+     * expression is an empty name. */
+    Slice *uniques;
+    uint32_t unique_count;
 
     uint32_t literal_count; /* literals cut out of the template */
     uint32_t param_max;     /* highest $n; 0 when none */
@@ -219,7 +238,7 @@ struct Shape {
                             ('a', 'b' or 5); empty for DEFAULT */
     Slice statement;     /* PREPARE, EXECUTE, DEALLOCATE: its name (empty: ALL); SAVEPOINT...: its name;
                             PREPARE TRANSACTION, COMMIT PREPARED: the gid; cursors: the cursor;
-                            LISTEN, NOTIFY: the channel */
+                            LISTEN, NOTIFY: the channel; CREATE INDEX CONCURRENTLY IF NOT EXISTS: the index */
     ShapeOption *options; /* COPY */
     uint32_t option_count;
     /* SELECT shoal.name(args...) and nothing else: a call that Shoal answers. Arguments that are no

@@ -110,6 +110,8 @@ bool schema_is_temporary(Slice schema);
 
 /* --- shape_value.c --- */
 ShapeValue value_read(Build *build, const PgQuery__Node *node);
+/* A constant or parameter that is an array, perhaps cast: the cast is the type of its elements. */
+ShapeValue array_value_read(Build *build, const PgQuery__Node *node);
 /* Index of the token that starts at `location` in the text; UINT32_MAX when there is none. */
 uint32_t token_at(const Build *build, int32_t location);
 /* The literal of a constant at `location`, in front of which minus signs may stand. */

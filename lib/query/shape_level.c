@@ -48,6 +48,7 @@ static void pair_read(const Scope *scope, const PgQuery__Node *left, const PgQue
                       const PgQuery__AExpr *equality);
 static void equal_add(const Scope *scope, const Column *column, const PgQuery__Node *value,
                       const PgQuery__AExpr *plain);
+static void any_read(const Scope *scope, const PgQuery__AExpr *term);
 static void join_add(const Scope *scope, const Column *side, const Column *other);
 static Column column_find(const Level *level, const PgQuery__Node *node);
 
@@ -333,6 +334,9 @@ static void condition_read(const Scope *scope, const PgQuery__Node *node)
     } else if (node->node_case == PG_QUERY__NODE__NODE_A_EXPR) {
         if (node->a_expr->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP)
             equality_read(scope, node->a_expr);
+        else if (node->a_expr->kind == PG_QUERY__A__EXPR__KIND__AEXPR_IN ||
+                 node->a_expr->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP_ANY)
+            any_read(scope, node->a_expr);
     } else if (node->node_case == PG_QUERY__NODE__NODE_NULL_TEST) {
         const PgQuery__NullTest *test = node->null_test;
         if (test->nulltesttype == PG_QUERY__NULL_TEST_TYPE__IS_NULL && test->arg &&
@@ -423,6 +427,52 @@ static void equal_add(const Scope *scope, const Column *column, const PgQuery__N
     column_place(build, column->ref, equal);
     if (plain)
         equal->operator_token = token_place(build, token_at(build, plain->location));
+}
+
+/* The values behind IN, of ARRAY[...], or the one that is an array. */
+static bool any_values(Build *build, const PgQuery__AExpr *term, ShapeAny *any)
+{
+    PgQuery__Node *const *list = NULL;
+    size_t n = 0;
+    if (term->rexpr->node_case == PG_QUERY__NODE__NODE_LIST) {
+        list = term->rexpr->list->items;
+        n = term->rexpr->list->n_items;
+    } else if (term->rexpr->node_case == PG_QUERY__NODE__NODE_A_ARRAY_EXPR) {
+        list = term->rexpr->a_array_expr->elements;
+        n = term->rexpr->a_array_expr->n_elements;
+    }
+    any->array = !list;
+    any->value_count = list ? (uint32_t)n : 1;
+    any->values = arena_array(build->arena, ShapeValue, any->value_count + 1);
+    if (!any->values) {
+        build->failed = true;
+        return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        any->values[i] = value_read(build, list[i]);
+    if (!list)
+        any->values[0] = array_value_read(build, term->rexpr);
+    return true;
+}
+
+/* column IN (...), column = ANY (...); `=` as PostgreSQL finds it. */
+static void any_read(const Scope *scope, const PgQuery__AExpr *term)
+{
+    Build *build = scope->build;
+    ShapeName name = name_borrow(term->name, term->n_name);
+    if (!slice_is(name.name, "=") || (name.schema.len && !slice_is(name.schema, "pg_catalog")) || !term->lexpr ||
+        !term->rexpr)
+        return;
+    Column column = column_find(scope->level, term->lexpr);
+    if (!column.ref || scope->joins_only || !scope_restricts(scope, &column))
+        return;
+    ShapeAny any = {.table = column.table, .level = column.level->number, .from = scope->from, .to = scope->to};
+    if (!any_values(build, term, &any))
+        return;
+    any.column = build_slice(build, column.name);
+    ShapeAny *added = build_add(build, build->arena, &build->shape->anys, &build->shape->any_count, sizeof any);
+    if (added)
+        *added = any;
 }
 
 static void join_add(const Scope *scope, const Column *side, const Column *other)

@@ -157,9 +157,91 @@ static void new_schema_read(Build *build, const Node *node)
     utility_read(build, node);
 }
 
+/* The names of a list, each with a separator behind it. */
+static void unique_add(Build *build, PgQuery__Node *const *names, size_t n)
+{
+    Shape *shape = build->shape;
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++)
+        len += tree_string(names[i]).len + 1;
+    uint8_t *text = arena_alloc(build->arena, len + 1);
+    Slice *unique = text ? build_add(build, build->arena, &shape->uniques, &shape->unique_count, sizeof(Slice)) : NULL;
+    build->failed |= !text;
+    if (!unique)
+        return;
+    *unique = slice_of(text, len);
+    for (size_t i = 0; i < n; i++) {
+        Slice name = tree_string(names[i]);
+        if (name.len)
+            memcpy(text, name.data, name.len);
+        text[name.len] = SHAPE_UNIQUE_SEPARATOR;
+        text += name.len + 1;
+    }
+}
+
+/* Index elements: `name`, or an expression without one. */
+static void unique_add_elements(Build *build, PgQuery__Node *const *elements, size_t n)
+{
+    PgQuery__Node **names = arena_array(build->arena, PgQuery__Node *, n + 1);
+    PgQuery__Node *nodes = arena_array(build->arena, PgQuery__Node, n + 1);
+    PgQuery__String *strings = arena_array(build->arena, PgQuery__String, n + 1);
+    build->failed |= !names || !nodes || !strings;
+    for (size_t i = 0; !build->failed && i < n; i++) {
+        const Node *element = elements[i];
+        if (element->node_case == PG_QUERY__NODE__NODE_LIST && element->list->n_items) /* EXCLUDE: (element, operator) */
+            element = element->list->items[0];
+        bool named = element->node_case == PG_QUERY__NODE__NODE_INDEX_ELEM;
+        pg_query__string__init(&strings[i]);
+        pg_query__node__init(&nodes[i]);
+        strings[i].sval = named ? element->index_elem->name : (char *)(uintptr_t)"";
+        nodes[i].node_case = PG_QUERY__NODE__NODE_STRING;
+        nodes[i].string = &strings[i];
+        names[i] = &nodes[i];
+    }
+    if (!build->failed)
+        unique_add(build, names, n);
+}
+
+/* `column`: of a column's own constraint; NULL: the constraint names its columns. */
+static void unique_read(Build *build, const Node *node, const char *column)
+{
+    if (node->node_case != PG_QUERY__NODE__NODE_CONSTRAINT)
+        return;
+    const PgQuery__Constraint *constraint = node->constraint;
+    bool unique = constraint->contype == PG_QUERY__CONSTR_TYPE__CONSTR_UNIQUE ||
+                  constraint->contype == PG_QUERY__CONSTR_TYPE__CONSTR_PRIMARY;
+    if (constraint->contype == PG_QUERY__CONSTR_TYPE__CONSTR_EXCLUSION)
+        unique_add_elements(build, constraint->exclusions, constraint->n_exclusions);
+    if (!unique || (constraint->indexname && *constraint->indexname)) /* USING INDEX: it was looked at before */
+        return;
+    PgQuery__String string = PG_QUERY__STRING__INIT;
+    PgQuery__Node own = PG_QUERY__NODE__INIT, *owns[] = {&own};
+    own.node_case = PG_QUERY__NODE__NODE_STRING;
+    own.string = &string;
+    string.sval = (char *)(uintptr_t)(column ? column : "");
+    if (column)
+        unique_add(build, owns, 1);
+    else
+        unique_add(build, constraint->keys, constraint->n_keys);
+}
+
+static void column_uniques_read(Build *build, const Node *node)
+{
+    if (node->node_case != PG_QUERY__NODE__NODE_COLUMN_DEF)
+        return;
+    const PgQuery__ColumnDef *column = node->column_def;
+    for (size_t i = 0; i < column->n_constraints; i++)
+        unique_read(build, column->constraints[i], column->colname);
+}
+
 static void create_read(Build *build, const Node *node)
 {
+    const PgQuery__CreateStmt *create = node->create_stmt;
     kind_set(build, SHAPE_DDL);
+    for (size_t i = 0; i < create->n_table_elts; i++) {
+        unique_read(build, create->table_elts[i], NULL);
+        column_uniques_read(build, create->table_elts[i]);
+    }
     if (node->create_stmt->n_inh_relations)
         build_trait(build, SHAPE_MOVES_TABLE);
     utility_read(build, node);
@@ -180,6 +262,14 @@ static void alter_facts(Build *build, const PgQuery__AlterTableStmt *alter)
         case PG_QUERY__ALTER_TABLE_TYPE__AT_DropInherit:
         case PG_QUERY__ALTER_TABLE_TYPE__AT_AttachPartition:
             build_trait(build, SHAPE_MOVES_TABLE);
+            break;
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_AddConstraint:
+            if (cmd->def)
+                unique_read(build, cmd->def, NULL);
+            break;
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_AddColumn:
+            if (cmd->def)
+                column_uniques_read(build, cmd->def);
             break;
         default:
             break;
@@ -573,7 +663,12 @@ static void alone_if(Build *build, const Node *node, bool alone)
 static void alone_read(Build *build, const Node *node) { alone_if(build, node, true); }
 static void index_read(Build *build, const Node *node)
 {
-    alone_if(build, node, node->index_stmt->concurrent);
+    const PgQuery__IndexStmt *index = node->index_stmt;
+    alone_if(build, node, index->concurrent);
+    if (index->unique)
+        unique_add_elements(build, index->index_params, index->n_index_params);
+    if (index->concurrent && index->if_not_exists)
+        build->shape->statement = build_text(build, index->idxname);
 }
 
 static void drop_read(Build *build, const Node *node)

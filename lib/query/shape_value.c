@@ -114,6 +114,20 @@ static ShapeValue cast_read(Build *build, const PgQuery__TypeCast *cast)
     return value;
 }
 
+ShapeValue array_value_read(Build *build, const PgQuery__Node *node)
+{
+    if (node->node_case != PG_QUERY__NODE__NODE_TYPE_CAST)
+        return value_read(build, node);
+    const PgQuery__TypeName *type = node->type_cast->type_name;
+    const PgQuery__Node *arg = node->type_cast->arg;
+    bool plain = arg && (arg->node_case == PG_QUERY__NODE__NODE_A_CONST || arg->node_case == PG_QUERY__NODE__NODE_PARAM_REF);
+    if (!plain || !type || type->n_array_bounds != 1 || type->n_typmods || type->setof || type->pct_type || !type->n_names)
+        return value_of(SHAPE_VALUE_OPAQUE);
+    ShapeValue value = value_read(build, arg);
+    value.cast = build_name(build, name_borrow(type->names, type->n_names));
+    return value;
+}
+
 static bool token_spells(const Build *build, uint32_t at, const char *text)
 {
     return at < build->token_count &&

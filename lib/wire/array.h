@@ -16,6 +16,7 @@
 #ifndef SHOAL_WIRE_ARRAY_H
 #define SHOAL_WIRE_ARRAY_H
 
+#include "core/arena.h"
 #include "core/buf.h"
 #include "wire/protocol.h"
 
@@ -31,5 +32,20 @@ void array_begin(ArrayWriter *array, Buf *buf, int format, uint32_t element_oid)
 void array_add(ArrayWriter *array, Slice value);
 void array_add_null(ArrayWriter *array);
 void array_end(ArrayWriter *array);
+
+/* The way back, for arrays of one dimension that a client gives: which values are in it? */
+typedef struct ArrayReader {
+    Slice rest; /* borrowed */
+    int format;
+    uint32_t element_oid; /* binary: as the array says it; 0 in text */
+    uint32_t left;        /* binary: elements not yet taken; text: 1 while one must follow */
+    uint8_t *space;       /* text: where elements are unquoted to; in the arena */
+    bool bad;             /* it is not what was expected; whoever stores it will say so */
+} ArrayReader;
+
+/* False: not an array of one dimension, or with bounds of its own (or memory is out). */
+bool array_open(ArrayReader *reader, int format, Slice bytes, Arena *arena) MUST_USE;
+/* The next element; data NULL for NULL. False at the end, or when it is bad. */
+bool array_take(ArrayReader *reader, Slice *ret_value);
 
 #endif

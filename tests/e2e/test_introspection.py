@@ -3,6 +3,7 @@
 The same schema stands in `plain`, one PostgreSQL without Shoal, made by the same statements. Every answer must
 be equal. OIDs are read by no one in these outputs; the shards' differ on purpose (H55).
 """
+import json
 import re
 import struct
 import subprocess
@@ -227,6 +228,74 @@ def test_the_catalog_beside_rows(conn, clusters, elsewhere):
                       "WHERE c.relname = 'tenants'") == [['app']]
 
 
+# -- pg_dump ------------------------------------------------------------------------------------------------
+
+def dump(end, *options, ok=True):
+    done = subprocess.run(['pg_dump', '-h', '127.0.0.1', '-p', str(end[0]), '-U', 'app', '-N', 'shoal', *options, end[1]],
+                          capture_output=True, text=True, timeout=100, env=environment())
+    assert (done.returncode == 0) == ok, done.stderr
+    return done.stdout if ok else done.stderr
+
+
+def sorted_dump(text):
+    """Rows of each COPY in order; sequences have a step of their own over shards."""
+    out, rows = [], None
+    for line in text.splitlines():
+        if re.match(r'\\(un)?restrict ', line):
+            continue
+        if line == '\\.':
+            out += sorted(rows) + [line]
+            rows = None
+        elif rows is not None:
+            rows.append(line)
+        else:
+            out.append(line.replace('INCREMENT BY 64', 'INCREMENT BY 1'))
+            rows = [] if line.startswith('COPY ') else None
+    return out
+
+
+def test_a_dump_is_that_of_one_database(both):
+    # Rows of other shards are not in the backup, or are in it twice.
+    shoal, plain = (sorted_dump(dump(end)) for end in both)
+    assert shoal == plain
+    assert sum(line.startswith('COPY ') for line in shoal) == 5
+    shoal, plain = (sorted_dump(dump(end, '--schema-only', '--no-owner')) for end in both)
+    assert shoal == plain
+
+
+def test_a_dump_is_restored(both, shoal, clusters, workspace):
+    # The backup cannot be read back: into one PostgreSQL, or into a sharded database.
+    archive = str(workspace.path / 'app.dump')
+    dump(both[0], '-Fc', '-f', archive)
+    for port, database in ((clusters[0].port, 'restored'), (shoal.port, 'again')):
+        if database == 'restored':
+            clusters[0].sql('CREATE DATABASE restored OWNER app')
+        done = subprocess.run(['pg_restore', '-e', '-h', '127.0.0.1', '-p', str(port), '-U', 'app', '-d', database, archive],
+                              capture_output=True, text=True, timeout=100, env=environment())
+        assert done.returncode == 0, done.stderr
+    again = (shoal.port, 'again')
+    assert sorted_dump(dump((clusters[0].port, 'restored'))) == sorted_dump(dump(both[1]))
+    assert sorted_dump(dump(again)) == sorted_dump(dump(both[1]))
+    spread = [cluster.query('SELECT count(*) FROM tenants', 'again')[0][0] for cluster in clusters]
+    assert '0' not in spread and sum(map(int, spread)) == 40
+
+
+def test_a_parallel_dump_is_told_the_truth(both, workspace):
+    # A dump of four connections looks like one moment and is not.
+    told = dump(both[0], '-Fd', '-j2', '-f', str(workspace.path / 'folder'), ok=False)
+    assert 'snapshot cannot be shared over several shards' in told and 'leave out -j' in told
+    dump(both[0], '-Fd', '-f', str(workspace.path / 'folder2'))
+
+
+def test_a_snapshot_is_of_one_server(conn):
+    # Rows of one shard at one moment, beside those of another.
+    conn.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+    with pytest.raises(PgError) as told:
+        conn.query("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'")
+    assert told.value.code == '0A000'
+    conn.query('ROLLBACK')
+
+
 # -- OIDs of types (H55) ---------------------------------------------------------------------------------------
 
 def home_oids(clusters):
@@ -326,69 +395,90 @@ def test_a_type_made_later(conn, clusters):
     conn.query('DROP TYPE colour')
 
 
-# -- pg_dump ------------------------------------------------------------------------------------------------
+# -- EXPLAIN -------------------------------------------------------------------------------------------------
 
-def dump(end, *options, ok=True):
-    done = subprocess.run(['pg_dump', '-h', '127.0.0.1', '-p', str(end[0]), '-U', 'app', '-N', 'shoal', *options, end[1]],
-                          capture_output=True, text=True, timeout=100, env=environment())
-    assert (done.returncode == 0) == ok, done.stderr
-    return done.stdout if ok else done.stderr
+def plan_of(conn, sql):
+    return [row[0] for row in conn.query(sql)]
 
 
-def sorted_dump(text):
-    """Rows of each COPY in order; sequences have a step of their own over shards."""
-    out, rows = [], None
-    for line in text.splitlines():
-        if re.match(r'\\(un)?restrict ', line):
-            continue
-        if line == '\\.':
-            out += sorted(rows) + [line]
-            rows = None
-        elif rows is not None:
-            rows.append(line)
-        else:
-            out.append(line.replace('INCREMENT BY 64', 'INCREMENT BY 1'))
-            rows = [] if line.startswith('COPY ') else None
-    return out
+def test_explain_of_several_shards(conn):
+    # Nobody can tell where a statement goes, and why it is slow.
+    lines = plan_of(conn, 'EXPLAIN SELECT * FROM tenants WHERE id > 5')
+    assert lines[0] == 'Shoal concat over 2 shards'
+    assert [line for line in lines if line.startswith('  ->  Shard ')] == \
+        [f'  ->  Shard s{i}: SELECT * FROM tenants WHERE id > 5' for i in (0, 1)]
+    assert sum('Scan on tenants' in line for line in lines) == 2 and not any('actual' in line for line in lines)
+    lines = plan_of(conn, 'EXPLAIN (COSTS off) SELECT id FROM tenants ORDER BY id LIMIT 3')
+    assert lines[0] == 'Shoal ordered over 2 shards' and not any('cost=' in line for line in lines)
+    lines = plan_of(conn, 'EXPLAIN SELECT mood, count(*) FROM tenants GROUP BY mood')
+    assert lines[0] == 'Shoal partial over 2 shards' and any('into pg_temp.' in line for line in lines)
+    lines = plan_of(conn, 'EXPLAIN SELECT name, rank() OVER (ORDER BY id) FROM tenants WHERE id < 9')
+    assert lines[0] == 'Shoal gather over 2 shards' and any(line.startswith('  Final: ') for line in lines)
 
 
-def test_a_dump_is_that_of_one_database(both):
-    # Rows of other shards are not in the backup, or are in it twice.
-    shoal, plain = (sorted_dump(dump(end)) for end in both)
-    assert shoal == plain
-    assert sum(line.startswith('COPY ') for line in shoal) == 5
-    shoal, plain = (sorted_dump(dump(end, '--schema-only', '--no-owner')) for end in both)
-    assert shoal == plain
+def test_explain_analyze_counts_rows_and_bytes(conn, clusters):
+    lines = plan_of(conn, 'EXPLAIN ANALYZE SELECT id, name FROM tenants')
+    sent = [re.search(r'Sent: rows=(\d+) bytes=(\d+) time=[\d.]+ ms', line) for line in lines]
+    rows = [int(m[1]) for m in sent if m]
+    assert rows == [int(cluster.query('SELECT count(*) FROM tenants', 'app')[0][0]) for cluster in clusters]
+    assert all(int(m[2]) > 20 * int(m[1]) for m in sent if m) and sum('actual time' in line for line in lines) >= 2
 
 
-def test_a_dump_is_restored(both, shoal, clusters, workspace):
-    # The backup cannot be read back: into one PostgreSQL, or into a sharded database.
-    archive = str(workspace.path / 'app.dump')
-    dump(both[0], '-Fc', '-f', archive)
-    for port, database in ((clusters[0].port, 'restored'), (shoal.port, 'again')):
-        if database == 'restored':
-            clusters[0].sql('CREATE DATABASE restored OWNER app')
-        done = subprocess.run(['pg_restore', '-e', '-h', '127.0.0.1', '-p', str(port), '-U', 'app', '-d', database, archive],
-                              capture_output=True, text=True, timeout=100, env=environment())
-        assert done.returncode == 0, done.stderr
-    again = (shoal.port, 'again')
-    assert sorted_dump(dump((clusters[0].port, 'restored'))) == sorted_dump(dump(both[1]))
-    assert sorted_dump(dump(again)) == sorted_dump(dump(both[1]))
-    spread = [cluster.query('SELECT count(*) FROM tenants', 'again')[0][0] for cluster in clusters]
-    assert '0' not in spread and sum(map(int, spread)) == 40
-
-
-def test_a_parallel_dump_is_told_the_truth(both, workspace):
-    # A dump of four connections looks like one moment and is not.
-    told = dump(both[0], '-Fd', '-j2', '-f', str(workspace.path / 'folder'), ok=False)
-    assert 'snapshot cannot be shared over several shards' in told and 'leave out -j' in told
-    dump(both[0], '-Fd', '-f', str(workspace.path / 'folder2'))
-
-
-def test_a_snapshot_is_of_one_server(conn):
-    # Rows of one shard at one moment, beside those of another.
-    conn.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
-    with pytest.raises(PgError) as told:
-        conn.query("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'")
-    assert told.value.code == '0A000'
+def test_explain_executes_nothing(conn):
+    # A plan is asked for, and rows are gone.
+    for sql in ("UPDATE tenants SET name = 'x'", 'DELETE FROM tenants'):
+        lines = plan_of(conn, f'EXPLAIN {sql}')
+        assert lines[0] == 'Shoal write over 2 shards' and sum('on tenants' in line for line in lines) >= 2
+    assert conn.query("SELECT count(*) FROM tenants WHERE name <> 'x'") == [['40']]
+    conn.query('BEGIN')
+    assert plan_of(conn, "EXPLAIN ANALYZE UPDATE tenants SET name = 'x'")[0] == 'Shoal write over 2 shards'
+    assert conn.query("SELECT count(*) FROM tenants WHERE name = 'x'") == [['40']]
     conn.query('ROLLBACK')
+    assert conn.query("SELECT count(*) FROM tenants WHERE name = 'x'") == [['0']]
+
+
+@pytest.mark.parametrize('sql', ["SELECT * FROM tenants WHERE name <> 'a\"b'", 'SELECT mood, count(*) FROM tenants GROUP BY 1',
+                                 'SELECT name, rank() OVER (ORDER BY id) FROM tenants', "UPDATE tenants SET name = 'y'"])
+def test_explain_in_json(conn, sql):
+    [[text]] = conn.query(f'EXPLAIN (FORMAT json) {sql}')
+    plan = json.loads(text)[0]['Plan']
+    assert plan['Node Type'] == 'Shoal' and plan['Shards'] == 2
+    assert {part['Shard'] for part in plan['Plans']} == {'s0', 's1'}
+    assert all(part['Explain'][0]['Plan']['Node Type'] for part in plan['Plans'])
+    if sql.startswith('SELECT'):
+        [[text]] = conn.query(f'EXPLAIN (ANALYZE, FORMAT json) {sql}')
+        assert sum(part['Sent Rows'] for part in json.loads(text)[0]['Plan']['Plans']) > 0
+
+
+def test_explain_by_the_extended_protocol(conn):
+    seen = conn.exchange(parse('', 'EXPLAIN SELECT * FROM tenants WHERE age_is_not < $1'.replace('age_is_not', 'id'), [20]) +
+                         bind('', '', [b'30']) + describe('P', '') + execute() + sync())
+    assert not errors_of(seen), errors_of(seen)
+    assert rows_of(seen)[0] == [b'Shoal concat over 2 shards']
+    with pytest.raises(PgError) as told:
+        conn.query('EXPLAIN (FORMAT xml) SELECT * FROM tenants')
+    assert told.value.code == '0A000'
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------
+
+def test_sizes_are_of_all_shards(conn, shoal, clusters):
+    # A table looks half as big as it is.
+    each = [cluster.query("SELECT pg_table_size('tenants'), pg_total_relation_size('tenants')", 'app')[0] for cluster in clusters]
+    assert conn.query("SELECT shoal.table_size('tenants')") == [[str(sum(int(row[0]) for row in each))]]
+    assert conn.query("SELECT shoal.total_size('public.tenants')") == [[str(sum(int(row[1]) for row in each))]]
+    assert conn.query("SELECT shoal.row_count('tenants')") == [['40']]
+    assert conn.query("SELECT shoal.row_count('countries')") == [['2']]
+    assert conn.query("SELECT shoal.row_count('notes')") == [['2']]
+    conn.query('ANALYZE tenants')
+    assert conn.query("SELECT shoal.row_estimate('tenants')") == [['40']]
+    assert int(conn.query('SELECT shoal.database_size()')[0][0]) > 10_000_000
+    for sql, code in (("SELECT shoal.row_count('nothing')", '42P01'), ("SELECT shoal.table_size('a.b.c')", '42602')):
+        with pytest.raises(PgError) as told:
+            conn.query(sql)
+        assert told.value.code == code, sql
+    with shoal.connect('app', user='other') as other:
+        assert other.query("SELECT shoal.row_count('tenants')") == [['40']]
+        with pytest.raises(PgError) as told:
+            other.query("SELECT shoal.row_count('users')")
+        assert told.value.code == '42501'

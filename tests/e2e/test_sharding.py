@@ -312,7 +312,7 @@ CROSS = [
     'UPDATE users SET id = 2 WHERE id = 1', 'UPDATE users SET id = id + 1 WHERE id = 1',
     "INSERT INTO users (name) VALUES ('no key')",
     "INSERT INTO users DEFAULT VALUES",
-    'MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN DELETE',
+    'MERGE INTO users u USING orders o ON u.name = o.id::text WHEN MATCHED THEN DELETE',
     'SELECT users.id FROM users, LATERAL (SELECT * FROM orders) x WHERE users.id = 1',
     'SELECT * FROM users, notes WHERE notes.id = 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users',
     'CREATE TABLE copy_of AS SELECT * FROM users', 'SELECT * INTO copy_of FROM users',

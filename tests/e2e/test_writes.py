@@ -2,8 +2,11 @@
 
 Every statement runs through Shoal (two shards) and on one PostgreSQL; answers, errors and the tables afterwards are the same.
 """
+import struct
+
 import pytest
 
+from tests.support.cluster import wait_until
 from tests.support.wire import PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync, tags_of
 
 pytestmark = pytest.mark.shoal_only
@@ -242,3 +245,94 @@ def test_key_from_an_identity(both, clusters):
     with pytest.raises(PgError) as failure:
         both.ours.query("INSERT INTO tickets (size) VALUES (100)")
     assert failure.value.code == '23514'
+
+
+# -- MERGE ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('sql', [
+    "MERGE INTO users u USING archive a ON u.id = a.user_id WHEN MATCHED AND a.note LIKE 'n%' THEN UPDATE SET name = 'm', age = age + 1 "
+    "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, name) VALUES (a.user_id, 'new')",
+    'MERGE INTO users u USING archive a ON a.user_id = u.id WHEN NOT MATCHED THEN INSERT VALUES (user_id, note, 1, NULL, NULL)',
+    'MERGE INTO users USING countries c ON c.title = name WHEN MATCHED THEN DELETE',
+])
+def test_merge(both, clusters, sql):
+    both.run("INSERT INTO archive (user_id, note) SELECT id * 2, name FROM users WHERE id > 10")
+    both.run("UPDATE countries SET title = 'n3' WHERE code = 'de'")
+    both.run(sql)
+    both.same('users')
+    found(clusters, 'users')
+
+
+# -- IN and ANY: only the shards that own a key -----------------------------------------------------------------
+
+@pytest.fixture
+def asked(both, clusters):
+    """Which shards were asked a statement with this mark; the servers' own logs say it."""
+    for cluster in clusters:
+        cluster.sql("ALTER SYSTEM SET log_line_prefix = '<%d> '")  # solo's is the PostgreSQL beside
+        cluster.sql("ALTER SYSTEM SET log_statement = 'all'")
+        cluster.sql('SELECT pg_reload_conf()')
+        wait_until('statements to be logged', lambda c=cluster: c.query('SHOW log_statement') == [['all']])
+    yield lambda mark: [n for n, cluster in enumerate(clusters)
+                        if any(line.startswith('<app>') and mark in line for line in cluster.log.read_text(errors='replace').split('\n'))]
+    for cluster in clusters:
+        cluster.sql('ALTER SYSTEM RESET log_statement')
+        cluster.sql('SELECT pg_reload_conf()')
+
+
+def homes(clusters):
+    """Two keys of each shard."""
+    return [[int(row[0]) for row in cluster.query('SELECT id FROM users ORDER BY id LIMIT 2', 'app')] for cluster in clusters]
+
+
+def test_h46_lists_go_to_the_shards_that_own_a_key(both, asked, clusters):
+    # IN (1,3) answered from one shard (pgdog#639); or asked of all.
+    first, second = homes(clusters)
+    wanted = {0: first, 1: second}
+    for number, (sql, form) in enumerate([
+            ("SELECT id, name FROM users WHERE id IN ({}) AND 'mark{}' = 'mark{}'", 'list'),
+            ("SELECT u.id, a.note FROM users u LEFT JOIN archive a ON a.user_id = u.id WHERE u.id IN ({}) AND 'mark{}' = 'mark{}'", 'list'),
+            ("SELECT count(*), max(age) FROM users WHERE id = ANY ('{{{}}}') AND 'mark{}' = 'mark{}'", 'list'),
+            ("SELECT id FROM users WHERE id = ANY ('{{{}}}'::int[]) AND 'mark{}' = 'mark{}' ORDER BY id DESC LIMIT 3", 'list'),
+            ("UPDATE users SET age = age + 1 WHERE id IN ({}) AND 'mark{}' = 'mark{}' RETURNING id, age", 'list'),
+            ("DELETE FROM users WHERE id = ANY (ARRAY[{}]) AND 'mark{}' = 'mark{}'", 'list')]):
+        for shards in ([0], [1], [0, 1]):
+            mark = f'{number}{"".join(map(str, shards))}x'
+            keys = ', '.join(str(k) for shard in shards for k in wanted[shard])
+            both.run(sql.format(keys, mark, mark))
+            assert asked(f'mark{mark}') == shards, sql
+    both.same('users')
+
+
+def test_arrays_as_parameters(both, asked, clusters):
+    first, second = homes(clusters)
+    for number, (keys, shards) in enumerate([(first, [0]), (second, [1]), (first + second, [0, 1])]):
+        text = '{' + ', '.join(f'"{k}"' if k % 2 else str(k) for k in keys) + ',NULL}'
+        both.run(f"SELECT id, name FROM users WHERE id = ANY($1) AND 'text{number}' = 'text{number}'", [text])
+        assert asked(f'text{number}') == shards
+        both.run(f"UPDATE users SET age = 3 WHERE id = ANY($1::bigint[]) AND 'cast{number}' = 'cast{number}' RETURNING id", [text])
+        assert asked(f'cast{number}') == shards
+        array = struct.pack(f'!iiiii', 1, 0, 20, len(keys), 1) + b''.join(struct.pack('!iq', 8, k) for k in keys)
+        data = parse('', f"SELECT id FROM users WHERE id = ANY($1) AND 'bin{number}' = 'bin{number}'", [1016]) + \
+            bind('', '', [array], [1]) + execute() + sync()
+        seen = both.ours.exchange(data)
+        assert sorted(int(row[0]) for row in rows_of(seen)) == sorted(keys) and asked(f'bin{number}') == shards
+
+
+@pytest.mark.parametrize('condition', [
+    'id IN (1, NULL, 2)', "id IN ('1', '2 ')", 'id IN (1, 2.0, 3.5)', 'id NOT IN (1, 2)', 'id = ANY (NULL)', "id = ANY ('{}')",
+    "id = ANY ('{1,NULL, 2 }')", "id = ANY ('{{1,2},{3,4}}')", "id = ANY ('[0:1]={1,2}')", "id = ANY ('{1,x}')", "id IN (1, 'x')",
+    'id IN (1, (SELECT max(id) FROM users))', 'id = ANY (ARRAY[1, 2] || 3)', 'id = ANY (ARRAY[ARRAY[1, 2], ARRAY[3, 4]])',
+    'id IN (1, 2) OR age = 3', 'NOT id IN (1, 2)', 'id <> ALL (ARRAY[1, 2])', 'id IN (1, 99999999999, -5)', 'id > ANY (ARRAY[38, 39])',
+    'id IN (1, 2) AND id IN (2, 3)', 'id IN (age, 4)', "name IN ('n1', 'n2')", "id = ANY ('{1,2')", 'id = SOME (ARRAY[7, 8])',
+    'EXISTS (SELECT 1 FROM archive WHERE user_id IN (1, 2) AND user_id = id)', 'id + 0 IN (1, 2, 3)', 'id IN (-(-3), +4)',
+])
+def test_lists_of_all_kinds(both, condition):
+    # H49: a condition that looks like a list of keys and is none.
+    both.run(f'SELECT id, name FROM users WHERE {condition}')
+    both.run(f'SELECT count(*) FROM users u LEFT JOIN archive a ON a.user_id = u.id AND a.user_id IN (1, 2) WHERE {condition}')
+    if 'SELECT' in condition:
+        return
+    both.run(f'UPDATE users SET age = 100 WHERE {condition}')
+    both.run(f'DELETE FROM users WHERE {condition}')
+    both.same('users')

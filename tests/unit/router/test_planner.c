@@ -201,6 +201,15 @@ static void a_key_fixed_by_equality_decides(void **state)
     expect(s, "UPDATE users SET name = 'y' WHERE id = 1", "s1");
     expect(s, "DELETE FROM users WHERE id = 2", "s0");
     expect(s, "EXPLAIN SELECT * FROM users WHERE id = 2", "s0");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 42, -1)", "s1");
+    expect(s, "SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = ANY ('{1, 42}')", "s1");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 2)", "0A000");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 1 + 1)", "0A000");
+    expect(s, "SELECT * FROM users WHERE id IN (1, 42) OR name = 'x'", "0A000");
+    expect(s, "SELECT * FROM users WHERE id NOT IN (1, 42)", "0A000");
+    expect(s, "SELECT * FROM users u LEFT JOIN orders o ON o.user_id = u.id AND u.id IN (1, 42)", "0A000");
+    expect(s, "UPDATE users SET name = 'y' WHERE id IN (1, 42)", "s1");
+    expect(s, "DELETE FROM users WHERE id IN (1, 2)", "writes 2");
 }
 
 /* Else: the same uuid or text, spelt in another way, is looked for on another shard (H52). */
@@ -384,6 +393,26 @@ static void writes_say_the_key_and_never_change_it(void **state)
     expect(s, "WITH w AS (DELETE FROM notes RETURNING id) INSERT INTO users (id) SELECT id FROM w", "0A000");
     expect(s, "INSERT INTO notes (id) VALUES (5)", "s0");
     expect(s, "INSERT INTO users (id) VALUES (99999999999999999999)", "made");
+}
+
+/* Else: MERGE inserts a row where nobody looks for it, or on every shard. */
+static void a_merge_runs_where_the_keys_meet(void **state)
+{
+    Story *s = *state;
+    expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN DELETE", "writes 2");
+    expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN UPDATE SET name = 'x' "
+              "WHEN NOT MATCHED THEN INSERT (name, id) VALUES ('n', o.user_id)", "writes 2");
+    expect(s, "MERGE INTO users u USING orders o ON o.user_id = u.id WHEN NOT MATCHED THEN INSERT VALUES (user_id, 'n')", "writes 2");
+    expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN NOT MATCHED THEN INSERT (id) VALUES (7)", "0A000");
+    expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN NOT MATCHED THEN INSERT (id) VALUES (o.user_id + 1)", "0A000");
+    expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN NOT MATCHED THEN INSERT (name) VALUES ('n')", "0A000");
+    expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN UPDATE SET id = 5", "0A000");
+    expect(s, "MERGE INTO users u USING orders o ON u.name = 'x' WHEN MATCHED THEN DELETE", "0A000");
+    expect(s, "MERGE INTO users u USING countries c ON u.name = c.code WHEN MATCHED THEN DELETE", "writes 2");
+    expect(s, "MERGE INTO users u USING countries c ON u.name = c.code WHEN NOT MATCHED THEN INSERT (id) VALUES (c.id)", "0A000");
+    expect(s, "MERGE INTO users u USING (SELECT 1 AS id) o ON u.id = o.id WHEN MATCHED THEN DELETE", "0A000");
+    expect(s, "MERGE INTO users u USING notes n ON u.id = n.id WHEN MATCHED THEN DELETE", "0A000");
+    expect(s, "MERGE INTO notes n USING users u ON u.id = n.id WHEN MATCHED THEN DELETE", "0A000");
 }
 
 /* Else: WITH writes to a table whose key nobody has looked at. */
@@ -573,6 +602,7 @@ int main(void)
         cmocka_unit_test(what_needs_more_than_one_shard_is_refused),
         cmocka_unit_test(joins_stay_on_one_shard_or_are_refused),
         cmocka_unit_test(writes_say_the_key_and_never_change_it),
+        cmocka_unit_test(a_merge_runs_where_the_keys_meet),
         cmocka_unit_test(writes_inside_with_count),
         cmocka_unit_test(names_of_columns_are_postgresqls),
         cmocka_unit_test(a_distributed_table_keeps_its_names),
