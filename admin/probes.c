@@ -302,6 +302,7 @@ static void shard_judge(Probes *probes, uint32_t shard)
     for (uint32_t i = 0; i < count; i++) {
         const ServerHealth *server = &probes->servers[shard_server(config, i)->index];
         facts[i] = (RoleFact){.known = server->answered,
+                              .asked = server->ended_us != 0,
                               .recovery = server->in_recovery,
                               .refused = patroni_word(&server->patroni, now_us) == PATRONI_FOLLOWER,
                               .timeline = server->timeline,

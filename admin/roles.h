@@ -20,6 +20,7 @@ typedef struct RoleFact {
     bool recovery; /* it is a standby */
     uint64_t timeline;
     uint64_t system_id;
+    bool asked;   /* it has answered, or was found not to */
     bool refused; /* its Patroni says that it does not hold the leader's lock */
 } RoleFact;
 
