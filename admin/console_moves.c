@@ -10,6 +10,7 @@
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "admin/functions.h"
+#include "admin/move_steps.h"
 #include "admin/rebalance.h"
 #include "core/clock.h"
 #include "wire/value.h"
@@ -107,6 +108,8 @@ bool console_show_moves(Control *control, Call *call, const Command *command, co
         const char *cells[ARRAY_LEN(COLUMNS)] = {number(arena, row->id), row->source, row->target, row->buckets,
                                                  number(arena, buckets.count), row->state,
                                                  *row->step ? row->step : NULL, number(arena, row->attempts)};
+        if (move && move->step)
+            cells[6] = move->step->name;
         if (move)
             live_cells(move, arena, cells);
         cells[15] = *row->reason ? row->reason : NULL;

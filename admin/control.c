@@ -424,8 +424,7 @@ bool control_load_tables(Control *control, Error *err)
 /* What the moves of this moment ask of the data path. */
 static bool topology_add_moves(Control *control, Topology *topology, Error *err)
 {
-    topology->moving = moves_any(control);
-    if (moves_fence(control, topology))
+    if (moves_fence(control, topology) && moves_foreign(control, topology))
         return true;
     return out_of_memory(err);
 }

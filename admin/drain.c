@@ -11,6 +11,7 @@ void drain_start(Drain *drain, Control *control, uint32_t shard)
     *drain = (Drain){.control = control,
                      .version = control->topology->published.version,
                      .shard = shard,
+                     .gainer = shard,
                      .database = FENCE_ANY_DATABASE,
                      .blockers = UINT32_MAX,
                      .waiting = UINT32_MAX};
@@ -44,6 +45,8 @@ void drain_look(Drain *drain)
         return; /* the next look tries again */
     ask->version = drain->version;
     ask->shard = drain->shard;
+    ask->gainer = drain->gainer;
+    ask->gain_every = drain->gain_every;
     ask->database = drain->database;
     ask->requests_only = drain->requests_only;
     ask->primary_only = drain->primary_only;

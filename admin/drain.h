@@ -17,7 +17,9 @@ typedef struct Control Control;
 typedef struct Drain {
     Control *control;
     uint64_t version;
-    uint32_t shard, database;
+    uint32_t shard, database; /* may be changed before the first look, like those below */
+    uint32_t gainer;          /* see FenceAsk */
+    bool gain_every;
     bool requests_only, primary_only; /* as FenceAsk's */
     FenceAsk *ask;     /* on its way; NULL: none */
     uint32_t rounds;   /* answered */

@@ -20,6 +20,7 @@
 #include "admin/move_clean.h"
 #include "admin/moves.h"
 #include "core/clock.h"
+#include "core/failpoint.h"
 
 #define RETRY_MS       500
 #define RETRY_MAX_MS   10000
@@ -97,6 +98,7 @@ static void legs_free(Move *move)
     for (uint32_t i = 0; i < move->leg_count; i++) {
         MoveLeg *leg = &move->legs[i];
         move_copy_close(&leg->copy);
+        watch_end(leg);
         for (int s = 0; s < SIDE_COUNT; s++)
             pg_client_close(&leg->asks[s].client);
         for (int d = 0; d < 2; d++) {
@@ -132,6 +134,13 @@ static bool has_buckets(const Topology *topology, uint32_t database)
     return false;
 }
 
+/* Dropped, maybe since the move began: there is nothing of it to be moved, or to be taken away. */
+static bool has_gone(const Topology *topology, const Table *table)
+{
+    const Catalog *catalog = topology->catalogs[table->database];
+    return catalog->loaded && !catalog_table(catalog, table->schema, table->name);
+}
+
 static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
 {
     Arena *arena = &leg->move->arena;
@@ -142,6 +151,8 @@ static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *from = &topology->tables[i];
         if (from->database != database || from->kind != TABLE_HASH) /* the others have no buckets */
+            continue;
+        if (has_gone(topology, from))
             continue;
         Table *into = &leg->tables[leg->table_count++];
         *into = *from;
@@ -179,17 +190,18 @@ static bool legs_make(Move *move, Error *err)
         return false;
     }
     for (uint32_t d = 0; d < topology->config->database_count; d++) {
-        if (!has_buckets(topology, d))
+        bool looked_at = move->state != MOVE_PLANNED && topology->config->databases[d].shard_count > 1;
+        if (!has_buckets(topology, d) && !looked_at) /* something may be left where all tables have gone */
             continue;
-        MoveLeg *leg = &move->legs[move->leg_count];
+        MoveLeg *leg = &move->legs[move->leg_count++];
         leg->move = move;
-        leg->number = move->leg_count++;
+        leg->number = d;
         move_copy_init(&leg->copy, &control->loop, leg);
         for (int s = 0; s < SIDE_COUNT; s++) {
             leg->asks[s].leg = leg;
             leg->asks[s].side = (MoveSide)s;
             pg_client_init(&leg->asks[s].client, &control->loop, &ASK_EVENTS, &leg->asks[s]);
-            leg->asks[s].client.sticky = s == SIDE_FENCE || s == SIDE_SNAPSHOT;
+            leg->asks[s].client.sticky = s == SIDE_FENCE || s == SIDE_SNAPSHOT || s == SIDE_WATCH;
         }
         if (!leg_fill(leg, topology, d)) {
             error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
@@ -316,6 +328,39 @@ void move_step_end(Move *move)
         move->step->end(move);
 }
 
+/* ---- for the steps ---------------------------------------------------------------------------- */
+
+MoveSide move_from_side(const Move *move)
+{
+    return move->backwards ? SIDE_TARGET : SIDE_SOURCE;
+}
+
+MoveSide move_to_side(const Move *move)
+{
+    return move->backwards ? SIDE_SOURCE : SIDE_TARGET;
+}
+
+/* True when a failpoint says that the step fails here. */
+bool move_fails_at(Move *move, const char *name)
+{
+    (void)name;
+    FailAction action = FAILPOINT(name);
+    if (action == FAIL_NONE)
+        return false;
+    Error err;
+    failpoint_error(action, name, &err);
+    move_fail(move, &err);
+    return true;
+}
+
+/* A failure found in `end`: nothing runs any more, so it is handled like one of a conversation. */
+void move_fail_now(Move *move)
+{
+    move->running = true;
+    move->pending = 1;
+    move_step_end(move);
+}
+
 /* ---- steps ----------------------------------------------------------------------------------- */
 
 bool move_store(Move *move, Error *err)
@@ -377,16 +422,27 @@ static void move_begin(Move *move)
     move_step_end(move);
 }
 
+/* What the pause is spent on, for people. */
+void move_note_phase(Move *move)
+{
+    size_t used = strlen(move->phases);
+    if (move->fenced && move->step)
+        snprintf(move->phases + used, sizeof move->phases - used, "%s%s %" PRIu64, used ? ", " : "", move->step->name,
+                 (clock_now_us() - move->step_since_us) / 1000);
+}
+
 void move_take(Move *move, const MoveStep *step)
 {
     Error err;
+    bool stored = step->quiet && step->state == move->state;
+    move_note_phase(move);
     move->step = step;
     move->state = step->state;
     move->copied |= step->state != MOVE_UNDOING && move_step_copies(step->name);
     move->step_since_us = clock_now_us();
     move->retries = 0;
     log_line(LOG_DEBUG, "move", "move %" PRIu64 ": %s", move->id, step->name);
-    if (!move_store(move, &err)) {
+    if (!stored && !move_store(move, &err)) {
         if (store_failed(move->control->store))
             move_stop_the_world(move, &err);
         move_fail(move, &err);
@@ -455,6 +511,15 @@ static void forward_trouble(Move *move)
     move_undo(move);
 }
 
+/* It goes on with those that there are, when the catalog knows which. */
+static void forget_tables(Move *move)
+{
+    log_line(LOG_INFO, "move", "move %" PRIu64 ", %s: %s; looking again", move->id, move->step->name,
+             move->err.message);
+    move->step = NULL;
+    moves_look_again(move->control);
+}
+
 static void move_trouble(Move *move)
 {
     if (move->control->stopping)
@@ -474,7 +539,10 @@ static void move_trouble(Move *move)
         move_take(move, move_step_rest());
         return;
     default:
-        repeat_later(move);
+        if (error_is(&move->err, SQLSTATE_UNDEFINED_TABLE)) /* dropped behind the switch, as it may be */
+            forget_tables(move);
+        else
+            repeat_later(move);
     }
 }
 
@@ -484,6 +552,7 @@ static void drop_conversations(Move *move)
     timer_stop(&move->timer);
     for (uint32_t i = 0; i < move->leg_count; i++) {
         move_copy_close(&move->legs[i].copy);
+        watch_end(&move->legs[i]);
         for (int s = 0; s < SIDE_COUNT; s++)
             pg_client_close(&move->legs[i].asks[s].client);
     }

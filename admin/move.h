@@ -26,6 +26,7 @@
 
 #include "admin/drain.h"
 #include "admin/move_copy.h"
+#include "admin/move_watch.h"
 #include "admin/pg_client.h"
 #include "meta/store_moves.h"
 
@@ -56,6 +57,7 @@ typedef enum MoveSide {
     SIDE_TARGET,
     SIDE_FENCE,    /* on the side that loses the buckets: holds its tables' locks */
     SIDE_SNAPSHOT, /* on the source: the walsender that made the slot and exported its snapshot */
+    SIDE_WATCH,    /* on the source: its session has the watch's slot */
     SIDE_COUNT
 } MoveSide;
 
@@ -72,13 +74,15 @@ typedef struct MoveAsk {
 /* The part of a move in one database. */
 struct MoveLeg {
     Move *move;
-    uint32_t number;      /* 0, 1 ...: in slot names */
+    uint32_t number;      /* the database's in shards.ini, from 0: in slot names */
     const char *database; /* shards.ini's name */
     Table *tables;        /* distributed ones, by name; in the move's arena */
     uint32_t table_count;
     MoveAsk asks[SIDE_COUNT];
     MoveCopy copy;
     char snapshot[64];
+    MoveWatch watch;
+    bool watched;        /* inside the fence: everything that was written is known */
     uint64_t drain_lsn;  /* the target must have passed it */
     uint64_t lag_bytes;
     bool caught_up, drained;
@@ -125,9 +129,13 @@ struct Move {
     uint64_t step_since_us, fence_since_us, fence_us, begun_us;
     uint32_t retries; /* of this step */
     bool announced;    /* the published topology says that buckets move */
+    uint32_t findings; /* of preflight; `finding` is the first one */
+    Error finding;
+    bool usual_isolation; /* preflight: a transaction that says nothing is READ COMMITTED on both sides */
     bool reverse_made; /* publication and slot for the way back */
     uint64_t deleted;  /* rows */
     bool fence_told;
+    char phases[200]; /* of the pause: what it was spent on, in ms */
     uint64_t fence_version; /* of the first topology with the fence */
     bool fenced;      /* the published topology holds its buckets back */
     bool paused;      /* by an operator or by load; before the fence only */

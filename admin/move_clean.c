@@ -15,7 +15,6 @@
 
 #include "admin/control_state.h"
 #include "admin/move_sql.h"
-#include "core/failpoint.h"
 
 #define ASK_MS       20000
 #define LOOK_MS      100
@@ -23,25 +22,6 @@
 #define DELETE_PAUSE_MS 1
 
 #define LEGS_EACH(leg, move) for (MoveLeg *leg = (move)->legs; leg < (move)->legs + (move)->leg_count; leg++)
-
-static bool fails_at(Move *move, const char *name)
-{
-    (void)name;
-    FailAction action = FAILPOINT(name);
-    if (action == FAIL_NONE)
-        return false;
-    Error err;
-    failpoint_error(action, name, &err);
-    move_fail(move, &err);
-    return true;
-}
-
-static void fail_now(Move *move)
-{
-    move->running = true;
-    move->pending = 1;
-    move_step_end(move);
-}
 
 static void subscriptions_begin(Move *move)
 {
@@ -82,8 +62,8 @@ static void slots_end(Move *move)
             return;
         }
     }
-    if (fails_at(move, "slot_dropped"))
-        fail_now(move);
+    if (move_fails_at(move, "slot_dropped"))
+        move_fail_now(move);
     else
         move_next(move);
 }
@@ -109,7 +89,7 @@ static bool loser_owns_none(Move *move, const char *loser)
 static void rows_begin(Move *move, MoveSide side)
 {
     if (!loser_owns_none(move, side == SIDE_TARGET ? move->target : move->source) ||
-        (side == SIDE_SOURCE && fails_at(move, move->deleted ? "source_delete_mid" : "source_delete_start")))
+        (side == SIDE_SOURCE && move_fails_at(move, move->deleted ? "source_delete_mid" : "source_delete_start")))
         return;
     LEGS_EACH(leg, move) {
         leg->rows_left = false;
@@ -176,8 +156,8 @@ static bool guards_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGres
 
 static void finish_end(Move *move)
 {
-    if (fails_at(move, "done"))
-        fail_now(move);
+    if (move_fails_at(move, "done"))
+        move_fail_now(move);
     else
         move_rest(move, MOVE_DONE);
 }
@@ -189,23 +169,23 @@ static void undo_end(Move *move)
 }
 
 static const MoveStep WITHDRAW[] = {
-    {"withdraw", MOVE_UNDOING, subscriptions_begin, NULL, move_next},
-    {"withdraw_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end},
-    {"withdraw_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end},
+    {"withdraw", MOVE_UNDOING, subscriptions_begin, NULL, move_next, false},
+    {"withdraw_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end, false},
+    {"withdraw_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end, false},
 };
 
 static const MoveStep UNDO[] = {
-    {"undo", MOVE_UNDOING, subscriptions_begin, NULL, move_next},
-    {"undo_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end},
-    {"undo_rows", MOVE_UNDOING, target_rows_begin, rows_rows, rows_end},
-    {"undo_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end},
+    {"undo", MOVE_UNDOING, subscriptions_begin, NULL, move_next, false},
+    {"undo_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end, false},
+    {"undo_rows", MOVE_UNDOING, target_rows_begin, rows_rows, rows_end, false},
+    {"undo_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end, false},
 };
 
 static const MoveStep FINISH[] = {
-    {"finish", MOVE_FINISHING, subscriptions_begin, NULL, move_next},
-    {"finish_slots", MOVE_FINISHING, slots_begin, slots_rows, slots_end},
-    {"finish_rows", MOVE_FINISHING, source_rows_begin, rows_rows, rows_end},
-    {"finish_guards", MOVE_FINISHING, guards_begin, guards_rows, finish_end},
+    {"finish", MOVE_FINISHING, subscriptions_begin, NULL, move_next, false},
+    {"finish_slots", MOVE_FINISHING, slots_begin, slots_rows, slots_end, false},
+    {"finish_rows", MOVE_FINISHING, source_rows_begin, rows_rows, rows_end, false},
+    {"finish_guards", MOVE_FINISHING, guards_begin, guards_rows, finish_end, false},
 };
 
 const MoveStep *move_step_withdraw(void)

@@ -39,9 +39,10 @@ static bool fails_at(Move *move, const char *name)
     return true;
 }
 
-static uint32_t from_shard(const Move *move)
+/* The side that loses the buckets, or the other one. */
+static uint32_t side_shard(const Move *move, bool loser)
 {
-    const char *name = move->backwards ? move->target : move->source;
+    const char *name = move->backwards == loser ? move->target : move->source;
     const Config *config = move->control->config;
     for (uint32_t i = 0; i < config->shard_count; i++) {
         if (strcmp(config->shards[i].name, name) == 0)
@@ -58,13 +59,16 @@ void move_fence_begin(Move *move)
     move->fenced = true;
     move->fence_told = false;
     move->fence_since_us = clock_now_us();
+    move->phases[0] = '\0';
     move->fence_version = move->control->topology->published.version + 1;
     if (!control_publish(move->control, &err)) {
         move->fenced = false;
         move_fail(move, &err);
         return;
     }
-    drain_start(&move->drain, move->control, from_shard(move));
+    drain_start(&move->drain, move->control, side_shard(move, true));
+    move->drain.gainer = side_shard(move, false);
+    move->drain.gain_every = move->control->topology->gain_every;
 }
 
 void move_fence_end(Move *move)
@@ -153,6 +157,7 @@ void move_decide_end(Move *move)
         return;
     }
     (void)FAILPOINT("map_tx_committed");
+    move_note_phase(move);
     move->wish = move->backwards ? MOVE_WISH_RETURN : MOVE_WISH_NONE;
     if (move->backwards)
         snprintf(move->reason, sizeof move->reason, "rolled back by an operator");
@@ -165,9 +170,9 @@ void move_decide_end(Move *move)
     move->fence_us = clock_now_us() - move->fence_since_us;
     drain_stop(&move->drain);
     (void)FAILPOINT("unfence");
-    char text[300];
-    snprintf(text, sizeof text, "move %" PRIu64 ": buckets %.80s live on %s now; they were held back for %" PRIu64
-             " ms", move->id, move->buckets_text, move->backwards ? move->source : move->target,
+    char text[500];
+    snprintf(text, sizeof text, "move %" PRIu64 ": buckets %.80s live on %s now (%s); they were held back for %" PRIu64
+             " ms", move->id, move->buckets_text, move->backwards ? move->source : move->target, move->phases,
              move->fence_us / 1000);
     control_event(move->control, LOG_INFO, "move", text);
     if (move->backwards)

@@ -86,6 +86,16 @@ const char *move_sql_create_publication(const MoveLeg *leg, bool back)
                           : NULL;
 }
 
+const char *move_sql_watch_slot(const MoveLeg *leg)
+{
+    return arena_printf(A(leg), "%s_%u_w", stem(leg), leg->number);
+}
+
+const char *move_sql_publication(const MoveLeg *leg)
+{
+    return object_name(leg, false);
+}
+
 const char *move_sql_create_slot_command(const MoveLeg *leg)
 {
     const char *name = slot_name(leg, false);
@@ -328,7 +338,7 @@ const char *move_sql_requirements(const MoveLeg *leg)
         " 'Set control_user to a superuser: subscriptions need one.'"
         " WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
         " UNION ALL SELECT 'no replication slot is free', 'Raise max_replication_slots and restart the server.'"
-        " WHERE (SELECT count(*) FROM pg_replication_slots) + 1 > current_setting('max_replication_slots')::int"
+        " WHERE (SELECT count(*) FROM pg_replication_slots) + 2 > current_setting('max_replication_slots')::int"
         " UNION ALL SELECT 'no walsender is free', 'Raise max_wal_senders and restart the server.'"
         " WHERE (SELECT count(*) FROM pg_stat_replication) + 2 > current_setting('max_wal_senders')::int"
         " UNION ALL SELECT 'no logical replication worker is free', 'Raise max_logical_replication_workers and"
@@ -363,6 +373,13 @@ const char *move_sql_sizes(const MoveLeg *leg)
                                  "* %u / %u)::int8 FROM %s JOIN pg_class c ON c.oid = t.rel", move->buckets.count,
                                  MAX(owned, 1), move->buckets.count, MAX(owned, 1), tables)
                   : NULL;
+}
+
+const char *move_sql_usual_isolation(const MoveLeg *leg)
+{
+    return "SELECT reset_val = 'read committed' AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c "
+           "WHERE c ~* '^default_transaction_isolation=' AND c !~* '=read committed$') FROM pg_settings WHERE name = "
+           "'default_transaction_isolation'";
 }
 
 const char *move_sql_any_rows(const MoveLeg *leg)
@@ -443,6 +460,16 @@ const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t index, int which
                                          leg->move->id, which ? "d" : "w", which ? "DELETE" : "INSERT OR UPDATE",
                                          name, filter, leg->move->id)
                           : NULL;
+}
+
+const char *move_sql_guards(const MoveLeg *leg)
+{
+    const char *text = "";
+    for (uint32_t t = 0; text && t < leg->table_count; t++) {
+        const char *writes = move_sql_guard_trigger(leg, t, 0), *deletes = move_sql_guard_trigger(leg, t, 1);
+        text = writes && deletes ? arena_printf(A(leg), "%s%s; %s; ", text, writes, deletes) : NULL;
+    }
+    return text ? arena_printf(A(leg), "DO $shoal$BEGIN %sEND$shoal$", text) : NULL;
 }
 
 const char *move_sql_guard_count(const MoveLeg *leg)

@@ -17,6 +17,9 @@
 /* A publication of the buckets' rows; in the transaction that holds `lock`. */
 const char *move_sql_lock(const MoveLeg *leg, const char *mode);
 const char *move_sql_create_publication(const MoveLeg *leg, bool back);
+/* Names: of the watch's slot (move_watch.h) and of the publication towards the target. */
+const char *move_sql_watch_slot(const MoveLeg *leg);
+const char *move_sql_publication(const MoveLeg *leg);
 const char *move_sql_create_slot_command(const MoveLeg *leg); /* for the walsender: exports a snapshot */
 const char *move_sql_create_slot(const MoveLeg *leg, bool back);
 const char *move_sql_create_subscription(const MoveLeg *leg, bool back, const PgLogin *publisher);
@@ -46,6 +49,8 @@ const char *tables_sql_facts(Arena *arena, const Table *tables, uint32_t count);
 const char *tables_sql_drop_leftover(Arena *arena, const char *kind, const char *name);
 /* What a move cannot do without, as (problem, remedy): no row is good news. */
 const char *move_sql_requirements(const MoveLeg *leg);
+/* One cell: true when transactions that say nothing are READ COMMITTED, for everybody. */
+const char *move_sql_usual_isolation(const MoveLeg *leg);
 /* Bytes and rows of the buckets, estimated. */
 const char *move_sql_sizes(const MoveLeg *leg);
 /* Is there any row of the buckets? One row per table that has some. */
@@ -61,6 +66,8 @@ const char *move_sql_raise_sequence(const MoveLeg *leg, const char *schema, cons
 const char *move_sql_guard_function(const MoveLeg *leg, const char *new_owner);
 /* `which`: 0 writes (INSERT, UPDATE), 1 DELETE. */
 const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t table, int which);
+/* All of them, in one go: whoever makes them holds everybody up. */
+const char *move_sql_guards(const MoveLeg *leg);
 const char *move_sql_guard_count(const MoveLeg *leg);
 
 /* ---- taking everything away that has the move's name; each is fine when nothing is there ---- */

@@ -130,6 +130,11 @@ void moves_look_later(Control *control)
     timer_start_ms(&control->moves.timer, 0);
 }
 
+void moves_look_again(Control *control)
+{
+    timer_start_ms(&control->moves.timer, LOOK_MS);
+}
+
 /* The move stays until the timer: whoever called may still look at it. */
 void moves_on_rest(Control *control, Move *move)
 {
@@ -231,27 +236,90 @@ bool moves_any(const Control *control)
     return false;
 }
 
+/* Rows of its buckets may lie on both shards. */
+static bool has_copies(const Move *move)
+{
+    return !move_is_over(move) && (move->state != MOVE_PLANNED || move->announced);
+}
+
+/* Until it is decided, the move relies on its tables. Between two attempts to return they may change. */
+static bool is_copying(const Move *move)
+{
+    return move->state == MOVE_RETURNING || (move->state == MOVE_MOVING && move->announced);
+}
+
+static void foreign_add(const Move *move, const Topology *topology, BucketSet *foreign)
+{
+    const ShardMap *map = topology->map;
+    for (uint32_t s = 0; s < topology->config->shard_count; s++) {
+        const char *name = topology->config->shards[s].name;
+        if (strcmp(name, move->source) != 0 && strcmp(name, move->target) != 0)
+            continue;
+        for (uint32_t b = 0; b < map->bucket_count; b++)
+            if (move->buckets.has[b] && map->shard_of[b] != s)
+                bucket_set_add(&foreign[s], b);
+    }
+}
+
+bool moves_foreign(const Control *control, Topology *topology)
+{
+    BucketSet *foreign = NULL;
+    LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
+        const Move *move = MOVE_OF(link);
+        topology->copying |= is_copying(move);
+        if (!has_copies(move))
+            continue;
+        if (!foreign) {
+            foreign = arena_array(&topology->arena, BucketSet, topology->config->shard_count);
+            for (uint32_t s = 0; foreign && s < topology->config->shard_count; s++)
+                if (!bucket_set_init(&foreign[s], topology->map->bucket_count, &topology->arena))
+                    return false;
+        }
+        if (!foreign)
+            return false;
+        foreign_add(move, topology, foreign);
+    }
+    topology->foreign = foreign;
+    return true;
+}
+
+static void fence_add(const Move *move, Topology *topology, uint8_t *fenced, uint64_t *since, uint64_t *gain)
+{
+    const char *loser = move->backwards ? move->target : move->source;
+    const char *gainer = move->backwards ? move->source : move->target;
+    for (uint32_t b = 0; b < topology->map->bucket_count; b++)
+        fenced[b] |= move->buckets.has[b];
+    for (uint32_t s = 0; s < topology->config->shard_count; s++) {
+        const char *name = topology->config->shards[s].name;
+        if (strcmp(name, loser) == 0)
+            since[s] = move->fence_version;
+        if (strcmp(name, gainer) == 0)
+            gain[s] = move->fence_version;
+    }
+    topology->gain_every |= !move->usual_isolation;
+}
+
 bool moves_fence(const Control *control, Topology *topology)
 {
+    Arena *arena = &topology->arena;
+    uint32_t shards = topology->config->shard_count;
     uint8_t *fenced = NULL;
-    uint64_t *since = NULL;
+    uint64_t *since = NULL, *gain = NULL;
     LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
         const Move *move = MOVE_OF(link);
         if (!move->fenced)
             continue;
         if (!fenced) {
-            fenced = arena_zalloc(&topology->arena, topology->map->bucket_count);
-            since = arena_array(&topology->arena, uint64_t, topology->config->shard_count);
+            fenced = arena_zalloc(arena, topology->map->bucket_count);
+            since = arena_array(arena, uint64_t, shards);
+            gain = arena_array(arena, uint64_t, shards);
         }
-        if (!fenced || !since)
+        if (!fenced || !since || !gain)
             return false;
-        for (uint32_t b = 0; b < topology->map->bucket_count; b++) {
-            fenced[b] |= move->buckets.has[b];
-            if (move->buckets.has[b])
-                since[topology->map->shard_of[b]] = move->fence_version;
-        }
+        fence_add(move, topology, fenced, since, gain);
     }
     topology->fenced = fenced;
     topology->fence_since = since;
+    topology->gain_since = gain;
     return true;
 }

@@ -34,9 +34,13 @@ bool moves_has_bucket(const Control *control, uint32_t bucket);
 
 /* For control_publish: fills in what is held back, in the topology's arena. False: out of memory. */
 bool moves_fence(const Control *control, Topology *topology) MUST_USE;
+/* The same for rows that lie where they are not at home, and for tables that may not change. */
+bool moves_foreign(const Control *control, Topology *topology) MUST_USE;
 
 /* For move.c. */
 void moves_on_rest(Control *control, Move *move);
 void moves_look_later(Control *control);
+/* The same after a while. */
+void moves_look_again(Control *control);
 
 #endif

@@ -87,6 +87,20 @@ static void out_on_end(Scatter *scatter)
 
 static const ComposerOps COMPOSER_COPY_OUT = {.on_frame = out_on_frame, .on_end = out_on_end};
 
+static bool legs_make(Request *request, ScatterLeg *legs, const Plan *plan)
+{
+    const DatabaseConfig *database = session_database(request->session, request->session->worker->topology);
+    for (uint32_t i = 0; legs && i < database->shard_count; i++) {
+        TaskStep *steps = NULL;
+        uint32_t count = 0;
+        scatter_query_steps(request, plan->texts ? plan->texts[i] : request->planned[0].text, &steps, &count);
+        if (!steps)
+            return false;
+        legs[i] = (ScatterLeg){.shard = database->shards[i], .steps = steps, .step_count = count};
+    }
+    return legs != NULL;
+}
+
 void copy_out_start(Request *request, const Plan *plan)
 {
     Session *session = request->session;
@@ -95,13 +109,9 @@ void copy_out_start(Request *request, const Plan *plan)
     ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, database->shard_count);
     CopyOut *out = arena_new(&request->arena, CopyOut);
     bool *begun = arena_array(&request->arena, bool, database->shard_count);
-    TaskStep *steps = NULL;
-    uint32_t count = 0;
-    bool forced;
+    bool forced, made = legs_make(request, legs, plan);
     Error err;
-    (void)plan;
-    scatter_query_steps(request, statement->text, &steps, &count);
-    if (!legs || !out || !begun || !steps) {
+    if (!made || !out || !begun) {
         error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         session_fatal(session, &err);
         return;
@@ -111,8 +121,6 @@ void copy_out_start(Request *request, const Plan *plan)
         return;
     }
     out->leg_begun = begun;
-    for (uint32_t i = 0; i < database->shard_count; i++)
-        legs[i] = (ScatterLeg){.shard = database->shards[i], .steps = steps, .step_count = count};
     scatter_start(request, &(ScatterSpec){.legs = legs, .leg_count = database->shard_count,
                                           .ops = &COMPOSER_COPY_OUT, .composer = out});
 }

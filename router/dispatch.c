@@ -546,7 +546,7 @@ static void run_write(Request *request, const Plan *plan)
     if (plan->same)
         scatter_same(request, plan->shards, plan->shard_count);
     else
-        scatter_write(request, plan->shards, plan->shard_count);
+        scatter_write(request, plan->shards, plan->shard_count, plan->texts);
 }
 
 static void run_insert_select(Request *request, const Plan *plan)

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "router/foreign.h"
+
 typedef struct FunctionLookup {
     const Catalog *catalog;
     Slice search_path, user;
@@ -98,7 +100,7 @@ static int shard_order(const void *a, const void *b)
 static FanoutLegs legs_of(const bool *wanted, const DatabaseConfig *database, Arena *arena)
 {
     uint32_t *shards = arena_array(arena, uint32_t, database->shard_count);
-    FanoutLegs legs = {shards, 0};
+    FanoutLegs legs = {.shards = shards};
     for (uint32_t i = 0; shards && i < database->shard_count; i++)
         if (wanted[i])
             shards[legs.count++] = database->shards[i];
@@ -152,6 +154,33 @@ static bool legs_fill(Fanout *spread, const DatabaseConfig *database, Arena *are
     return spread->relations != NULL;
 }
 
+/* What each shard is asked: the same, but for those that hold rows of others. */
+static bool texts_fill(const Fanout *spread, const Topology *topology, FanoutLegs *legs, int at, Slice text, bool named,
+                       Arena *arena)
+{
+    const ShapeTable *table = &spread->input.shape->tables[at];
+    const Table *spread_table = spread->refs[at].place == SPLIT_PLACE_SPREAD ? spread->refs[at].table : NULL;
+    Slice alias = named ? table->alias : slice_of(NULL, 0); /* the only table of its leg */
+    legs->texts = foreign_texts(topology, spread_table, legs->shards, legs->count, alias, text, NULL, arena);
+    return legs->texts != NULL;
+}
+
+static bool all_texts_fill(Fanout *spread, const Topology *topology, Arena *arena)
+{
+    const SplitForm *form = &spread->form;
+    const ShapeTable *tables = spread->input.shape->tables;
+    if (form->kind != SPLIT_GATHER)
+        return (!topology->foreign || !tables[form->anchor].renamed) &&
+               texts_fill(spread, topology, &spread->legs, (int)form->anchor,
+                          form->kind == SPLIT_PARTIAL ? form->relations[0].leg : form->leg, true, arena);
+    for (uint32_t i = 0; i < form->relation_count; i++) {
+        int at = form->relations[i].table;
+        if (!texts_fill(spread, topology, &spread->relations[i], at, form->relations[i].leg, false, arena))
+            return false;
+    }
+    return true;
+}
+
 /* What stays valid when the catalog is read anew: names that the form borrows from it. */
 static bool form_keep(SplitForm *form, Arena *arena)
 {
@@ -172,8 +201,16 @@ static const Fanout *fanout_fill(Fanout *spread, const Topology *topology, uint3
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return NULL;
     }
-    if (spread->form.kind != SPLIT_NONE)
-        return spread;
+    if (spread->form.kind != SPLIT_NONE) {
+        if (all_texts_fill(spread, topology, arena))
+            return spread;
+        if (!spread->input.whole && !spread->form.locks) { /* each table alone can be asked */
+            spread->input.whole = true;
+            return fanout_fill(spread, topology, database, arena, err);
+        }
+        foreign_error(err);
+        return NULL;
+    }
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "this statement cannot be run over several shards");
     error_detail(err, "Not possible: %s.", spread->form.reason);
     error_hint(err, "Fix the shard key of every distributed table with key = value, or write it "

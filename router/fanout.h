@@ -27,6 +27,7 @@ typedef struct FanoutRef {
 typedef struct FanoutLegs {
     const uint32_t *shards; /* ascending */
     uint32_t count;
+    const Slice *texts; /* [count]: what each is asked */
 } FanoutLegs;
 
 typedef struct Fanout {

@@ -13,13 +13,24 @@
 
 /* ---- who waits ------------------------------------------------------------------------------- */
 
-/* Its transaction has been on a shard that loses buckets since before: it goes on there. */
+/* What it reads next may be read in a snapshot of before. */
+static bool keeps_snapshot(const Session *session, bool every)
+{
+    return every || session->n1.isolation != N1_READ_COMMITTED || session->pinned;
+}
+
+/* Its transaction has been on a shard that loses or gets buckets since before: it goes on, by the old map. Must be
+ * the same as what is waited for (transaction_blocks). */
 static bool is_inside(const Session *session)
 {
-    const uint64_t *since = session->worker->topology->fence_since;
-    for (uint32_t i = 0; since && session->tx != TX_IDLE && i < session->part_count; i++) {
+    const Topology *topology = session->worker->topology;
+    for (uint32_t i = 0; topology->fence_since && session->tx != TX_IDLE && i < session->part_count; i++) {
         const Participant *part = &session->parts[i];
-        if (part->tx != TX_IDLE && session->tx_version < since[part->shard])
+        if (part->tx == TX_IDLE)
+            continue;
+        if (session->tx_version < topology->fence_since[part->shard])
+            return true;
+        if (session->tx_version < topology->gain_since[part->shard] && keeps_snapshot(session, topology->gain_every))
             return true;
     }
     return false;
@@ -86,7 +97,8 @@ static bool transaction_blocks(const Session *session, const FenceAsk *ask)
         return true;
     for (uint32_t i = 0; i < session->part_count; i++) {
         const Participant *part = &session->parts[i];
-        if (part->tx != TX_IDLE && (ask->shard == FENCE_ANY_SHARD || part->shard == ask->shard))
+        if (part->tx != TX_IDLE && (ask->shard == FENCE_ANY_SHARD || part->shard == ask->shard ||
+                                    (part->shard == ask->gainer && keeps_snapshot(session, ask->gain_every))))
             return true;
     }
     return false;
@@ -97,7 +109,7 @@ static bool request_blocks(const Request *request, const FenceAsk *ask)
 {
     if (request->state != REQUEST_RUNNING || request->call || request->planned_version >= ask->version)
         return false;
-    return ask->shard == FENCE_ANY_SHARD || request->scatter || request->gather || request->session->commit ||
+    return ask->shard == FENCE_ANY_SHARD || request->scatter || request->gather || request->errand || request->session->commit ||
            request->shard == ask->shard;
 }
 
@@ -120,7 +132,7 @@ static bool session_waits(const Session *session, const FenceAsk *ask)
 {
     LIST_EACH (link, (List *)(uintptr_t)&session->requests) {
         const Request *request = list_entry(link, Request, link);
-        if (request_blocks(request, ask) && (request->scatter || request->gather || request->parked ||
+        if (request_blocks(request, ask) && (request->scatter || request->gather || request->errand || request->parked ||
                                                (request->task_active && request->task.state != TASK_INFLIGHT)))
             return true;
     }

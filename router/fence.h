@@ -7,8 +7,9 @@
  *     0 from all ─> nobody uses the old shard for these buckets, and nobody will
  *
  * A transaction that has been on the source since before the fence goes on there: it must end before
- * the move can go on, so holding it back would hold back everybody. All others wait, whatever they are:
- * reads too, or they would miss what was written on the new shard.
+ * the move can go on, so holding it back would hold back everybody. So must one on the target: its snapshot
+ * may be older than the rows that come. All others wait, whatever they are: reads too, or they would miss what
+ * was written on the new shard.
  */
 #ifndef SHOAL_ROUTER_FENCE_H
 #define SHOAL_ROUTER_FENCE_H
@@ -30,6 +31,8 @@ typedef struct FenceAsk {
     bool requests_only;  /* open transactions between two statements do not count */
     bool primary_only;   /* transactions on replicas do not count */
     uint32_t shard;      /* that loses buckets, or FENCE_ANY_SHARD */
+    uint32_t gainer;     /* that gets them: a transaction there may have a snapshot without their rows */
+    bool gain_every;     /* see Topology */
     Worker *const *workers;
     uint32_t worker_count, next_worker;
     uint32_t blockers;   /* answer: sessions with requests or transactions older than `version` */

@@ -312,12 +312,14 @@ static const FanoutLegs *shards_of(const Gather *gather, uint32_t relation)
     return spread->form.kind == SPLIT_GATHER ? &spread->relations[relation] : &spread->legs;
 }
 
-static bool has_shard(const FanoutLegs *legs, uint32_t shard)
+/* What the shard is asked for the relation; NULL: nothing. */
+static const Slice *text_for(const Gather *gather, uint32_t relation, uint32_t shard)
 {
+    const FanoutLegs *legs = shards_of(gather, relation);
     for (uint32_t i = 0; i < legs->count; i++)
         if (legs->shards[i] == shard)
-            return true;
-    return false;
+            return &legs->texts[i];
+    return NULL;
 }
 
 static Slice frame_keep(Gather *gather, Buf *frame)
@@ -335,11 +337,10 @@ static TaskStep query_step(Gather *gather, const char *sql)
     return (TaskStep){.op = TASK_QUERY, .hidden = true, .frame = frame_keep(gather, &frame)};
 }
 
-static bool relation_steps(Gather *gather, uint32_t relation, TaskStep *steps)
+static bool relation_steps(Gather *gather, uint32_t relation, Slice text, TaskStep *steps)
 {
     Arena *arena = &gather->request->arena;
-    Prepared *prepared = request_prepare(gather->request, gather->spread->form.relations[relation].leg,
-                                         gather->types, gather->type_count);
+    Prepared *prepared = request_prepare(gather->request, text, gather->types, gather->type_count);
     WireFormats results = gather->relations[relation].binary ? WIRE_FORMATS_BINARY : WIRE_FORMATS_NONE;
     Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
                              results, arena);
@@ -366,10 +367,11 @@ static bool leg_make(Gather *gather, uint32_t shard, GatherLeg *own, ScatterLeg 
     if (alone)
         steps[n++] = query_step(gather, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
     for (uint32_t i = 0; i < count; i++) {
-        if (!has_shard(shards_of(gather, i), shard))
+        const Slice *text = text_for(gather, i, shard);
+        if (!text)
             continue;
         own->relations[own->count++] = i;
-        if (!relation_steps(gather, i, steps + n))
+        if (!relation_steps(gather, i, *text, steps + n))
             return false;
         n += 3;
     }
@@ -391,7 +393,7 @@ bool gather_legs_start(Gather *gather)
     for (uint32_t shard = 0; shard < config->shard_count; shard++) {
         bool wanted = false;
         for (uint32_t i = 0; i < gather->spread->form.relation_count; i++)
-            wanted |= has_shard(shards_of(gather, i), shard);
+            wanted |= text_for(gather, i, shard) != NULL;
         if (!wanted)
             continue;
         uint32_t n = gather->leg_count++;

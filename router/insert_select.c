@@ -134,11 +134,13 @@ static Fanout *fanout_alone(bool system, uint32_t home, Slice source, Arena *are
     SplitRelation *relation = arena_new(arena, SplitRelation);
     FanoutLegs *legs = arena_new(arena, FanoutLegs);
     uint32_t *shard = arena_new(arena, uint32_t);
-    if (!fanout || !relation || !legs || !shard)
+    Slice *text = arena_new(arena, Slice);
+    if (!fanout || !relation || !legs || !shard || !text)
         return NULL;
     *shard = home;
-    *legs = (FanoutLegs){shard, 1};
-    *relation = (SplitRelation){.table = -1, .name = "shoal_1", .leg = SLICE("SELECT 1 AS one")};
+    *text = SLICE("SELECT 1 AS one");
+    *legs = (FanoutLegs){.shards = shard, .count = 1, .texts = text};
+    *relation = (SplitRelation){.table = -1, .name = "shoal_1", .leg = *text};
     fanout->form = (SplitForm){.kind = SPLIT_GATHER, .relations = relation, .relation_count = 1, .final = source,
                                .system = system, .reason = "the statement's rows are made on one server"};
     fanout->relations = legs;
@@ -360,7 +362,7 @@ void insert_select_start(Request *request, const Plan *plan)
         row_deal_finish(&pour->deal);
         dispatch_error(request, &err);
     } else if (source.pushed) {
-        scatter_write(request, source.shards, source.shard_count);
+        scatter_write(request, source.shards, source.shard_count, NULL);
     } else {
         errand_start(request, &OPS, pour);
     }

@@ -16,6 +16,8 @@
 
 #include <stdio.h>
 
+#include "router/fanout.h"
+#include "router/foreign.h"
 #include "router/planner_state.h"
 
 Plan plan_direct(uint32_t shard, bool any)
@@ -202,7 +204,7 @@ static bool calls_aggregate(const Planner *p)
 }
 
 /* COPY (SELECT ...): each shard answers for its rows when no row depends on those of another shard. */
-static bool query_splits(Planner *p)
+static bool query_splits(Planner *p, int *ret_first)
 {
     static const uint32_t WHOLE = SHAPE_HAS_LOCKING | SHAPE_HAS_CTE | SHAPE_HAS_SAMPLE | SHAPE_HAS_SUBQUERY |
                                   SHAPE_HAS_SETOP | SHAPE_HAS_GROUP | SHAPE_HAS_DISTINCT | SHAPE_HAS_ORDER |
@@ -214,7 +216,30 @@ static bool query_splits(Planner *p)
     for (uint32_t i = 0; i < p->shape->table_count && first < 0; i++)
         if (p->refs[i].kind == REF_DISTRIBUTED)
             first = (int)i;
+    *ret_first = first;
     return first >= 0 && refs_all_joined(p, first);
+}
+
+/* What COPY of a whole table copies: generated columns are left out. NULL: not known, or memory is out. */
+static const char *copied_columns(const Planner *p, const CatalogTable *table)
+{
+    const char *list = NULL;
+    for (uint32_t i = 0; table && p->in->keep && i < table->column_count; i++) {
+        if (table->columns[i].generated)
+            continue;
+        const char *name = sql_quote_identifier(p->in->keep, table->columns[i].name);
+        list = name ? arena_printf(p->in->keep, "%s%s%s", list ? list : "", list ? ", " : "", name) : NULL;
+        if (!list)
+            return NULL;
+    }
+    return list;
+}
+
+static Plan plan_copy_out(const Planner *p, int reference)
+{
+    Plan plan = {.kind = PLAN_COPY_OUT, .table = p->refs[reference].table};
+    plan_pass_over_foreign(p, &plan, reference, copied_columns(p, p->refs[reference].catalog));
+    return plan;
 }
 
 static Plan plan_copy(Planner *p)
@@ -229,15 +254,17 @@ static Plan plan_copy(Planner *p)
         return plan_reject_temporary();
     if (whole && in && !table_is_ready(ref->table))
         return plan_reject_shards("The type of its key is not known, or cannot be a key.");
+    if (whole && in)
+        return (Plan){.kind = PLAN_COPY_IN, .table = ref->table, .same_encoding = p->in->same_encoding};
     if (whole)
-        return (Plan){.kind = in ? PLAN_COPY_IN : PLAN_COPY_OUT, .table = ref->table,
-                      .same_encoding = p->in->same_encoding};
+        return plan_copy_out(p, target);
     refs_fix_by_values(p);
     refs_fix_by_joins(p);
     refs_place(p);
     Plan plan = plan_agree(p);
-    if (plan.kind == PLAN_REJECT && !in && !ref && p->distributed_count && query_splits(p))
-        return p->in->temporary ? plan_reject_temporary() : (Plan){.kind = PLAN_COPY_OUT};
+    int first;
+    if (plan.kind == PLAN_REJECT && !in && !ref && p->distributed_count && query_splits(p, &first))
+        return p->in->temporary ? plan_reject_temporary() : plan_copy_out(p, first);
     return plan;
 }
 
@@ -397,27 +424,23 @@ static bool names_distributed(const PlanInput *input, const Shape *shape)
     return shape->table_count == 0;
 }
 
-/* While buckets are moved their rows lie on two shards, and their tables must stay as they are. */
-static Plan while_moving(const PlanInput *input, Plan plan, const Shape *shape)
+/* While rows are copied, their tables must stay as they are. VACUUM and the like change none. */
+static Plan while_copying(const PlanInput *input, Plan plan, const Shape *shape)
 {
-    if (plan.kind != PLAN_DDL)
-        return plan_reject(SQLSTATE_OBJECT_IN_USE, "a statement without its key cannot run while buckets are moved",
-                      "Some rows lie on two shards at this moment.",
-                      "Fix the key, or try again when SHOW MOVES says that the moves are done.");
-    if (!names_distributed(input, shape))
+    if (shape->kind == SHAPE_MAINTENANCE || !names_distributed(input, shape))
         return plan;
-    return plan_reject(SQLSTATE_OBJECT_IN_USE, "a distributed table cannot be changed while buckets are moved",
-                  "The move relies on equal tables on both shards.",
-                  "Try again when SHOW MOVES says that the moves are done.");
+    return plan_reject(SQLSTATE_OBJECT_IN_USE, "a distributed table cannot be changed while its rows are copied",
+                  "A move relies on equal tables on both shards until it has switched.",
+                  "SHOW MOVES tells how far it is; try again then, or REBALANCE CANCEL it.");
 }
 
-/* Of one shard: when a bucket it needs is fenced; of many shards: when any is. */
+/* Of one shard, or rows of several: when a bucket it needs is fenced. Of all shards: when any is. */
 static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
-    bool many = plan.kind != PLAN_DIRECT && plan.kind != PLAN_LOCAL && plan.kind != PLAN_PROBE &&
-                plan.kind != PLAN_REJECT;
-    plan.fenced = fenced || (many && input->topology->fenced);
-    return many && input->topology->moving ? while_moving(input, plan, shape) : plan;
+    bool all = plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
+               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT;
+    plan.fenced = fenced || (all && input->topology->fenced);
+    return plan.kind == PLAN_DDL && input->topology->copying ? while_copying(input, plan, shape) : plan;
 }
 
 Planner planner_of(const PlanInput *input, const PlanStatement *statement, ParamMemo *memo, bool *fenced)

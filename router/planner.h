@@ -75,6 +75,8 @@ typedef struct Plan {
     bool alone;       /* DDL: cannot run inside a transaction block */
     const uint32_t *shards; /* WRITE: in ascending order; in the input's arena */
     uint32_t shard_count;
+    const Slice *texts; /* WRITE, COPY_OUT: what each shard of it, or of the database, is asked; in `keep`. NULL: as
+                           the client said it */
     const struct Fanout *spread; /* SCATTER; in `keep` */
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
     const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */

@@ -77,6 +77,8 @@ static bool push(const Planner *p, const FanoutRef *refs, PlanSource *ret)
 {
     Error ignored;
     PlanInput input = *p->in;
+    if (input.topology->foreign) /* copies that a move has made would be read where they lie */
+        return false;
     input.whole = false;
     const Fanout *spread = fanout_make(&input, p->statement, refs, false, input.keep, &ignored);
     if (!spread || spread->form.kind != SPLIT_CONCAT || spread->form.limit.kind || spread->form.offset.kind)

@@ -139,6 +139,8 @@ bool plan_writes_reference(const Planner *p);
 /* The rows of this INSERT are made by a query or by a default: it goes by INSERT_SELECT. */
 Plan plan_insert_select(const Planner *p);
 Plan plan_reference_write(Planner *p);
+/* Shards that hold rows of others (foreign.h) are asked for their own; `columns`: see term_add. */
+void plan_pass_over_foreign(const Planner *p, Plan *plan, int reference, const char *columns);
 /* DDL makes a unique constraint that shards cannot keep: p->plan refuses it. */
 bool plan_breaks_unique(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */

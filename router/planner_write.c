@@ -2,6 +2,7 @@
  * planner_write.c - where the rows belong that a statement writes: INSERT by the keys it gives, UPDATE and DELETE
  * by the rows they find, reference tables everywhere alike.
  */
+#include "router/foreign.h"
 #include "router/planner_state.h"
 
 #include <stdio.h>
@@ -241,6 +242,22 @@ bool plan_writes_reference(const Planner *p)
     return false;
 }
 
+/* Shards that hold rows of others are asked for their own. */
+void plan_pass_over_foreign(const Planner *p, Plan *plan, int reference, const char *columns)
+{
+    const Topology *topology = p->in->topology;
+    const Table *table = p->refs[reference].table;
+    if (!foreign_table(topology, table) || !p->in->keep)
+        return;
+    const uint32_t *shards = plan->shards ? plan->shards : p->database->shards;
+    uint32_t count = plan->shards ? plan->shard_count : p->database->shard_count;
+    plan->texts = foreign_texts(topology, table, shards, count, p->shape->tables[reference].alias, p->statement->text, columns, p->in->keep);
+    if (plan->texts)
+        return;
+    plan->kind = PLAN_REJECT;
+    foreign_error(&plan->error);
+}
+
 /* UPDATE and DELETE that no key restricts to one shard: each shard changes its own rows. */
 bool plan_write(Planner *p, Plan *ret)
 {
@@ -255,6 +272,7 @@ bool plan_write(Planner *p, Plan *ret)
     for (uint32_t i = 0; shards && i < p->database->shard_count; i++)
         if (!p->refs[target].some || p->refs[target].some[p->database->shards[i]])
             shards[ret->shard_count++] = p->database->shards[i];
+    plan_pass_over_foreign(p, ret, target, NULL);
     return shards != NULL;
 }
 
@@ -316,7 +334,9 @@ Plan plan_merge_into(Planner *p)
     bool together = source_joined(p, target, source) && (!actions.inserts || inserts_source_key(p, &actions, key, source));
     if (!together && (p->refs[source].kind != REF_REFERENCE || actions.inserts))
         return refuse_merge("Its rows would have to meet, or be inserted, on other shards than those they are on.");
-    return (Plan){.kind = PLAN_WRITE, .shards = p->database->shards, .shard_count = p->database->shard_count};
+    Plan plan = {.kind = PLAN_WRITE, .shards = p->database->shards, .shard_count = p->database->shard_count};
+    plan_pass_over_foreign(p, &plan, target, NULL); /* refused while its shards hold rows of others */
+    return plan;
 }
 
 /* ---- reference tables ------------------------------------------------------------------------- */

@@ -109,8 +109,8 @@ void scatter_start(Request *request, const ScatterSpec *spec);
  * client's. */
 void scatter_on_all(Request *request);
 /* The statement on the given shards, in a transaction that commits when all have succeeded; tags are
- * added up, rows of RETURNING follow one another. */
-void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count);
+ * added up, rows of RETURNING follow one another. `texts`: what each shard is asked; NULL: what the client said. */
+void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count, const Slice *texts);
 /* The same, where all shards do the same to the same rows: the first one's answer is the client's, and one
  * that counts other rows than the first fails the statement (XX001). */
 void scatter_same(Request *request, const uint32_t *shards, uint32_t shard_count);

@@ -352,14 +352,14 @@ static WireFormats formats_hidden(const PlanStatement *statement, const SplitFor
     return (WireFormats){.raw = slice_of(codes, 2 * (size_t)count), .count = (uint16_t)count};
 }
 
-static TaskStep *steps_own(Request *request, const SplitForm *form, uint64_t offset, uint64_t limit,
+static TaskStep *steps_own(Request *request, const SplitForm *form, Slice text, uint64_t offset, uint64_t limit,
                            uint32_t *ret_count)
 {
     const PlanStatement *statement = &request->planned[request->planned_count - 1];
     Arena *arena = &request->arena;
     uint32_t type_count;
     uint32_t *types = fanout_types(statement, form, &type_count, arena);
-    Prepared *prepared = types ? request_prepare(request, form->leg, types, type_count) : NULL;
+    Prepared *prepared = types ? request_prepare(request, text, types, type_count) : NULL;
     TaskStep *steps = arena_array(arena, TaskStep, 5);
     Slice bind = fanout_bind(statement, form, offset, limit, formats_hidden(statement, form, arena), arena);
     Buf frame;
@@ -387,14 +387,21 @@ static ScatterLeg *legs_make(Request *request, const Fanout *spread, uint64_t of
     ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, spread->legs.count);
     TaskStep *steps = NULL;
     uint32_t count = 0;
-    if (form->sort_count || form->limit_param)
-        steps = steps_own(request, form, offset, limit, &count);
-    else
-        scatter_steps(request, form->leg, &steps, &count);
-    if (!legs || !steps)
-        return NULL;
-    for (uint32_t i = 0; i < spread->legs.count; i++)
+    Slice said = {0}; /* by `steps` */
+    for (uint32_t i = 0; legs && i < spread->legs.count; i++) {
+        Slice text = spread->legs.texts[i];
+        if (!steps || !slice_equal(text, said)) {
+            steps = NULL;
+            if (form->sort_count || form->limit_param)
+                steps = steps_own(request, form, text, offset, limit, &count);
+            else
+                scatter_steps(request, text, &steps, &count);
+            said = text;
+        }
+        if (!steps)
+            return NULL;
         legs[i] = (ScatterLeg){.shard = spread->legs.shards[i], .steps = steps, .step_count = count};
+    }
     return legs;
 }
 

@@ -92,6 +92,21 @@ void scatter_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_co
 }
 
 /* The same text on each shard. Each leg has steps of its own: an opening may come before them. */
+static ScatterLeg *same_legs(Request *request, Slice sql, const uint32_t *shards, uint32_t count);
+
+/* Another text on each shard. */
+static ScatterLeg *own_legs(Request *request, const Slice *texts, const uint32_t *shards, uint32_t count)
+{
+    ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, count);
+    for (uint32_t i = 0; legs && i < count; i++) {
+        const ScatterLeg *one = same_legs(request, texts[i], &shards[i], 1);
+        if (!one)
+            return NULL;
+        legs[i] = *one;
+    }
+    return legs;
+}
+
 static ScatterLeg *same_legs(Request *request, Slice sql, const uint32_t *shards, uint32_t count)
 {
     ScatterLeg *legs = arena_array(&request->arena, ScatterLeg, count);
@@ -105,10 +120,11 @@ static ScatterLeg *same_legs(Request *request, Slice sql, const uint32_t *shards
     return legs;
 }
 
-void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count)
+void scatter_write(Request *request, const uint32_t *shards, uint32_t shard_count, const Slice *texts)
 {
     Slice sql = request->planned[request->planned_count - 1].text;
-    ScatterLeg *legs = same_legs(request, sql, shards, shard_count);
+    ScatterLeg *legs = texts ? own_legs(request, texts, shards, shard_count)
+                             : same_legs(request, sql, shards, shard_count);
     SumComposer *sum = arena_new(&request->arena, SumComposer);
     if (!legs || !sum) {
         out_of_memory(request);

@@ -13,12 +13,6 @@
 #include "core/arena.h"
 #include "meta/topology.h"
 
-/* A set of buckets; `has` is a byte per bucket. */
-typedef struct BucketSet {
-    uint8_t *has; /* [bucket_count] 0 or 1, in an arena */
-    uint32_t bucket_count, count;
-} BucketSet;
-
 bool bucket_set_init(BucketSet *set, uint32_t bucket_count, Arena *arena) MUST_USE;
 void bucket_set_add(BucketSet *set, uint32_t bucket);
 /* "0-3,7": runs in order; and back (22023 for anything else). "" is the empty set. */

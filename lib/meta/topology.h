@@ -32,6 +32,12 @@ typedef struct ShardMap {
     uint32_t refs;
 } ShardMap;
 
+/* A set of buckets; `has` is a byte per bucket. Made by the functions of bucket_sql.h. */
+typedef struct BucketSet {
+    uint8_t *has; /* [bucket_count] 0 or 1, in an arena */
+    uint32_t bucket_count, count;
+} BucketSet;
+
 /* Between the columns of a key in the store: no name has it that a person would give. */
 #define TABLE_KEY_SEPARATOR '\x1f'
 
@@ -87,9 +93,14 @@ typedef struct Topology {
      * wait (router/fence.h). */
     const uint8_t *fenced;
     /* [shard_count], NULL with `fenced`: the first topology with the fence of the buckets that this
-     * shard is about to lose; 0: it loses none. */
-    const uint64_t *fence_since;
-    bool moving; /* some move is under way: distributed tables keep their shape */
+     * shard is about to lose; 0: it loses none. gain_since: to get; there only transactions count whose snapshot may
+     * be older than the rows that come: those of REPEATABLE READ and above, or all (`gain_every`). */
+    const uint64_t *fence_since, *gain_since;
+    bool gain_every;
+    /* [shard_count]: buckets whose rows may lie on this shard although it does not own them; NULL: there are none
+     * anywhere. Who asks several shards passes over them (router/foreign.h). */
+    const BucketSet *foreign;
+    bool copying; /* some move is under way and not decided: distributed tables keep their shape */
     Arena arena;
 } Topology;
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.support import host
-from tests.support.moves import Moving, pause_histogram
+from tests.support.moves import Moving, pause_histogram, phase_table
 from tests.support.wire import PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync
 
 pytestmark = pytest.mark.shoal_only
@@ -166,7 +166,7 @@ def test_there_and_back(moving, lists):
     settle(moving, load, lists)
     pauses = moving.pauses_ms()
     print(f'\n{load.done} statements, slowest {load.slowest * 1000:.0f} ms, pauses of {len(pauses)} moves:\n'
-          + pause_histogram(pauses))
+          + pause_histogram(pauses) + '\n' + phase_table(moving.phases_ms()))
     assert len(pauses) >= 2 * rounds
 
 

@@ -317,7 +317,7 @@ CROSS = [
     'SELECT * FROM users, notes WHERE notes.id = 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users',
     'CREATE TABLE copy_of AS SELECT * FROM users', 'SELECT * INTO copy_of FROM users',
     'SELECT name FROM users TABLESAMPLE SYSTEM (50)', 'TABLE users', 'SELECT count(*) FROM ONLY users',
-    'EXPLAIN ANALYZE DELETE FROM users', 'PREPARE p AS SELECT * FROM users', 'LOCK TABLE users IN SHARE MODE',
+    'PREPARE p AS SELECT * FROM users', 'LOCK TABLE users IN SHARE MODE',
     'DO $$ BEGIN DELETE FROM users; END $$', 'WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < (SELECT count(*) FROM users)) SELECT * FROM r',
 ]
 

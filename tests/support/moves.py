@@ -68,9 +68,17 @@ class Moving:
         return {int(row['id']): row for row in self.shoal.console('SHOW MOVES')}[number]
 
     def wait(self, number, states=OVER, timeout_s=60):
-        wait_until(f'move {number} to be one of {states}',
-                   lambda: self.state(number)['state'] in states, timeout_s, 0.1)
+        try:
+            wait_until(f'move {number} to be one of {states}',
+                       lambda: self.state(number)['state'] in states, timeout_s, 0.1)
+        except AssertionError as err:
+            raise AssertionError(f'{err}: {self.state(number)}\n{self.told()}') from None
         return self.state(number)
+
+    def told(self):
+        """What the log says of moves: for a test that has failed."""
+        lines = [line for line in self.shoal.log.read_text(errors='replace').splitlines() if ' move' in line]
+        return '\n'.join(lines[-40:])
 
     def wait_all(self, timeout_s=120):
         wait_until('all moves to be over', lambda: all(row['state'] in OVER for row in self.shoal.console('SHOW MOVES')),
@@ -124,6 +132,28 @@ class Moving:
         return [int(row['event'].rsplit(' ', 2)[-2]) for row in self.shoal.console('SHOW EVENTS')
                 if 'held back for' in row['event']]
 
+    def phases_ms(self):
+        return phases_of(self.shoal.console('SHOW EVENTS'))
+
+
+def phases_of(events):
+    """phase of the pause -> what it took in each move; of SHOW EVENTS."""
+    found = {}
+    for row in events:
+        if 'held back for' not in row['event']:
+            continue
+        inner = row['event'].split('now (', 1)[1].split(')', 1)[0]
+        for phase in inner.split(', '):
+            name, ms = phase.rsplit(' ', 1)
+            found.setdefault(name, []).append(int(ms))
+    return found
+
+
+def phase_table(phases):
+    """For people: what the pauses were spent on."""
+    return '\n'.join(f'{name:>16}  median {sorted(ms)[len(ms) // 2]:>4} ms, most {max(ms):>4} ms  of {len(ms)}'
+                     for name, ms in phases.items())
+
 
 def pause_histogram(pauses):
     """For people: how long statements were held back."""
@@ -137,4 +167,4 @@ def pause_histogram(pauses):
     return '\n'.join(lines)
 
 
-__all__ = ['Moving', 'pause_histogram', 'host', 'time']
+__all__ = ['Moving', 'pause_histogram', 'phase_table', 'phases_of', 'host', 'time']

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "meta/bucket_sql.h"
 #include "router/planner.h"
 #include "wire/value.h"
 
@@ -135,7 +136,8 @@ static Plan plan_of(Story *s, const char *sql, const BindMessage *bind, const ui
     assert_true(shape_read(&s->shapes, slice_str(sql), true, true, &s->arena, &reading));
     PlanInput input = {.topology = s->topology, .user = SLICE("alice"),
                        .search_path = s->catalog->search_path, .same_encoding = true,
-                       .in_transaction = in_transaction, .arena = &s->arena};
+                       .in_transaction = in_transaction, .arena = &s->arena,
+                       .keep = s->topology->foreign ? &s->arena : NULL};
     PlanStatement statement = {.shape = reading.shape, .text = slice_str(sql),
                                .literals = reading.literals, .bind = bind, .param_oids = oids,
                                .param_oid_count = oid_count};
@@ -543,7 +545,6 @@ static void a_fenced_bucket_is_noticed_wherever_a_row_is_placed(void **state)
     const Table *users = topology_table(s->topology, 0, SLICE("public"), SLICE("users"));
     fenced[shard_map_bucket(s->map, table_row_hash(users, &value))] = 1;
     s->topology->fenced = fenced;
-    s->topology->moving = true;
     assert_true(is_fenced(s, "SELECT * FROM users WHERE id = 7"));
     assert_true(is_fenced(s, "SELECT * FROM users u JOIN orders o ON o.user_id = u.id WHERE u.id = 7"));
     assert_true(is_fenced(s, "UPDATE users SET name = 'x' WHERE id = 7"));
@@ -552,8 +553,8 @@ static void a_fenced_bucket_is_noticed_wherever_a_row_is_placed(void **state)
     assert_false(is_fenced(s, "SELECT * FROM users WHERE id = 8"));
     assert_false(is_fenced(s, "INSERT INTO users(id) VALUES (8)"));
     assert_false(is_fenced(s, "SELECT * FROM days WHERE id = 7")); /* by range: it has no buckets */
+    assert_true(is_fenced(s, "UPDATE users SET name = 'x'")); /* all shards */
     s->topology->fenced = NULL;
-    s->topology->moving = false;
 }
 
 /* Else: a driver asks the second shard for an OID that it has read on the first. */
@@ -575,23 +576,43 @@ static void the_catalog_is_asked_at_home(void **state)
     expect(*state, "SELECT pg_export_snapshot()", "0A000");
 }
 
-/* Else: rows that lie on two shards at this moment are changed or read twice. */
-static void many_shards_wait_until_the_moves_are_over(void **state)
+/* Else: rows that lie on two shards at this moment are changed, read or copied twice. */
+static void copies_on_a_shard_that_does_not_own_them_are_passed_over(void **state)
 {
-    static const char *const SQL[] = {
-        "UPDATE users SET name = 'x'", "INSERT INTO users(id) VALUES (1), (2), (3), (4)", "COPY users FROM STDIN",
-        "COPY users TO STDOUT", "ALTER TABLE users ADD COLUMN late int"};
+    static const char *const SQL[] = {"UPDATE users SET name = 'x'", "DELETE FROM users u WHERE name = 'x'",
+                                      "COPY users TO STDOUT", "COPY (SELECT name FROM users) TO STDOUT"};
     Story *s = *state;
-    s->topology->moving = true;
+    BucketSet foreign[8] = {0};
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
+        assert_true(bucket_set_init(&foreign[i], s->map->bucket_count, &s->arena));
+    bucket_set_add(&foreign[1], 5);
+    s->topology->foreign = foreign;
     for (size_t i = 0; i < ARRAY_LEN(SQL); i++) {
         Plan plan = plan_of(s, SQL[i], NULL, NULL, 0, false);
-        assert_int_equal(plan.kind, PLAN_REJECT);
-        assert_string_equal(plan.error.sqlstate, "55006");
-        assert_true(plan.error.hint[0]);
+        assert_int_not_equal(plan.kind, PLAN_REJECT);
+        assert_non_null(plan.texts);
+        assert_true(slice_equal(plan.texts[0], slice_str(SQL[i])));
+        assert_non_null(memmem(plan.texts[1].data, plan.texts[1].len, "{5}", 3));
     }
-    s->topology->moving = false;
-    for (size_t i = 0; i < ARRAY_LEN(SQL); i++)
-        assert_int_not_equal(plan_of(s, SQL[i], NULL, NULL, 0, false).kind, PLAN_REJECT);
+    assert_null(plan_of(s, "UPDATE days SET id = id", NULL, NULL, 0, false).texts); /* by range: never moved */
+    s->topology->foreign = NULL;
+    assert_null(plan_of(s, SQL[0], NULL, NULL, 0, false).texts);
+}
+
+/* Else: a table changes its shape while it is copied, and the move fails after an hour. */
+static void tables_keep_their_shape_while_rows_are_copied(void **state)
+{
+    Story *s = *state;
+    s->topology->copying = true;
+    Plan plan = plan_of(s, "ALTER TABLE users ADD COLUMN late int", NULL, NULL, 0, false);
+    assert_int_equal(plan.kind, PLAN_REJECT);
+    assert_string_equal(plan.error.sqlstate, "55006");
+    assert_true(plan.error.hint[0]);
+    assert_int_equal(plan_of(s, "ANALYZE users", NULL, NULL, 0, false).kind, PLAN_DDL);
+    assert_int_not_equal(plan_of(s, "INSERT INTO users(id) VALUES (1), (2), (3), (4)", NULL, NULL, 0, false).kind,
+                         PLAN_REJECT);
+    s->topology->copying = false;
+    assert_int_equal(plan_of(s, "ALTER TABLE users ADD COLUMN late int", NULL, NULL, 0, false).kind, PLAN_DDL);
 }
 
 int main(void)
@@ -616,8 +637,9 @@ int main(void)
         cmocka_unit_test(a_key_of_two_columns_needs_both),
         cmocka_unit_test(ranges_and_lists_decide_by_value),
         cmocka_unit_test(a_fenced_bucket_is_noticed_wherever_a_row_is_placed),
+        cmocka_unit_test(copies_on_a_shard_that_does_not_own_them_are_passed_over),
+        cmocka_unit_test(tables_keep_their_shape_while_rows_are_copied),
         cmocka_unit_test(the_catalog_is_asked_at_home),
-        cmocka_unit_test(many_shards_wait_until_the_moves_are_over),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
