@@ -113,6 +113,7 @@ bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *st
         health->server = config->servers[i];
         health->changed_wall_us = clock_wall_us();
         pg_client_init(&health->client, loop, &CLIENT_EVENTS, health);
+        patroni_init(&health->patroni, loop, health->server->patroni_host, health->server->patroni_port);
         if (has_replicas(probes, health->server->shard))
             health->lags = calloc(LAG_SECONDS, sizeof *health->lags);
     }
@@ -131,6 +132,8 @@ void probes_finish(Probes *probes)
     timer_stop(&probes->timer);
     for (uint32_t i = 0; i < probes->count; i++) {
         pg_client_close(&probes->servers[i].client);
+        if (probes->servers[i].patroni.loop)
+            patroni_finish(&probes->servers[i].patroni);
         free(probes->servers[i].lags);
     }
     for (uint32_t i = 0; probes->shards && i < probes->shard_count; i++)
@@ -174,6 +177,8 @@ static void probes_on_time(Timer *timer)
         const DatabaseConfig *database = probe_database(probes->config, health->server->shard);
         PgLogin login = control_login(probes->config, database, health->server);
         health->asked_us = clock_now_us();
+        if (watched)
+            patroni_ask(&health->patroni);
         pg_client_run(&health->client, &login, &PROBE_QUERY, 1,
                       watched ? MIN(PROBE_TIMEOUT_MS, 10 * probes->config->lag_check_ms + 500)
                               : PROBE_TIMEOUT_MS);
@@ -274,6 +279,9 @@ static void verdict_apply(ServerHealth *health, RoleVerdict verdict, const RoleM
         snprintf(why, sizeof why, "fenced: takes writes on timeline %" PRIu64 ", the shard is on %" PRIu64,
                  health->timeline, memory->timeline);
         break;
+    case ROLE_REFUSED:
+        snprintf(why, sizeof why, "takes writes, and its Patroni says that it is not the leader");
+        break;
     case ROLE_FOREIGN:
         snprintf(why, sizeof why, "has another system identifier than the shard");
         break;
@@ -290,10 +298,13 @@ static void shard_judge(Probes *probes, uint32_t shard)
     RoleFact facts[SHARD_SERVERS_MAX];
     RoleVerdict verdicts[SHARD_SERVERS_MAX];
     uint32_t count = shard_size(config);
+    uint64_t now_us = clock_now_us();
     for (uint32_t i = 0; i < count; i++) {
         const ServerHealth *server = &probes->servers[shard_server(config, i)->index];
         facts[i] = (RoleFact){.known = server->answered,
+                              .asked = server->ended_us != 0,
                               .recovery = server->in_recovery,
+                              .refused = patroni_word(&server->patroni, now_us) == PATRONI_FOLLOWER,
                               .timeline = server->timeline,
                               .system_id = strtoull(server->system_id, NULL, 10)};
     }

@@ -12,6 +12,7 @@
 #define SHOAL_ADMIN_PROBES_H
 
 #include "admin/lag.h"
+#include "admin/patroni.h"
 #include "admin/pg_client.h"
 #include "admin/roles.h"
 #include "core/log.h"
@@ -30,6 +31,7 @@ typedef struct LagSecond {
 
 typedef struct ServerHealth {
     PgClient client;
+    Patroni patroni;
     Probes *probes;
     const ServerConfig *server; /* borrowed from the Config in force */
     int state;                  /* HealthState */

@@ -11,22 +11,29 @@
 /* While somebody has the role, only a promotion takes it from him. */
 static bool is_candidate(const RoleMemory *memory, const RoleFact *fact, uint32_t i)
 {
-    if (!fact->known || fact->recovery || fact->system_id != memory->system_id)
+    if (!fact->known || fact->recovery || fact->refused || fact->system_id != memory->system_id)
         return false;
     bool taken = memory->timeline && memory->primary != ROLES_NONE && memory->primary != i;
     return taken ? fact->timeline > memory->timeline : fact->timeline >= memory->timeline;
 }
 
-/* The system identifier of a shard is its primary's; before one was seen, the first server's. */
+/* The system identifier of a shard is its primary's. Only when that one is known not to answer, the others
+ * say it, and only when they agree: else a stranger that answers first would name the shard. */
 static void learn_system(RoleMemory *memory, const RoleFact *facts, uint32_t count)
 {
     if (memory->system_id)
         return;
-    if (memory->primary < count && facts[memory->primary].known)
+    if (memory->primary < count && facts[memory->primary].known) {
         memory->system_id = facts[memory->primary].system_id;
-    for (uint32_t i = 0; i < count && !memory->system_id; i++)
-        if (facts[i].known && !facts[i].recovery)
-            memory->system_id = facts[i].system_id;
+        return;
+    }
+    uint64_t system_id = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!facts[i].asked || (facts[i].known && system_id && facts[i].system_id != system_id))
+            return;
+        system_id = facts[i].known ? facts[i].system_id : system_id;
+    }
+    memory->system_id = system_id;
 }
 
 /* The highest timeline wins; of equals the one that had the role, else nobody. */
@@ -59,6 +66,8 @@ static RoleVerdict verdict_of(const RoleMemory *memory, const RoleFact *fact, ui
         return ROLE_FOREIGN;
     if (i == memory->primary && !fact->recovery)
         return ROLE_PRIMARY;
+    if (!fact->recovery && fact->refused)
+        return ROLE_REFUSED;
     if (!fact->recovery)
         return ROLE_FENCED;
     return memory->timeline && fact->timeline != memory->timeline ? ROLE_BEHIND : ROLE_STANDBY;

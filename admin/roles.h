@@ -20,6 +20,8 @@ typedef struct RoleFact {
     bool recovery; /* it is a standby */
     uint64_t timeline;
     uint64_t system_id;
+    bool asked;   /* it has answered, or was found not to */
+    bool refused; /* its Patroni says that it does not hold the leader's lock */
 } RoleFact;
 
 typedef enum RoleVerdict {
@@ -28,7 +30,8 @@ typedef enum RoleVerdict {
     ROLE_STANDBY, /* of the primary's timeline: may be read */
     ROLE_BEHIND,  /* a standby that has not followed to the primary's timeline: not read */
     ROLE_FENCED,  /* takes writes on an older timeline, or on the same as another: never used */
-    ROLE_FOREIGN  /* of another cluster */
+    ROLE_FOREIGN, /* of another cluster */
+    ROLE_REFUSED  /* takes writes, and must not by its Patroni's word: not used until it may */
 } RoleVerdict;
 
 /* What is remembered from decision to decision. */

@@ -10,7 +10,7 @@
 #include "router/worker_state.h"
 
 #define STOPPED_US   ((uint64_t)1000 * 1000) /* a turn that comes so late was held up from outside */
-#define DOUBT_MAX_US ((uint64_t)3 * 1000 * 1000) /* nobody can look: what was known must do */
+#define DOUBT_MAX_US ((uint64_t)10 * 1000 * 1000) /* nobody can look: what was known must do */
 
 /* ---- doubt ------------------------------------------------------------------------------------- */
 

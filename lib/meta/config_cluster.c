@@ -36,7 +36,8 @@ static bool server_add(ConfigLoader *loader, uint32_t shard, ServerRole role, co
     if (!server)
         return FAIL_MEMORY(loader);
     *server = (ServerConfig){.conninfo = info.text, .host = info.host, .port = info.port, .role = role,
-                             .weight = info.weight, .zone = info.zone, .shard = shard, .index = c->server_count};
+                             .weight = info.weight, .zone = info.zone,
+                             .patroni_host = info.patroni_host, .patroni_port = info.patroni_port, .shard = shard, .index = c->server_count};
     server->name = role == SERVER_PRIMARY
                        ? arena_printf(&c->arena, "%s/primary", owner->name)
                        : arena_printf(&c->arena, "%s/replica%u", owner->name, owner->replica_count + 1);

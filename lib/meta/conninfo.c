@@ -3,6 +3,7 @@
  */
 #include "meta/conninfo.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ static const char *const KEYWORDS[] = {
     "keepalives_count",
 };
 
-static const char *const OWN_KEYWORDS[] = {"weight", "zone"};
+static const char *const OWN_KEYWORDS[] = {"weight", "zone", "patroni"};
 
 static bool is_blank(char c)
 {
@@ -83,10 +84,40 @@ static bool port_read(const char *text, int *ret_port, Error *err)
 
 #define WEIGHT_MAX 1000
 
-/* weight=2, zone=a: not for libpq. False: neither. */
-static bool own_pair(const char *key, const char *value, Conninfo *info, Error *err, bool *ret_ok)
+/* http://10.0.0.2:8008 */
+static bool patroni_read_url(const char *value, Arena *arena, Conninfo *info, Error *err)
+{
+    static const char SCHEME[] = "http://";
+    struct in_addr address;
+    const char *host = value + sizeof SCHEME - 1;
+    bool ok = strncmp(value, SCHEME, sizeof SCHEME - 1) == 0;
+    size_t len = ok ? strcspn(host, ":/") : 0;
+    info->patroni_host = ok ? arena_text(arena, slice_of(host, len)) : NULL;
+    info->patroni_port = 8008;
+    ok = info->patroni_host && inet_pton(AF_INET, info->patroni_host, &address) == 1;
+    if (ok && host[len] == ':') {
+        char *end;
+        long port = strtol(host + len + 1, &end, 10);
+        ok = end != host + len + 1 && port >= 1 && port <= 65535 && (!*end || strcmp(end, "/") == 0);
+        info->patroni_port = (int)port;
+    } else if (ok) {
+        ok = !host[len] || strcmp(host + len, "/") == 0;
+    }
+    if (!ok) {
+        error_set(err, SQLSTATE_CONFIG_FILE, "patroni must be like http://10.0.0.2:8008, not \"%.60s\"", value);
+        error_hint(err, "An IPv4 address: no name is looked up while servers are watched. Only http.");
+    }
+    return ok;
+}
+
+/* weight=2, zone=a, patroni=...: not for libpq. False: neither. */
+static bool own_pair(const char *key, const char *value, Arena *arena, Conninfo *info, Error *err, bool *ret_ok)
 {
     *ret_ok = true;
+    if (strcmp(key, "patroni") == 0) {
+        *ret_ok = patroni_read_url(value, arena, info, err);
+        return true;
+    }
     if (strcmp(key, "zone") == 0) {
         info->zone = value;
         return true;
@@ -128,7 +159,7 @@ static bool pair_read(const char **at, Arena *arena, Conninfo *info, const char 
         return false;
     }
     bool ok;
-    if (own_pair(key, value, info, err, &ok))
+    if (own_pair(key, value, arena, info, err, &ok))
         return ok;
     info->text = arena_printf(arena, "%s%s%.*s", info->text, *info->text ? " " : "", (int)(*at - start), start);
     if (!info->text) {

@@ -256,7 +256,7 @@ static const Setting SETTINGS[] = {
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
     {"shard", "replica", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
-     "A streaming replica of the primary. May be repeated. weight=N and zone=NAME may stand among the keywords."},
+     "A streaming replica of the primary. May be repeated. weight=N, zone=NAME and patroni=http://address:port may stand among the keywords."},
 
     {"database", "dbname", SETTING_TEXT, AT(DatabaseConfig, dbname), 1, 63, NULL, NULL, RESTARTS,
      false, "Its name on the servers. Default: the name of the section."},

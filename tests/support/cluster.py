@@ -106,6 +106,12 @@ class Cluster:
         self.query('SELECT pg_promote(true, 30)')
         self.standby_of = None
 
+    def received(self):
+        """How far it has the WAL of a primary that is gone: whoever has most must be promoted, or the others
+        cannot follow."""
+        wait_until('the walreceiver to go', lambda: not self.query('SELECT 1 FROM pg_stat_wal_receiver'))
+        return int(self.query("SELECT (pg_last_wal_receive_lsn() - '0/0')::bigint")[0][0])
+
     def cut_receiver(self):
         """What it receives from now on is nothing; what it has replayed stays (L2)."""
         self.sql("ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'",
