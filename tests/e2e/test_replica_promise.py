@@ -661,6 +661,9 @@ def test_a_leg_that_fails_on_a_replica_runs_on_its_primary(two):
         finally:
             made[0][1].start()
             wait_until('it to be back', lambda: all(row['state'] == 'up' for row in shoal.console('SHOW REPLICAS')), 20)
+            # Its breaker has opened, and lets reads through again one by one.
+            wait_until('reads to go there again', lambda: all(
+                seen_ports(conn) == {pair[1].port for pair in made} for _ in range(5)), 30)
 
 
 def test_set_local_counts_for_one_transaction(two):
