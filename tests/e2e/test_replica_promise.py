@@ -541,6 +541,7 @@ def test_h82_the_primary_takes_only_so_many_reads_of_lost_replicas(workspace, se
     conns = []
     sleeping = "FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(1000)%' AND usename = 'app'"
     try:
+        wait_until('lags to be known', lambda: all(row_of(shoal, f's0/replica{i}')['lag_ms'] == '0' for i in (1, 2)))
         for replica in servers[1:]:
             replica.pause_replay()
         servers[0].sql('UPDATE versions SET n = n + 1 WHERE id = 9', database='app', user='app')
