@@ -77,7 +77,7 @@ static bool load_shard(ConfigLoader *loader, IniSection *section, uint32_t index
         return false;
     LIST_EACH(link, &section->entries) {
         const IniEntry *entry = list_entry(link, IniEntry, link);
-        if (entry != primary && !server_add(loader, index, SERVER_REPLICA, entry))
+        if (strcmp(entry->key, "replica") == 0 && !server_add(loader, index, SERVER_REPLICA, entry))
             return false;
     }
     return true;
