@@ -61,6 +61,8 @@ static bool load_shard(ConfigLoader *loader, IniSection *section, uint32_t index
 {
     Config *c = loader->config;
     ShardConfig *shard = &c->shards[index];
+    if (!settings_default("shard", shard, &c->arena))
+        return FAIL_MEMORY(loader);
     if (!shard_name_check(loader, section) || !section_read(loader, section, shard))
         return false;
     shard->name = arena_text(&c->arena, slice_str(section->name));
