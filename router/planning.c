@@ -53,6 +53,7 @@ static void input_fill(const Request *request, PlanInput *ret)
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
                        .arena = &worker->scratch,
+                       .bucket_uses = worker->stats.bucket_uses,
                        .whole = request->whole};
 }
 
