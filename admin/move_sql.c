@@ -263,8 +263,13 @@ static const char *table_array(const MoveLeg *leg)
 
 const char *move_sql_columns(const MoveLeg *leg)
 {
-    const char *tables = table_array(leg);
-    return tables ? arena_printf(A(leg),
+    return tables_sql_columns(A(leg), leg->tables, leg->table_count);
+}
+
+const char *tables_sql_columns(Arena *arena, const Table *list, uint32_t count)
+{
+    const char *tables = tables_array(arena, list, count);
+    return tables ? arena_printf(arena,
                                  "SELECT t.n, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) "
                                  "FROM %s JOIN pg_attribute a ON a.attrelid = t.rel AND a.attnum > 0 AND NOT "
                                  "a.attisdropped AND a.attgenerated = '' GROUP BY t.n ORDER BY t.n", tables)
