@@ -439,9 +439,12 @@ const char *move_sql_raise_sequence(const MoveLeg *leg, const char *schema, cons
         return NULL;
     char *full = arena_printf(A(leg), "%s.%s", quoted_schema, quoted_name);
     char *literal = full ? sql_quote_literal(A(leg), slice_str(full)) : NULL;
+    /* Each shard counts by a step from its own begin: to a value of its own, not to one of the source's. */
     return literal ? arena_printf(A(leg),
-                                  "SELECT setval(%s::regclass, %s) WHERE coalesce(pg_sequence_last_value("
-                                  "%s::regclass), -9223372036854775808) < %s", literal, value, literal, value)
+                                  "SELECT setval(%s::regclass, %s + mod(mod(s.last_value - %s, q.step) + q.step, q.step)) "
+                                  "FROM %s s, (SELECT greatest(abs(seqincrement), 1) AS step FROM pg_sequence WHERE "
+                                  "seqrelid = %s::regclass) q WHERE coalesce(pg_sequence_last_value(%s::regclass), "
+                                  "-9223372036854775808) < %s", literal, value, value, full, literal, literal, value)
                    : NULL;
 }
 

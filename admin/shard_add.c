@@ -7,6 +7,7 @@
  */
 #include "admin/shard_add.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,6 +16,7 @@
 #include "admin/control_state.h"
 #include "admin/joining.h"
 #include "admin/move_sql.h"
+#include "admin/shard_numbers.h"
 #include "wire/value.h"
 
 #define ASK_TIMEOUT_MS 20000
@@ -75,6 +77,7 @@ struct ShardAddJob {
     uint32_t pending;
     bool failed, joined;
     Joining joining;
+    ShardNumbers numbers;
     Timer timer; /* joined: until recovery has looked at the shard, too */
     uint64_t joined_at_us;
     Error err;
@@ -104,6 +107,7 @@ static void add_on_free(Job *base)
 {
     ShardAddJob *job = container_of(base, ShardAddJob, job);
     joining_release(&job->joining);
+    numbers_close(&job->numbers);
     base->control->shard_joining = false;
     if (!base->control->stopping)
         moves_look_later(base->control);
@@ -348,6 +352,10 @@ static void add_on_time(Timer *timer)
         return;
     }
     joining_release(&job->joining);
+    char text[200];
+    snprintf(text, sizeof text, "shard %s has joined; what writes to several shards was held back for %" PRIu64 " ms",
+             job->name, job->joining.held_us / 1000);
+    control_event(control, LOG_INFO, "shard", text);
     job->database = 0;
     database_next(job);
 }
@@ -399,6 +407,37 @@ static bool facts_on_result(PgClient *client, uint32_t index, const PGresult *ro
     return true;
 }
 
+static void database_done(ShardAddJob *job)
+{
+    job->database++;
+    database_next(job);
+}
+
+static void numbers_on_done(ShardNumbers *numbers, const Error *failed)
+{
+    ShardAddJob *job = numbers->ctx;
+    if (failed) {
+        Error err = *failed;
+        job_end(&job->job, &err);
+        return;
+    }
+    numbers_close(numbers);
+    database_done(job);
+}
+
+/* Its tables stand: from where on its sequences may give numbers. */
+static void numbers_begin_there(ShardAddJob *job)
+{
+    Control *control = job->job.control;
+    const DatabaseConfig *database = &job->config->databases[job->database];
+    const DatabaseConfig *known = config_database(control->config, slice_str(database->name));
+    PgLogin new = control_login(job->config, database, shard_server(job, job->shard));
+    if (known)
+        numbers_run(&job->numbers, control, known->index, &new, &job->job.call->arena, numbers_on_done, job);
+    else
+        database_done(job);
+}
+
 static void facts_on_done(PgClient *client, const Error *err)
 {
     FactsAsk *ask = client->ctx;
@@ -423,8 +462,10 @@ static void facts_on_done(PgClient *client, const Error *err)
         job_end(&job->job, &told);
         return;
     }
-    job->database++;
-    database_next(job);
+    if (job->joined)
+        database_done(job);
+    else
+        numbers_begin_there(job);
 }
 
 /* ---- SHARD REMOVE ---------------------------------------------------------------------------- */

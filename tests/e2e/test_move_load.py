@@ -18,6 +18,7 @@ KINDS = 8
 DDL = ['CREATE TABLE lists(id bigint PRIMARY KEY, v text NOT NULL)',
        'CREATE TABLE facts(id bigint PRIMARY KEY, body text NOT NULL)',
        'CREATE TABLE accounts(id bigint PRIMARY KEY, balance bigint NOT NULL)',
+       'CREATE TABLE tickets(owner bigint, id bigserial, PRIMARY KEY (owner, id))',
        "CREATE TYPE mood AS ENUM ('low', 'high')",
        'CREATE TABLE kinds(id int PRIMARY KEY, n bigint NOT NULL, m mood, twice bigint GENERATED ALWAYS AS (n * 2) STORED)',
        'CREATE TABLE titles(id int PRIMARY KEY, kind int REFERENCES kinds(id), body text)',
@@ -38,6 +39,7 @@ def moving(workspace):
     with moving.shoal.connect() as conn:
         for table in ('kinds', 'titles'):
             conn.query(f"SELECT shoal.create_reference_table('{table}')")
+        conn.query("SELECT shoal.distribute_table('tickets', 'owner')")
         conn.query('INSERT INTO kinds VALUES ' + ', '.join(f"({i}, 0, 'high')" for i in range(KINDS)))
         conn.query('INSERT INTO titles VALUES ' + ', '.join(f"({i}, {i % KINDS}, 'a\tb\\n{i}')" for i in range(300)))
         for key in range(KEYS):
@@ -181,6 +183,11 @@ def lists():
     return {}
 
 
+def take_numbers(conn, ids):
+    for owner in range(60):
+        ids.append(conn.query(f'INSERT INTO tickets(owner) VALUES ({owner}) RETURNING id')[0][0])
+
+
 def test_there_and_back(moving, lists):
     # Clients see errors, wrong rows, or lose writes while buckets move.
     rounds = 6 if host.LONG else 2
@@ -200,13 +207,18 @@ def test_there_and_back(moving, lists):
 
 def test_a_shard_more_and_one_drained(moving, lists):
     # Growing and shrinking the cluster costs an outage.
-    with Load(moving.shoal) as load:
+    ids = []
+    with Load(moving.shoal) as load, moving.shoal.connect() as conn:
+        take_numbers(conn, ids)
         moving.add_shard(moving.clusters[2])
         for command in ('REBALANCE START', 'REBALANCE START DRAIN s1'):
             plan = moving.shoal.console(command)
             assert plan, command
             rows = moving.wait_all(100)
             assert all(row['state'] == 'done' for row in rows), rows[-2:]
+            take_numbers(conn, ids)
+    assert len(ids) == len(set(ids)), 'an id was given twice'
+    print([row['event'] for row in moving.shoal.console('SHOW EVENTS') if 'held back for' in row['event'] and 'joined' in row['event']])
     settle(moving, load, lists)
     owned = {row['shard']: int(row['buckets']) for row in moving.shoal.console('SHOW MAP')}
     assert owned['s1'] == 0 and abs(owned['s0'] - owned['s2']) <= 1, owned
