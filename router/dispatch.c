@@ -24,6 +24,8 @@
 #include "router/insert.h"
 #include "router/insert_select.h"
 #include "router/local.h"
+#include "router/portal.h"
+#include "router/portal_open.h"
 #include "router/read_setting.h"
 #include "router/reads.h"
 #include "router/resolve.h"
@@ -466,7 +468,10 @@ static void fit_session(const Request *request, Plan *plan)
         return;
     bool may_join = session->spread && !session->sealed && !session->pinned && session->tx == TX_BLOCK;
     if (plan->kind == PLAN_DIRECT && plan->any_shard) {
-        if (!(plan->catalog && (may_join || transaction_part(session, plan->shard))))
+        uint32_t shard;
+        if (portal_shard(request, &shard) && transaction_part(session, shard))
+            plan->shard = shard;
+        else if (!(plan->catalog && (may_join || transaction_part(session, plan->shard))))
             plan->shard = at->shard;
         return;
     }
@@ -532,17 +537,40 @@ static bool shares_commit(Request *request, uint32_t shard)
            run_batched(request, shard, NULL);
 }
 
+/* Only described: any shard can do that. What it has bound may still be executed, by a request of its own. */
+static void run_described(Request *request)
+{
+    Session *session = request->session;
+    bool goes_on = !request->complete;
+    Error err;
+    request_cut(request);
+    if ((goes_on || session->tx != TX_IDLE) && !portal_bind_later(request)) {
+        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        session_fatal(session, &err);
+        return;
+    }
+    if (goes_on && request_add(request, TASK_SYNC, NULL))
+        request->steps[request->step_count - 1].hidden = true;
+    run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+}
+
+/* What returns no rows is run to its end, whatever the limit (JDBC says 1 there). */
+static bool refuse_parts(Request *request)
+{
+    Error err;
+    if (request->max_rows <= 0 || !(request->planned[request->planned_count - 1].shape->traits & SHAPE_HAS_RETURNING))
+        return false;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "rows of a write on several shards cannot be fetched in parts");
+    error_hint(&err, "Execute it without a row limit (fetch size).");
+    dispatch_error(request, &err);
+    return true;
+}
+
 /* A statement that writes on several shards. */
 static void run_write(Request *request, const Plan *plan)
 {
-    if (request->max_rows > 0) {
-        Error err;
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                  "a statement on several shards cannot be fetched in parts");
-        error_hint(&err, "Execute it without a row limit (fetch size).");
-        dispatch_error(request, &err);
+    if (refuse_parts(request))
         return;
-    }
     if (plan->same)
         scatter_same(request, plan->shards, plan->shard_count);
     else
@@ -551,22 +579,13 @@ static void run_write(Request *request, const Plan *plan)
 
 static void run_insert_select(Request *request, const Plan *plan)
 {
-    Error err;
-    if (!request->planned[0].executed) /* only described: any shard can do that */
-        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
-    else if (request->max_rows > 0) {
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a statement on several shards cannot be fetched in parts");
-        error_hint(&err, "Execute it without a row limit (fetch size).");
-        dispatch_error(request, &err);
-    } else
+    if (!refuse_parts(request))
         insert_select_start(request, plan);
 }
 
 static void run_copy(Request *request, const Plan *plan)
 {
-    if (!request->planned[0].executed) /* only described: any shard can do that */
-        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
-    else if (plan->kind == PLAN_COPY_IN)
+    if (plan->kind == PLAN_COPY_IN)
         copy_in_start(request, plan);
     else
         copy_out_start(request, plan);
@@ -586,20 +605,10 @@ static void refuse_own_locks(Request *request)
 /* A SELECT over several shards. */
 static void run_spread(Request *request, const Plan *plan)
 {
-    Session *session = request->session;
-    Error err;
-    if (!request->planned[0].executed) { /* only described: any shard can do that */
-        run_direct(request, session_database(session, session->worker->topology)->shards[0]);
-        return;
-    }
-    if (request->max_rows > 0) {
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                  "a statement on several shards cannot be fetched in parts");
-        error_hint(&err, "Execute it without a row limit (fetch size).");
-        dispatch_error(request, &err);
-        return;
-    }
-    if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
+    const Session *session = request->session;
+    if (request->max_rows > 0 && !request->portal)
+        portal_open(request, plan);
+    else if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
         scatter_read(request, plan->spread);
     else if (session->tx != TX_IDLE && session->tx_locks)
         refuse_own_locks(request);
@@ -607,21 +616,27 @@ static void run_spread(Request *request, const Plan *plan)
         gather_start(request, plan->spread);
 }
 
+static bool is_on_several(PlanKind kind)
+{
+    return kind != PLAN_DIRECT && kind != PLAN_LOCAL && kind != PLAN_PROBE && kind != PLAN_REJECT;
+}
+
 static void run_plan(Request *request, Plan *plan)
 {
     Session *session = request->session;
     Error err;
     counter_add(&session->worker->stats.plans[plan->kind], 1);
+    if (is_on_several(plan->kind) && !request->planned[0].executed) {
+        run_described(request);
+        return;
+    }
     switch (plan->kind) {
     case PLAN_DIRECT:
         if (!shares_commit(request, plan->shard))
             run_direct(request, plan->shard);
         break;
     case PLAN_DDL:
-        if (request->planned[0].executed)
-            scatter_ddl(request, plan->alone);
-        else /* only described: any shard can do that */
-            run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+        scatter_ddl(request, plan->alone);
         break;
     case PLAN_WRITE:
         run_write(request, plan);
@@ -630,7 +645,8 @@ static void run_plan(Request *request, Plan *plan)
         run_spread(request, plan);
         break;
     case PLAN_INSERT:
-        insert_start(request, plan);
+        if (!refuse_parts(request))
+            insert_start(request, plan);
         break;
     case PLAN_INSERT_SELECT:
         run_insert_select(request, plan);
@@ -758,6 +774,9 @@ void dispatch_part(Request *request)
 {
     Session *session = request->session;
     const Shape *shape = only_shape(request);
+    portal_note_closed(request);
+    if (portal_refuse_name(request))
+        return;
     if (shape && read_setting_run(request, shape))
         return;
     if (is_sharded(session) && transaction_control(request, shape))
@@ -766,13 +785,15 @@ void dispatch_part(Request *request)
         run_lost(request, shape);
         return;
     }
-    if (transaction_is_lazy(session) && run_aside(request))
+    if (portal_run(request) || (transaction_is_lazy(session) && run_aside(request)))
         return;
     if (shape && deallocates_ours(session, shape)) {
         effect_statement_gone(session, shape->statement);
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
+    if (shape && shape->kind == SHAPE_DECLARE && is_sharded(session) && portal_declare(request))
+        return;
     if (shape && shape->kind == SHAPE_EXPLAIN && is_sharded(session) && explain_start(request))
         return;
     Plan plan = dispatch_plan(request);
