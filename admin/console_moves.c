@@ -10,8 +10,8 @@
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "admin/functions.h"
+#include "admin/move_plan.h"
 #include "admin/move_steps.h"
-#include "admin/rebalance.h"
 #include "core/clock.h"
 #include "wire/value.h"
 
@@ -265,73 +265,12 @@ static bool set_paused(Control *control, Call *call, bool paused)
     return answer_with(control, call, "REBALANCE");
 }
 
-/* [BY COUNT] [DRAIN shard]; weights are 1, and 0 of the shard that is drained. */
-static bool plan_input(Control *control, Call *call, const CommandLine *arguments, RebalanceInput *input, Error *err)
-{
-    uint32_t *weights = arena_array(&call->arena, uint32_t, control->config->shard_count);
-    uint8_t *fixed = arena_zalloc(&call->arena, control->map->bucket_count);
-    if (!weights || !fixed)
-        return out_of_memory(err);
-    for (uint32_t i = 0; i < control->config->shard_count; i++)
-        weights[i] = 1;
-    for (uint32_t i = 0; i < arguments->count; i += 2) {
-        bool has = i + 1 < arguments->count;
-        if (has && strcmp(arguments->words[i], "drain") == 0) {
-            const ShardConfig *shard = shard_named(control, arguments->words[i + 1], err);
-            if (!shard)
-                return false;
-            weights[shard - control->config->shards] = 0;
-        } else if (!has || strcmp(arguments->words[i], "by") != 0 || strcmp(arguments->words[i + 1], "count") != 0) {
-            error_set(err, SQLSTATE_SYNTAX_ERROR, "syntax error at or near \"%.40s\"", arguments->words[i]);
-            error_hint(err, "REBALANCE START [BY COUNT] [DRAIN shard]");
-            return false;
-        }
-    }
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < control->config->shard_count; i++)
-        left += weights[i];
-    if (left == 0) {
-        error_set(err, SQLSTATE_INVALID_PARAMETER, "no shard would be left for the rows");
-        return false;
-    }
-    for (uint32_t b = 0; b < control->map->bucket_count; b++)
-        fixed[b] = moves_has_bucket(control, b);
-    *input = (RebalanceInput){
-        .map = control->map, .shard_count = control->config->shard_count, .weights = weights, .fixed = fixed};
-    return true;
-}
-
-static bool run_plan(Control *control, Call *call, const CommandLine *arguments, bool start, Error *err)
-{
-    static const AnswerColumn COLUMNS[] = {INT8("move"), TEXT("source"), TEXT("target"), INT8("bucket_count"),
-                                           TEXT("buckets")};
-    RebalanceInput input;
-    RebalancePlan plan;
-    if (!plan_input(control, call, arguments, &input, err))
-        return false;
-    if (!rebalance_plan(&input, &call->arena, &plan))
-        return out_of_memory(err);
-    answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
-    for (uint32_t i = 0; i < plan.count; i++) {
-        const RebalanceMove *move = &plan.moves[i];
-        const char *source = control->config->shards[move->source].name;
-        const char *target = control->config->shards[move->target].name;
-        uint64_t id = 0;
-        if (start && !moves_add(control, source, target, &move->buckets, &id, err))
-            return false;
-        const char *cells[] = {start ? number(&call->arena, id) : NULL, source, target,
-                               number(&call->arena, move->buckets.count), bucket_set_text(&move->buckets, &call->arena)};
-        answer_row(call, cells, ARRAY_LEN(COLUMNS));
-    }
-    return answer_with(control, call, "REBALANCE");
-}
-
 bool console_rebalance(Control *control, Call *call, const Command *command, const CommandLine *arguments, Error *err)
 {
     switch ((RebalanceVerb)command->detail) {
     case REBALANCE_PLAN:
     case REBALANCE_START:
-        return run_plan(control, call, arguments, command->detail == REBALANCE_START, err);
+        return move_plan_run(control, call, arguments, command->detail == REBALANCE_START, err);
     case REBALANCE_PAUSE:
     case REBALANCE_RESUME:
         return set_paused(control, call, command->detail == REBALANCE_PAUSE);

@@ -177,6 +177,7 @@ static void control_start(Control *control)
     probes_start(control);
     if (!history_start(&control->history, &control->loop, control->workers, control->worker_count))
         log_line(LOG_ERROR, "control", "out of memory: there is no history");
+    bucket_load_start(&control->bucket_load, &control->loop, control->workers, control->worker_count);
     control_open_http(&control->http_timer);
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
@@ -772,6 +773,7 @@ void control_end(Control *control)
     http_close(control->http);
     control->http = NULL;
     history_finish(&control->history);
+    bucket_load_finish(&control->bucket_load);
     loop_stop(&control->loop);
 }
 
@@ -783,6 +785,7 @@ void control_destroy(Control *control)
     http_close(control->http);
     control->http = NULL;
     history_finish(&control->history);
+    bucket_load_finish(&control->bucket_load);
     inbox_close(&control->inbox);
     Error err;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");

@@ -13,6 +13,7 @@
 #include "admin/failover.h"
 #include "admin/moves.h"
 #include "admin/deadlock.h"
+#include "admin/bucket_load.h"
 #include "admin/history.h"
 #include "admin/http.h"
 #include "admin/oid_book.h"
@@ -67,6 +68,7 @@ struct Control {
     const Topology *topology; /* the newest; owned by options.topologies */
     Probes probes;
     History history;
+    BucketLoad bucket_load;
     Http *http;            /* NULL: off, or the port cannot be had (now) */
     Timer http_timer;      /* tries the port again */
     bool http_complained;

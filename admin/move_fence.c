@@ -17,6 +17,8 @@
 #include "core/clock.h"
 #include "core/failpoint.h"
 
+#define SPEED_BYTES_MIN (8 * 1024 * 1024)
+
 #define LOOK_MS 2
 
 static void end_with(Move *move, const Error *err)
@@ -147,6 +149,14 @@ static bool store_decision(Move *move, Error *err)
     return ok;
 }
 
+/* For the next plan's forecast. A small move says nothing: its time is spent on waiting. */
+static void remember_speed(const Move *move)
+{
+    uint64_t took_us = clock_now_us() - move->begun_us;
+    if (move->bytes >= SPEED_BYTES_MIN && took_us > MOVE_FIXED_US)
+        move->control->moves.bytes_per_s = move->bytes * 1000000 / (took_us - MOVE_FIXED_US);
+}
+
 void move_decide_end(Move *move)
 {
     Error err;
@@ -175,8 +185,10 @@ void move_decide_end(Move *move)
              " ms", move->id, move->buckets_text, move->backwards ? move->source : move->target, move->phases,
              move->fence_us / 1000);
     control_event(move->control, LOG_INFO, "move", text);
-    if (move->backwards)
+    if (move->backwards) {
         move_undo(move);
-    else
+    } else {
+        remember_speed(move);
         move_take(move, move_step_switched());
+    }
 }

@@ -320,16 +320,21 @@ const char *tables_sql_facts(Arena *arena, const Table *list, uint32_t count)
 
 const char *move_sql_requirements(const MoveLeg *leg)
 {
-    const char *tables = table_array(leg);
+    return tables_sql_requirements(A(leg), leg->tables, leg->table_count);
+}
+
+const char *tables_sql_requirements(Arena *arena, const Table *list, uint32_t count)
+{
+    const char *tables = tables_array(arena, list, count);
     const char *keys = "";
-    for (uint32_t i = 0; tables && keys && i < leg->table_count; i++) {
-        char *key = sql_quote_literal(A(leg), leg->tables[i].key);
-        keys = key ? arena_printf(A(leg), "%s%s%s", keys, i ? ", " : "", key) : NULL;
+    for (uint32_t i = 0; tables && keys && i < count; i++) {
+        char *key = sql_quote_literal(arena, list[i].key);
+        keys = key ? arena_printf(arena, "%s%s%s", keys, i ? ", " : "", key) : NULL;
     }
     if (!tables || !keys)
         return NULL;
     return arena_printf(
-        A(leg),
+        arena,
         "SELECT problem, remedy FROM ("
         "SELECT 'wal_level is ' || current_setting('wal_level') AS problem,"
         " 'Set wal_level = logical and restart the server.' AS remedy WHERE current_setting('wal_level') <> 'logical'"

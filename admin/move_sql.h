@@ -49,6 +49,7 @@ const char *tables_sql_facts(Arena *arena, const Table *tables, uint32_t count);
 const char *tables_sql_drop_leftover(Arena *arena, const char *kind, const char *name);
 /* What a move cannot do without, as (problem, remedy): no row is good news. */
 const char *move_sql_requirements(const MoveLeg *leg);
+const char *tables_sql_requirements(Arena *arena, const Table *tables, uint32_t count);
 /* One cell: true when transactions that say nothing are READ COMMITTED, for everybody. */
 const char *move_sql_usual_isolation(const MoveLeg *leg);
 /* Bytes and rows of the buckets, estimated. */

@@ -11,12 +11,16 @@
 
 #include "admin/move.h"
 
+/* What a move takes besides its bytes: announcing, starting streams, waiting for them. */
+#define MOVE_FIXED_US UINT64_C(5000000)
+
 typedef struct Moves {
     List list; /* Move.link, by id: those that are not over */
     uint64_t next_id;
     Timer timer;  /* the next look at who may begin */
     bool loaded;
     bool paused;  /* REBALANCE PAUSE: nothing new begins, nothing is fenced */
+    uint64_t bytes_per_s; /* of the last move of some size, from its begin to the switch; 0: there was none */
 } Moves;
 
 void moves_init(Control *control);

@@ -26,6 +26,7 @@
 typedef struct Ctl {
     const char *host, *port, *user;
     bool json, watch;
+    const char *by, *drain; /* of rebalance; NULL: not said */
     double interval_s; /* of top */
     unsigned rounds;   /* of top; 0: until interrupted */
     PGconn *conn;
@@ -46,7 +47,8 @@ static void help(const char *program)
            "  status                  health, version and servers; exit code 1 when something is bad\n"
            "  top                     rates, latencies, servers and statements, refreshed\n"
            "  move BUCKETS to SHARD   moves buckets (0-15,40), or `key TABLE KEY`, while everybody works\n"
-           "  rebalance WHAT          plan | start [drain SHARD] | pause | resume | cancel | rollback | finish\n"
+           "  rebalance WHAT          plan | start [by count|bytes|load] [drain SHARD]\n"
+           "                          | pause | resume | cancel | rollback | finish\n"
            "  shard add SHARD         a new [shard] of shards.ini gets its schema, and joins\n"
            "  shard remove SHARD      is it empty, and what is to be done then?\n"
            "  fsck [repair]           is every row on its shard, is anything left behind?\n"
@@ -55,6 +57,8 @@ static void help(const char *program)
            "  -h, --host HOST         default: $PGHOST, else 127.0.0.1\n"
            "  -p, --port PORT         default: $PGPORT, else 6432\n"
            "  -U, --user USER         default: $PGUSER, else the system's user name\n"
+           "      --by count|bytes|load, --drain SHARD\n"
+           "                          the same as these words behind rebalance plan or start\n"
            "      --watch             afterwards, show moves as bars until they are over\n"
            "      --json              rows as JSON\n"
            "  -i, --interval SECONDS  of top; default 2\n"
@@ -64,19 +68,32 @@ static void help(const char *program)
            program);
 }
 
-/* The command's words as one statement. False when there is something else than words in it. */
-static bool statement_make(char *const *words, int count, char *ret, size_t size)
+static bool word_add(const char *word, char *ret, size_t size)
 {
-    size_t at = 0;
-    for (int i = 0; i < count; i++) {
-        for (const char *c = words[i]; *c; c++) {
-            if ((!isalnum((unsigned char)*c) && !strchr("_ .,-", *c)) || at + 3 > size)
-                return false;
-            ret[at++] = *c;
-        }
-        ret[at++] = i + 1 < count ? ' ' : '\0';
+    size_t at = strlen(ret);
+    if (at > 0)
+        ret[at++] = ' ';
+    for (const char *c = word; *c; c++) {
+        if ((!isalnum((unsigned char)*c) && !strchr("_ .,-", *c)) || at + 2 > size)
+            return false;
+        ret[at++] = *c;
     }
-    return at > 1;
+    ret[at] = '\0';
+    return true;
+}
+
+/* The command's words as one statement. False when there is something else than words in it. */
+static bool statement_make(const Ctl *ctl, char *const *words, int count, char *ret, size_t size)
+{
+    bool ok = count > 0;
+    ret[0] = '\0';
+    for (int i = 0; i < count; i++)
+        ok = ok && word_add(words[i], ret, size);
+    if (ctl->by)
+        ok = ok && word_add("by", ret, size) && word_add(ctl->by, ret, size);
+    if (ctl->drain)
+        ok = ok && word_add("drain", ret, size) && word_add(ctl->drain, ret, size);
+    return ok && *ret;
 }
 
 int main(int argc, char **argv)
@@ -87,7 +104,7 @@ int main(int argc, char **argv)
     int exit_code;
     if (!options_read(&ctl, argc, argv, &exit_code))
         return exit_code;
-    if (!statement_make(argv + optind, argc - optind, statement, sizeof statement)) {
+    if (!statement_make(&ctl, argv + optind, argc - optind, statement, sizeof statement)) {
         fprintf(stderr, "%s: a command is made of words; --help lists them\n", argv[0]);
         return EX_USAGE;
     }
@@ -110,12 +127,14 @@ int main(int argc, char **argv)
 
 static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
 {
-    enum { OPT_JSON = 256, OPT_WATCH, OPT_HELP };
+    enum { OPT_JSON = 256, OPT_WATCH, OPT_HELP, OPT_BY, OPT_DRAIN };
     static const struct option LONG_OPTIONS[] = {{"host", required_argument, NULL, 'h'},
                                                  {"port", required_argument, NULL, 'p'},
                                                  {"user", required_argument, NULL, 'U'},
                                                  {"json", no_argument, NULL, OPT_JSON},
                                                  {"watch", no_argument, NULL, OPT_WATCH},
+                                                 {"by", required_argument, NULL, OPT_BY},
+                                                 {"drain", required_argument, NULL, OPT_DRAIN},
                                                  {"interval", required_argument, NULL, 'i'},
                                                  {"rounds", required_argument, NULL, 'n'},
                                                  {"version", no_argument, NULL, 'V'},
@@ -149,6 +168,12 @@ static bool options_read(Ctl *ctl, int argc, char **argv, int *ret_exit_code)
             break;
         case OPT_WATCH:
             ctl->watch = true;
+            break;
+        case OPT_BY:
+            ctl->by = optarg;
+            break;
+        case OPT_DRAIN:
+            ctl->drain = optarg;
             break;
         case 'V':
             printf("shoalctl %s\n", SHOAL_VERSION);

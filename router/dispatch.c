@@ -3,17 +3,13 @@
  *
  *   console database ────────────────────────────────────────────> local_console
  *   sharded database: BEGIN, SAVEPOINT, COMMIT ... ──────────────> transaction_control
- *   plan: DIRECT ── single lookup ──> batcher_add
+ *   plan: DIRECT ── single lookup ──> batcher_add (offer)
  *                └─ otherwise ──────> backend_run (participant) or pool_submit
  *         WRITE, DDL ───────────────> scatter
  *         LOCAL, PROBE, REJECT
  */
 #include "router/dispatch.h"
 
-#include <stdio.h>
-#include <time.h>
-
-#include "batcher/without.h"
 #include "router/absence.h"
 #include "router/copy_in.h"
 #include "router/copy_out.h"
@@ -24,6 +20,9 @@
 #include "router/insert.h"
 #include "router/insert_select.h"
 #include "router/local.h"
+#include "router/n1.h"
+#include "router/offer.h"
+#include "router/planning.h"
 #include "router/portal.h"
 #include "router/portal_open.h"
 #include "router/read_setting.h"
@@ -58,6 +57,12 @@ static void start(Request *request)
     session->running++;
     session->running_alone = !request->batched;
     session->statement_total += MAX(request->planned_count, 1);
+}
+
+static void start_offered(Request *request)
+{
+    counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
+    start(request);
 }
 
 /* ---- Shoal's own errors ------------------------------------------------------------------------------ */
@@ -276,229 +281,7 @@ static void run_probe(Request *request, uint32_t shard)
     run_direct(request, shard);
 }
 
-/* ---- batching ------------------------------------------------------------------------------------------ */
-
-/* Rule 2 as far as the messages tell: one statement, executed once and whole, then Sync. */
-static bool one_statement(const Request *request)
-{
-    if (request->flushed || request->pins || request->planned_count != 1 || request->local_error ||
-        !request->last_reading)
-        return false;
-    if (!request->extended)
-        return true;
-    uint32_t binds = 0, executes = 0;
-    for (uint32_t i = 0; i < request->step_count; i++) {
-        TaskOp op = request->steps[i].op;
-        if (op == TASK_QUERY || op == TASK_FUNCTION || op == TASK_CLOSE_PORTAL ||
-            op == TASK_CLOSE_STATEMENT || op == TASK_FLUSH || op == TASK_RAW)
-            return false;
-        binds += op == TASK_BIND;
-        executes += op == TASK_EXECUTE;
-    }
-    return binds == 1 && executes == 1 && request->max_rows <= 0 && request->bound->portal.len == 0;
-}
-
-static bool is_select(const Request *request)
-{
-    return request->planned[0].shape->kind == SHAPE_SELECT;
-}
-
-static BatchCandidate candidate_of(Request *request, Pool *pool)
-{
-    Session *session = request->session;
-    Worker *worker = session->worker;
-    const PlanStatement *statement = &request->planned[0];
-    return (BatchCandidate){
-        .policy = {.shape = statement->shape,
-                   .topology = worker->topology,
-                   .database = session->database_index,
-                   .user = slice_str(session->user),
-                   .search_path = session_search_path(session, worker->topology),
-                   .gucs = session_gucs(session),
-                   .hint = request->last_reading->hint,
-                   .autocommit = true,
-                   .session_state = session->pinned,
-                   .values_may_vary = session_values_may_vary(session)},
-        .text = statement->text,
-        .literals = statement->literals,
-        .param_oids = statement->param_oids,
-        .param_oid_count = statement->param_oid_count,
-        .bind = statement->bind,
-        .pool = pool,
-        .gucs = session_gucs(session),
-    };
-}
-
-/* To the batcher, or to what an N+1 loop has fetched ahead. `held`: the connection of the transaction,
- * where only the latter is possible; NULL outside of one. */
-static bool run_batched(Request *request, uint32_t shard, Backend *held)
-{
-    Session *session = request->session;
-    Pool *pool = held ? dispatch_pool(session, shard) : NULL;
-    Error refused; /* said when it comes again, alone */
-    if ((!held && !reads_route(request, shard, &pool, &refused)) || !pool)
-        return false;
-    BatchCandidate candidate = candidate_of(request, pool);
-    request->shard = shard;
-    request->on_held = held != NULL;
-    task_init(&request->task, held ? &request->sink : reads_sink(request), request->steps, request->step_count);
-    request->task.gucs = session_gucs(session);
-    request->task.holder = session;
-    request->task.read_only = !held && is_select(request);
-    if (!request->read && n1_answer(request, &candidate, held))
-        return true;
-    Batcher *batcher = session->worker->batcher;
-    BatchReason reason = held                      ? BATCH_IN_TRANSACTION
-                         : request->task.read_only ? batcher_add(batcher, &candidate, &request->task)
-                                                   : batcher_add_write(batcher, &candidate, &request->task);
-    request->batch_reason = (uint8_t)reason;
-    if (reason != BATCH_OK)
-        return false;
-    request->task_active = true;
-    request->batched = true;
-    reads_begin(request);
-    return true;
-}
-
-/* ---- planning -------------------------------------------------------------------------------------------- */
-
-static bool same_encoding(const Session *session, const Topology *topology)
-{
-    const GucEntry *entry = guc_find(session_gucs(session), SLICE("client_encoding"));
-    const Catalog *catalog = topology->catalogs[session->database_index];
-    if (!entry)
-        return true;
-    Slice value = entry->value;
-    if (value.len >= 2 && value.data[0] == '\'')
-        value = slice_of(value.data + 1, value.len - 2);
-    return slice_equal_nocase(value, catalog->encoding) ||
-           (slice_equal_nocase(value, SLICE("utf-8")) && slice_is(catalog->encoding, "UTF8"));
-}
-
-/* What now() means in a statement that runs on several servers. */
-static Slice moment(const Request *request)
-{
-    const Session *session = request->session;
-    struct timespec now;
-    struct tm utc;
-    char *text = arena_alloc(&session->worker->scratch, 64);
-    if (!text || session->tx != TX_IDLE) /* a transaction's own moment is its server's secret */
-        return (Slice){0};
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    size_t len = strftime(text, 40, "%Y-%m-%d %H:%M:%S", &utc);
-    len += (size_t)snprintf(text + len, 24, ".%06ld+00", now.tv_nsec / 1000);
-    return slice_of(text, len);
-}
-
-static void input_fill(const Request *request, PlanInput *ret)
-{
-    const Session *session = request->session;
-    Worker *worker = session->worker;
-    *ret = (PlanInput){.topology = worker->topology,
-                       .database = session->database_index,
-                       .user = slice_str(session->user),
-                       .search_path = session_search_path(session, worker->topology),
-                       .path_unknown = session->path_unknown || session->path_local,
-                       .temporary = session->temporary,
-                       .in_transaction = session->tx != TX_IDLE,
-                       .same_encoding = same_encoding(session, worker->topology),
-                       .arena = &worker->scratch,
-                       .whole = request->whole};
-}
-
-void dispatch_plan_input(const Request *request, PlanInput *ret)
-{
-    input_fill(request, ret);
-    ret->now = moment(request);
-}
-
-static Plan make_plan(Request *request, bool spread)
-{
-    Worker *worker = request->session->worker;
-    PlanInput input;
-    arena_reset(&worker->scratch);
-    input_fill(request, &input);
-    if (spread)
-        input.now = moment(request);
-    if (spread && request->planned_count == 1)
-        input.keep = &request->arena;
-    if (request->planned_count == 1)
-        return plan_make(&input, &request->planned[0]);
-    Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
-    Plan none = {.kind = PLAN_REJECT};
-    if (!plans) {
-        error_set(&none.error, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        return none;
-    }
-    for (uint32_t i = 0; i < request->planned_count; i++) {
-        plans[i] = plan_make(&input, &request->planned[i]);
-        input.path_unknown |= plan_sets_path(request->planned[i].shape);
-    }
-    return plan_merge(&input, plans, request->planned_count);
-}
-
-static void refuse(Plan *plan, const char *message, const char *here, const char *there, const char *hint)
-{
-    plan->kind = PLAN_REJECT;
-    error_set(&plan->error, SQLSTATE_FEATURE_NOT_SUPPORTED, "%s", message);
-    error_detail(&plan->error, "It has begun on shard %s, this statement needs shard %s.", here, there);
-    error_hint(&plan->error, "%s", hint);
-}
-
-static bool writes(const Request *request)
-{
-    for (uint32_t i = 0; i < request->planned_count; i++)
-        if (transaction_writes(request->session, request->planned[i].shape))
-            return true;
-    return false;
-}
-
-/* In which connections of the session it can run: what every shard would answer alike goes where one is,
- * and a shard can join only if Shoal knows all that the transaction has said so far. */
-static void fit_session(const Request *request, Plan *plan)
-{
-    const Session *session = request->session;
-    const Config *config = worker_config(session->worker);
-    const Participant *at = NULL;
-    for (uint32_t i = 0; i < session->part_count; i++)
-        if (!at || (at->tx == TX_IDLE && session->parts[i].tx != TX_IDLE))
-            at = &session->parts[i];
-    if (!at || plan->kind == PLAN_REJECT || plan->kind == PLAN_LOCAL || plan->kind == PLAN_PROBE)
-        return;
-    bool may_join = session->spread && !session->sealed && !session->pinned && session->tx == TX_BLOCK;
-    if (plan->kind == PLAN_DIRECT && plan->any_shard) {
-        uint32_t shard;
-        if (portal_shard(request, &shard) && transaction_part(session, shard))
-            plan->shard = shard;
-        else if (!(plan->catalog && (may_join || transaction_part(session, plan->shard))))
-            plan->shard = at->shard;
-        return;
-    }
-    bool other = plan->kind != PLAN_DIRECT || !transaction_part(session, plan->shard);
-    const char *there = plan->kind == PLAN_DIRECT ? config->shards[plan->shard].name : "and others";
-    const char *here = config->shards[at->shard].name;
-    if (!other)
-        return;
-    if (session->spread && plan->kind == PLAN_DIRECT && writes(request) &&
-        !transaction_may_write(session, &plan->shard, 1, &plan->error)) {
-        plan->kind = PLAN_REJECT;
-        return;
-    }
-    if (request->pins && session->pinned)
-        refuse(plan, "a session cannot leave state on two shards", here, there,
-               "DISCARD ALL first, or use another session.");
-    else if (session->tx != TX_IDLE && (!session->spread || session->sealed))
-        refuse(plan, "this transaction cannot be joined by another shard", here, there,
-               "Send BEGIN, SAVEPOINT and SET each as a statement of its own, not in one Query with others.");
-}
-
-Plan dispatch_plan(Request *request)
-{
-    Plan plan = make_plan(request, true);
-    fit_session(request, &plan);
-    return plan;
-}
+/* ---- by plan --------------------------------------------------------------------------------------------- */
 
 static bool has_function_step(const Request *request)
 {
@@ -522,19 +305,6 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
 {
     return shape->kind == SHAPE_DEALLOCATE && shape->statement.len && session->tx != TX_FAILED &&
            map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
-}
-
-/* A write that may travel with those of others. Unlike a lookup it has begun alone: whatever this
- * client sends next waits for its answer. */
-static bool shares_commit(Request *request, uint32_t shard)
-{
-    const Session *session = request->session;
-    if (!worker_config(session->worker)->batch_writes || session->tx != TX_IDLE || session->part_count ||
-        !one_statement(request))
-        return false;
-    ShapeKind kind = request->planned[0].shape->kind;
-    return (kind == SHAPE_INSERT || kind == SHAPE_UPDATE || kind == SHAPE_DELETE) &&
-           run_batched(request, shard, NULL);
 }
 
 /* Only described: any shard can do that. What it has bound may still be executed, by a request of its own. */
@@ -632,7 +402,7 @@ static void run_plan(Request *request, Plan *plan)
     }
     switch (plan->kind) {
     case PLAN_DIRECT:
-        if (!shares_commit(request, plan->shard))
+        if (!offer_write(request, plan->shard))
             run_direct(request, plan->shard);
         break;
     case PLAN_DDL:
@@ -680,8 +450,7 @@ static void run_plan(Request *request, Plan *plan)
 void dispatch_again(Request *request)
 {
     request->whole = true;
-    Plan plan = make_plan(request, true);
-    fit_session(request, &plan);
+    Plan plan = planning_make(request);
     run_plan(request, &plan);
 }
 
@@ -709,7 +478,7 @@ static void run_refused(Request *request)
         dispatch_error(request, &err);
         return;
     }
-    Plan plan = make_plan(request, false);
+    Plan plan = planning_look(request);
     if (plan.kind != PLAN_DIRECT) {
         request->local_error = NULL;
         dispatch_error(request, plan.kind == PLAN_REJECT ? &plan.error : &err);
@@ -731,7 +500,7 @@ static bool in_parts(Request *request)
     if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
         session->tx_lost)
         return false;
-    return (series_has_control(request) || make_plan(request, false).kind != PLAN_DIRECT ||
+    return (series_has_control(request) || planning_look(request).kind != PLAN_DIRECT ||
             session->part_count) &&
            series_start(request);
 }
@@ -796,40 +565,8 @@ void dispatch_part(Request *request)
         return;
     if (shape && shape->kind == SHAPE_EXPLAIN && is_sharded(session) && explain_start(request))
         return;
-    Plan plan = dispatch_plan(request);
+    Plan plan = planning_make(request);
     run_plan(request, &plan);
-}
-
-static bool try_batch(Request *request)
-{
-    const Session *session = request->session;
-    bool idle = session->tx == TX_IDLE && !session->part_count;
-    if ((!idle && !without_rule(2) && !without_rule(6)) || !one_statement(request) || session->console ||
-        !is_select(request))
-        return false;
-    Plan plan = make_plan(request, false);
-    if (plan.kind != PLAN_DIRECT || !run_batched(request, plan.shard, NULL))
-        return false;
-    counter_add(&request->session->worker->stats.plans[PLAN_DIRECT], 1);
-    start(request);
-    return true;
-}
-
-/* A statement of an N+1 loop inside a transaction. */
-static bool try_ahead(Request *request)
-{
-    Session *session = request->session;
-    if (!n1_follows(request) || session->tx != TX_BLOCK || session->pinned || !one_statement(request) ||
-        !is_select(request))
-        return false;
-    Plan plan = make_plan(request, false);
-    const Participant *part = plan.kind == PLAN_DIRECT ? transaction_part(session, plan.shard) : NULL;
-    if (!part || part->tx != TX_BLOCK || !run_batched(request, plan.shard, part->backend))
-        return false;
-    counter_add(&session->worker->stats.plans[PLAN_DIRECT], 1);
-    start(request);
-    session->running_alone = true;
-    return true;
 }
 
 void dispatch_refused(Task *task)
@@ -860,7 +597,7 @@ static bool must_wait(Request *request)
     Session *session = request->session;
     if (session->console || session->tx_lost || request->local_error || request->planned_count == 0)
         return false;
-    Plan plan = make_plan(request, false);
+    Plan plan = planning_look(request);
     return fence_holds(session, &plan);
 }
 
@@ -872,7 +609,7 @@ static bool must_wait_for_primary(Request *request)
         return false;
     Plan plan = {.kind = PLAN_LOCAL};
     if (request->planned_count)
-        plan = make_plan(request, false);
+        plan = planning_look(request);
     return absence_holds(session, &plan);
 }
 
@@ -921,13 +658,18 @@ bool dispatch_request(Request *request)
     session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
-    if (!request->not_batched && try_batch(request))
+    if (!request->not_batched && offer_lookup(request)) {
+        start_offered(request);
         return true;
+    }
     request->not_batched = true; /* asked once; its reason is counted once */
     if (session->running)
         return false;
-    if (try_ahead(request))
+    if (offer_ahead(request)) {
+        start_offered(request);
+        session->running_alone = true;
         return true;
+    }
     if (request->local_error)
         request_cut(request); /* the client has sent Flush and waits for the error */
     run_alone(request);
@@ -939,7 +681,7 @@ static void check_more(Request *request, uint32_t planned, uint32_t from)
 {
     if (request->planned_count == planned)
         return;
-    Plan plan = make_plan(request, false);
+    Plan plan = planning_look(request);
     if (plan.fenced && !fence_passed(request)) {
         plan.kind = PLAN_REJECT; /* what runs already cannot wait, and cannot go on elsewhere */
         error_set(&plan.error, "40001", "rows of this key are being moved to another shard");

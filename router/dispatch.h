@@ -15,10 +15,8 @@ void dispatch_part(Request *request);
 /* Answers a RUNNING request with an error of Shoal's own; in a transaction block the server's transaction
  * fails too, as it would have by PostgreSQL's error. */
 void dispatch_error(Request *request, const Error *err);
-/* What the planner is told about the request's session, its moment included; for a part of its statement. */
-void dispatch_plan_input(const Request *request, PlanInput *ret);
-/* The pool of the session's database and user on a shard's primary. NULL when memory is out. */
-/* Of the shard's primary; NULL when there is none now, or memory is out. */
+/* The pool of the session's database and user on the shard's primary; NULL when there is none now, or
+ * memory is out. */
 Pool *dispatch_pool(Session *session, uint32_t shard);
 /* Which of the two it was. */
 void dispatch_no_pool(const Session *session, uint32_t shard, Error *err);
@@ -29,7 +27,5 @@ void dispatch_more(Request *request);
 void dispatch_again(Request *request);
 /* What was fetched ahead for this request, in its transaction, cannot be used: it runs as it is. */
 void dispatch_refused(Task *task);
-/* Where its only statement goes, from the session as it is. */
-Plan dispatch_plan(Request *request);
 
 #endif

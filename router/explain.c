@@ -16,6 +16,7 @@
 #include "query/lexer.h"
 #include "router/dispatch.h"
 #include "router/local.h"
+#include "router/planning.h"
 #include "router/scatter.h"
 #include "router/scatter_read.h"
 #include "router/worker_state.h"
@@ -509,7 +510,7 @@ static bool plan_inner(Request *request, const Head *head, Plan *ret)
     statement->shape = reading.shape;
     statement->text = head->inner;
     statement->literals = reading.literals;
-    *ret = dispatch_plan(request);
+    *ret = planning_make(request);
     *statement = kept;
     shape_release(&session->worker->shapes, reading.shape);
     return true;

@@ -14,6 +14,7 @@
 #include "router/errand.h"
 #include "router/fanout.h"
 #include "router/gather.h"
+#include "router/planning.h"
 #include "router/row_deal.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -313,7 +314,7 @@ static bool source_plan(Request *request, const Plan *plan, const InsertSource *
     inner.shape = source_shape(request, source->text, &inner.literals);
     if (!inner.shape)
         return out_of_memory(err);
-    dispatch_plan_input(request, &input);
+    planning_input(request, &input);
     input.keep = &request->arena;
     return plan_source(&input, &inner, source, request->planned[0].shape, plan->table, facts, ret, err);
 }

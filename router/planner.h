@@ -20,6 +20,7 @@
 #ifndef SHOAL_ROUTER_PLANNER_H
 #define SHOAL_ROUTER_PLANNER_H
 
+#include "core/stats.h"
 #include "meta/topology.h"
 #include "query/insert_source.h"
 #include "query/shape.h"
@@ -63,6 +64,7 @@ typedef struct PlanInput {
     Arena *arena;        /* scratch */
     Slice now;           /* what now() means, as a timestamptz literal; empty: not known */
     bool whole;          /* SCATTER: by GATHER only */
+    Counter *bucket_uses; /* [buckets]: grows by one for each row's bucket that is asked for; NULL: not counted */
     Arena *keep;         /* lives as long as the request: for SCATTER. NULL: REJECT instead */
 } PlanInput;
 

@@ -179,14 +179,20 @@ KeyKnown key_value(const Planner *p, const ShapeValue *value, const TableKey *ke
     return key->type == KEY_NONE ? KEY_UNKNOWN : value_key(p, value, key, ret);
 }
 
-/* The shard of the row with these key values; false when it has none. Takes note of a fenced bucket. */
+/* The shard of the row with these key values; false when it has none. Takes note of a fenced bucket, and of its
+ * use. */
 bool key_place(const Planner *p, const Table *table, const Slice *values, uint32_t *ret_shard)
 {
     const Topology *t = p->in->topology;
     if (!topology_place(t, table, values, ret_shard))
         return false;
-    if (t->fenced && table->kind == TABLE_HASH)
-        *p->fenced |= t->fenced[shard_map_bucket(t->map, table_row_hash(table, values))];
+    if (table->kind != TABLE_HASH || !(t->fenced || p->in->bucket_uses))
+        return true;
+    uint32_t bucket = shard_map_bucket(t->map, table_row_hash(table, values));
+    if (t->fenced)
+        *p->fenced |= t->fenced[bucket];
+    if (p->in->bucket_uses)
+        counter_add(&p->in->bucket_uses[bucket], 1);
     return true;
 }
 

@@ -13,6 +13,7 @@
 #include "query/lexer.h"
 #include "router/dispatch.h"
 #include "router/gather.h"
+#include "router/planning.h"
 #include "router/portal.h"
 #include "router/worker_state.h"
 
@@ -67,7 +68,7 @@ void portal_open(Request *request, const Plan *plan)
     Plan whole = *plan;
     if (!is_gathered(plan)) {
         request->whole = true;
-        whole = dispatch_plan(request);
+        whole = planning_make(request);
     }
     if (whole.kind == PLAN_SCATTER)
         open_as(request, bind ? bind->portal : SLICE(""), SLICE(""), false, &whole);
@@ -148,10 +149,10 @@ bool portal_declare(Request *request)
     if (!head_read(request->planned[0].text, session_standard_strings(request->session), &head, &inner) ||
         !enter_inner(request, inner, &kept))
         return false;
-    Plan plan = dispatch_plan(request);
+    Plan plan = planning_make(request);
     if (plan.kind == PLAN_SCATTER && !is_gathered(&plan)) {
         request->whole = true;
-        plan = dispatch_plan(request);
+        plan = planning_make(request);
     }
     if (plan.kind != PLAN_SCATTER || !kept.executed) {
         request->planned[0] = kept;

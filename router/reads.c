@@ -51,7 +51,9 @@ bool reads_grow(Reads *reads, const Config *config)
     for (; reads->shard_count < shards; reads->shard_count++) {
         ReadShard *shard = &reads->shards[reads->shard_count];
         *shard = (ReadShard){0};
-        balancer_init(&shard->balancer, clock_now_us() * 31 + reads->worker->options.index + reads->shard_count);
+        uint64_t seed = clock_now_us() * 31 + reads->worker->options.index + reads->shard_count;
+        balancer_init(&shard->balancer, seed);
+        balancer_init(&shard->again, seed * 31);
         quantile_init(&shard->quantile);
     }
     return true;
@@ -244,6 +246,19 @@ static uint32_t choice_kept(const Choice *choice, const Read *read)
     return choice->count;
 }
 
+/* A second question has turns of its own: two for each read would, with an even number of servers, bring
+ * the same ones together each time, and one of them might never be asked. */
+static uint32_t choice_best(Reads *reads, const Read *read, const Choice *choice)
+{
+    ReadShard *shard = &reads->shards[read->shard];
+    BalancePolicy policy = worker_config(reads->worker)->balance;
+    if (!read->tried)
+        return balance_choose(&shard->balancer, policy, choice->candidates, choice->count, read->key);
+    if (policy == BALANCE_ROUND_ROBIN || policy == BALANCE_WEIGHTED)
+        policy = BALANCE_HOT_COLD;
+    return balance_choose(&shard->again, policy, choice->candidates, choice->count, read->key);
+}
+
 uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal)
 {
     const Config *config = worker_config(reads->worker);
@@ -260,8 +275,7 @@ uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal)
         return NO_SERVER;
     uint32_t best = choice_kept(&choice, read);
     if (best == choice.count)
-        best = balance_choose(&reads->shards[read->shard].balancer, config->balance, choice.candidates,
-                              choice.count, read->key);
+        best = choice_best(reads, read, &choice);
     read->tried |= UINT64_C(1) << choice.candidates[best].server;
     return choice.servers[best];
 }

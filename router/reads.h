@@ -79,6 +79,7 @@ typedef struct ReadServer {
 
 typedef struct ReadShard {
     Balancer balancer;
+    Balancer again; /* for second questions: they take no turn of the first ones */
     Quantile quantile;
 } ReadShard;
 
@@ -134,7 +135,8 @@ bool reads_may_differ(const Frame *error, bool *ret_primary_only);
 /* read.c */
 void read_start(Read *read, uint32_t server, bool fallback);
 void reads_on_time(Timer *timer);
-/* reads.c, for read.c: another server for it, NO_SERVER when there is none. */
+/* reads.c, for read.c: another server for it, NO_SERVER when there is none. Whoever is asked second has to
+ * be quick: where the policy deals out turns, the quickest is taken instead. */
 uint32_t reads_choose(Reads *reads, Read *read, ReadRefusal *ret_refusal);
 Pool *reads_server_pool(Request *request, uint32_t server);
 BreakerLimits reads_breaker_limits(const Reads *reads);

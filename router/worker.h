@@ -34,6 +34,7 @@ typedef struct WorkerStats {
     Counter bytes_in, bytes_out;
     Counter error_classes[WORKER_ERROR_CLASSES]; /* the same by class of SQLSTATE: error_class_at */
     LatencyStats latency;
+    Counter bucket_uses[SHARD_MAP_BUCKETS_MAX]; /* rows asked for by their key, by bucket: what REBALANCE BY LOAD goes by */
 } WorkerStats;
 
 /* What every worker is made of; filled by the composition root (bin/shoald.c). */

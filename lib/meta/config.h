@@ -37,6 +37,7 @@ typedef struct ShardConfig {
     ServerConfig *primary;
     ServerConfig **replicas;
     uint32_t replica_count;
+    uint32_t weight; /* its share of the buckets; 0: none */
 } ShardConfig;
 
 /* What a read may be answered from (docs/replicas.md). */

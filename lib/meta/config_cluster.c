@@ -61,6 +61,8 @@ static bool load_shard(ConfigLoader *loader, IniSection *section, uint32_t index
 {
     Config *c = loader->config;
     ShardConfig *shard = &c->shards[index];
+    if (!settings_default("shard", shard, &c->arena))
+        return FAIL_MEMORY(loader);
     if (!shard_name_check(loader, section) || !section_read(loader, section, shard))
         return false;
     shard->name = arena_text(&c->arena, slice_str(section->name));
@@ -77,7 +79,7 @@ static bool load_shard(ConfigLoader *loader, IniSection *section, uint32_t index
         return false;
     LIST_EACH(link, &section->entries) {
         const IniEntry *entry = list_entry(link, IniEntry, link);
-        if (entry != primary && !server_add(loader, index, SERVER_REPLICA, entry))
+        if (strcmp(entry->key, "replica") == 0 && !server_add(loader, index, SERVER_REPLICA, entry))
             return false;
     }
     return true;

@@ -261,6 +261,9 @@ static const Setting SETTINGS[] = {
     {"shard", "replica", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "A streaming replica of the primary. May be repeated. weight=N, zone=NAME and patroni=http://address:port may stand among the keywords."},
 
+    {"shard", "weight", SETTING_INT, AT(ShardConfig, weight), 0, 1000, NULL, "1", RELOADS, false,
+     "Its share of the buckets, when REBALANCE spreads them, against the weights of the others. 0: none."},
+
     {"database", "dbname", SETTING_TEXT, AT(DatabaseConfig, dbname), 1, 63, NULL, NULL, RESTARTS,
      false, "Its name on the servers. Default: the name of the section."},
     {"database", "shards", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,

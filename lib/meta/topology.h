@@ -24,6 +24,8 @@
 #include "meta/placement.h"
 #include "meta/standing.h"
 
+#define SHARD_MAP_BUCKETS_MAX 16384
+
 /* bucket -> shard index, read from the store. */
 typedef struct ShardMap {
     uint64_t version;

@@ -117,7 +117,7 @@ def shoal(workspace, clusters, shoal_settings, batch_settings, shoal_users, shoa
         shoal.finish()
 
 
-TEST_S = 600 if host.LONG else 120
+TEST_S = 600 if host.LONG else 300
 
 
 @pytest.fixture(autouse=True)

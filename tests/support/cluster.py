@@ -121,6 +121,14 @@ class Cluster:
     def join_receiver(self):
         self.sql('ALTER SYSTEM RESET primary_conninfo', 'SELECT pg_reload_conf()')
 
+    def pause_replay(self):
+        """Returns when nothing is replayed any more: the function only asks for it."""
+        self.query('SELECT pg_wal_replay_pause()')
+        wait_until('replay to pause', lambda: self.query('SELECT pg_get_wal_replay_pause_state()') == [['paused']])
+
+    def resume_replay(self):
+        self.query('SELECT pg_wal_replay_resume()')
+
     def delay_replay(self, delay):
         self.sql(f"ALTER SYSTEM SET recovery_min_apply_delay = '{delay}'", 'SELECT pg_reload_conf()')
 
@@ -146,7 +154,7 @@ class Cluster:
             for statement in statements:
                 conn.query(statement)
 
-    def wait_caught_up(self, replica, timeout_s=20):
+    def wait_caught_up(self, replica, timeout_s=60):
         lsn = self.query('SELECT pg_current_wal_flush_lsn()')[0][0]
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -178,8 +186,13 @@ def is_zombie(pid):
         return True
 
 
-def wait_until(what, condition, timeout_s=10, pause_s=0.05):
-    """Repeats `condition` until it is true; errors of connecting count as not yet."""
+PATIENCE_S = 60  # no machine is so slow; a wait is a condition, never a measurement
+
+
+def wait_until(what, condition, timeout_s=PATIENCE_S, pause_s=0.05):
+    """Repeats `condition` until it is true; errors of connecting count as not yet. A bound below PATIENCE_S is taken
+    for PATIENCE_S: it costs time only when the test fails."""
+    timeout_s = max(timeout_s, PATIENCE_S)
     deadline = time.monotonic() + timeout_s
     last = None
     while True:

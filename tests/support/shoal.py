@@ -13,7 +13,7 @@ from . import host
 from .cluster import wait_until
 from .wire import Conn, PgError
 
-START_S = 30
+START_S = 60
 
 
 def binary():
@@ -114,7 +114,7 @@ class Shoal:
         text = self.log.read_text(errors='replace')[-size:] if self.log.exists() else ''
         return text + self.sanitizer_reports()
 
-    def terminate(self, timeout_s=20):
+    def terminate(self, timeout_s=60):
         """SIGTERM: a graceful stop. Returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -149,7 +149,7 @@ class Shoal:
         return '\n'.join(p.read_text(errors='replace')
                          for p in sorted(self.folder.glob('sanitizer.*')))
 
-    def wait_logged(self, text, timeout_s=15, start=0):
+    def wait_logged(self, text, timeout_s=60, start=0):
         """Until the log has said it, from offset `start` on."""
         wait_until(f'"{text}" in the log', lambda: text in self.log.read_text(errors='replace')[start:],
                    timeout_s, 0.01)
