@@ -41,8 +41,10 @@ static const char DIGEST_SQL[] =
     "    FROM pg_type t JOIN n ON n.oid = t.typnamespace),"
     " (SELECT (count(*), sum(pg_catalog.hashint8extended((setdatabase::int8 << 32) | setrole::int8,"
     "    xmin::text::int8)))::text FROM pg_db_role_setting),"
-    " (SELECT pg_catalog.string_agg(oid || rolname, ',' ORDER BY oid) FROM pg_roles"
+    " (SELECT pg_catalog.string_agg(oid || rolname || rolsuper::text, ',' ORDER BY oid) FROM pg_roles"
     "    WHERE oid >= 16384),"
+    " (SELECT (count(*), sum(pg_catalog.hashint8extended((roleid::int8 << 32) | member::int8, xmin::text::int8)))::text"
+    "    FROM pg_auth_members WHERE member >= 16384),"
     " (SELECT pg_catalog.string_agg(name || '=' || reset_val, ',' ORDER BY name) FROM pg_settings"
     "    WHERE name IN ('search_path', 'default_transaction_isolation', 'server_version_num'))"
     "), 0)";
@@ -202,6 +204,26 @@ static const char TYPES_SQL[] =
     " LEFT JOIN pg_class c ON c.oid = coalesce(nullif(t.typrelid, 0), e.typrelid)"
     " WHERE (c.oid IS NULL OR c.relkind = 'c') AND " SESSION_SCHEMAS;
 
+/* Views and what they may read; roles by name, because clients log in by name. */
+static const char VIEWS_SQL[] =
+    "WITH named AS MATERIALIZED (SELECT DISTINCT r.ev_class AS view, d.refobjid AS relation FROM pg_rewrite r"
+    "   JOIN pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid"
+    "    AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid <> r.ev_class"
+    "   JOIN pg_class t ON t.oid = d.refobjid AND t.relkind IN ('r', 'p', 'v', 'm', 'f')"
+    "   WHERE r.rulename = '_RETURN' AND r.ev_class >= 16384),"
+    " facts AS (SELECT v.oid, bool_and(pg_catalog.has_table_privilege(v.relowner, t.oid, 'SELECT')"
+    "      OR pg_catalog.has_any_column_privilege(v.relowner, t.oid, 'SELECT')) AS reads,"
+    "   bool_or(t.relrowsecurity) AS policies FROM pg_class v JOIN named n ON n.view = v.oid"
+    "   JOIN pg_class t ON t.oid = n.relation GROUP BY 1) "
+    "SELECT c.oid, pg_catalog.rtrim(pg_catalog.pg_get_viewdef(c.oid), '; '),"
+    " coalesce(o.options @> '{security_barrier=true}', false), coalesce(o.options @> '{security_invoker=true}', false),"
+    " coalesce(f.reads, true), coalesce(f.policies, false),"
+    " (SELECT pg_catalog.string_agg(E'\\x1f' || r.rolname || E'\\x1f', '') FROM pg_roles r"
+    "   WHERE pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT'))"
+    " FROM pg_class c LEFT JOIN facts f ON f.oid = c.oid, LATERAL (SELECT pg_catalog.array_agg(pg_catalog.replace("
+    "   pg_catalog.replace(pg_catalog.lower(x), '=on', '=true'), '=1', '=true')) AS options FROM pg_catalog.unnest(c.reloptions) x) o"
+    " WHERE c.relkind = 'v' AND c.relpersistence <> 't' AND c.oid >= 16384";
+
 /* clang-format on */
 
 const PgQuery CATALOG_QUERIES[CATALOG_QUESTION_COUNT] = {
@@ -214,6 +236,8 @@ const PgQuery CATALOG_QUERIES[CATALOG_QUESTION_COUNT] = {
     [CATALOG_ASK_READS] = {.sql = READS_SQL},
     [CATALOG_ASK_FUNCTIONS] = {.sql = FUNCTIONS_SQL},
     [CATALOG_ASK_TYPES] = {.sql = TYPES_SQL},
+    [CATALOG_ASK_NO_PATH] = {.sql = "SET LOCAL search_path = ''"},
+    [CATALOG_ASK_VIEWS] = {.sql = VIEWS_SQL},
     [CATALOG_ASK_END] = {.sql = "COMMIT"},
 };
 
@@ -383,6 +407,26 @@ static bool take_functions(Catalog *catalog, const PGresult *rows)
     return ok;
 }
 
+static bool take_views(Catalog *catalog, const PGresult *rows)
+{
+    int count = PQntuples(rows);
+    bool ok = true;
+    CatalogView *all = arena_array(&catalog->arena, CatalogView, MAX(count, 1));
+    for (int i = 0; all && i < count && ok; i++) {
+        CatalogTable *table =
+            (CatalogTable *)(uintptr_t)catalog_table_by_oid(catalog, (uint32_t)pg_u64(rows, i, 0));
+        all[i] = (CatalogView){.definition = cell_keep(catalog, rows, i, 1, &ok),
+                               .barrier = pg_bool(rows, i, 2),
+                               .invoker = pg_bool(rows, i, 3),
+                               .owner_reads = pg_bool(rows, i, 4),
+                               .policies = pg_bool(rows, i, 5),
+                               .readers = cell_keep(catalog, rows, i, 6, &ok)};
+        if (table)
+            table->view = &all[i];
+    }
+    return all && ok;
+}
+
 static bool take_types(Catalog *catalog, const PGresult *rows)
 {
     int count = PQntuples(rows);
@@ -429,7 +473,11 @@ bool catalog_rows_take(CatalogLoader *loader, CatalogQuestion question, const PG
     case CATALOG_ASK_TYPES:
         ok = take_types(loader->next, rows);
         break;
+    case CATALOG_ASK_VIEWS:
+        ok = take_views(loader->next, rows);
+        break;
     case CATALOG_ASK_BEGIN:
+    case CATALOG_ASK_NO_PATH:
     case CATALOG_ASK_END:
     case CATALOG_QUESTION_COUNT:
         break;

@@ -18,6 +18,8 @@ typedef enum CatalogQuestion {
     CATALOG_ASK_READS,     /* of views and policies */
     CATALOG_ASK_FUNCTIONS,
     CATALOG_ASK_TYPES,
+    CATALOG_ASK_NO_PATH,   /* from here on names are written with their schemas */
+    CATALOG_ASK_VIEWS,
     CATALOG_ASK_END,
     CATALOG_QUESTION_COUNT
 } CatalogQuestion;

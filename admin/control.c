@@ -422,10 +422,25 @@ bool control_load_tables(Control *control, Error *err)
     return true;
 }
 
+/* A fence of no bucket, on all shards: there is none while moves are under way (shard_add.c). */
+static bool topology_add_joining(const Control *control, Topology *topology)
+{
+    uint32_t shards = topology->config->shard_count;
+    if (!control->joining_since)
+        return true;
+    uint64_t *since = arena_array(&topology->arena, uint64_t, shards);
+    topology->fenced = arena_zalloc(&topology->arena, topology->map->bucket_count);
+    for (uint32_t s = 0; since && s < shards; s++)
+        since[s] = control->joining_since;
+    topology->fence_since = topology->gain_since = since;
+    topology->joining = true;
+    return since && topology->fenced;
+}
+
 /* What the moves of this moment ask of the data path. */
 static bool topology_add_moves(Control *control, Topology *topology, Error *err)
 {
-    if (moves_fence(control, topology) && moves_foreign(control, topology))
+    if (moves_fence(control, topology) && moves_foreign(control, topology) && topology_add_joining(control, topology))
         return true;
     return out_of_memory(err);
 }

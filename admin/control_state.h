@@ -89,6 +89,7 @@ struct Control {
     bool ready;
     Moves moves;
     bool shard_joining; /* SHARD ADD is at work */
+    uint64_t joining_since; /* the first topology in which what writes to several shards waits for it; 0: nothing does */
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 
     uint32_t reports; /* Reports on their way through the workers */

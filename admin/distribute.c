@@ -15,6 +15,7 @@
 
 #include "admin/answer.h"
 #include "admin/control_state.h"
+#include "admin/shard_numbers.h"
 #include "meta/bucket_sql.h"
 
 #define CHECK_TIMEOUT_MS 20000
@@ -116,7 +117,6 @@ static const char FOREIGN_SQL[] =
 
 /* Each shard's own share of the numbers that the table's sequences give: shard i of the database takes
  * i+1, i+1+64, i+1+128 ... so that ids are unique over all shards. One that counts otherwise is left alone. */
-#define SEQUENCE_STRIDE 64
 static const char SEQUENCES_SQL[] =
     "DO $shoal$ DECLARE s record; last bigint; BEGIN"
     " FOR s IN SELECT d.objid::regclass AS name FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid"

@@ -114,6 +114,11 @@ void dispatch_error(Request *request, const Error *err)
     backend_run(part->backend, &request->task);
 }
 
+static void error_aborted(Error *err)
+{
+    error_set(err, "25P02", "current transaction is aborted, commands ignored until end of transaction block");
+}
+
 /* The only connection of the transaction has died: as in any failed one, only its end is heard. */
 static void run_lost(Request *request, const Shape *shape)
 {
@@ -125,8 +130,7 @@ static void run_lost(Request *request, const Shape *shape)
         return;
     }
     Error err;
-    error_set(&err, "25P02",
-              "current transaction is aborted, commands ignored until end of transaction block");
+    error_aborted(&err);
     local_error(request, &err, TX_FAILED);
 }
 
@@ -175,8 +179,7 @@ static void run_direct(Request *request, uint32_t shard)
     Pool *pool = NULL;
     Error err;
     if (joins && session->tx == TX_FAILED) { /* nobody joins what has failed elsewhere */
-        error_set(&err, "25P02",
-                  "current transaction is aborted, commands ignored until end of transaction block");
+        error_aborted(&err);
         local_error(request, &err, TX_FAILED);
         return;
     }
@@ -376,11 +379,29 @@ static void run_spread(Request *request, const Plan *plan)
         gather_start(request, plan->spread);
 }
 
+/* The transaction has failed on some shard: nothing runs on the others, where nobody knows (H63). The one that has failed
+ * answers in its own words. */
+static bool fails_with_transaction(Request *request, const Plan *plan)
+{
+    Session *session = request->session;
+    Error err;
+    if (!session->spread || session->tx != TX_FAILED || plan->kind == PLAN_PROBE)
+        return false;
+    Participant *part = plan->kind == PLAN_DIRECT ? transaction_part(session, plan->shard) : NULL;
+    if (part && part->tx == TX_FAILED)
+        return false;
+    error_aborted(&err);
+    local_error(request, &err, TX_FAILED);
+    return true;
+}
+
 static void run_plan(Request *request, Plan *plan)
 {
     Session *session = request->session;
     Error err;
     counter_add(&session->worker->stats.plans[plan->kind], 1);
+    if (fails_with_transaction(request, plan))
+        return;
     switch (plan->kind) {
     case PLAN_DIRECT:
         if (!offer_write(request, plan->shard))
@@ -541,7 +562,7 @@ void dispatch_part(Request *request)
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
-    if (shape && shape->kind == SHAPE_EXPLAIN && is_sharded(session) && explain_start(request))
+    if (shape && shape->kind == SHAPE_EXPLAIN && session->tx != TX_FAILED && is_sharded(session) && explain_start(request))
         return;
     Plan plan = planning_make(request);
     run_plan(request, &plan);

@@ -16,6 +16,7 @@
 #include "router/gather.h"
 #include "router/planning.h"
 #include "router/row_deal.h"
+#include "router/views.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -316,6 +317,8 @@ static bool source_plan(Request *request, const Plan *plan, const InsertSource *
         return out_of_memory(err);
     planning_input(request, &input);
     input.keep = &request->arena;
+    if (!views_replace(request, &input, &inner, err))
+        return false;
     return plan_source(&input, &inner, source, request->planned[0].shape, plan->table, facts, ret, err);
 }
 

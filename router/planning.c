@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "router/transaction.h"
+#include "router/views.h"
 #include "router/worker_state.h"
 
 static bool same_encoding(const Session *session, const Topology *topology)
@@ -73,7 +74,7 @@ static Plan plan_request(Request *request, bool spread)
     if (spread && request->planned_count == 1)
         input.keep = &request->arena;
     if (request->planned_count == 1)
-        return plan_make(&input, &request->planned[0]);
+        return views_plan(request, &input, &request->planned[0]);
     Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
     Plan none = {.kind = PLAN_REJECT};
     if (!plans) {
@@ -81,7 +82,7 @@ static Plan plan_request(Request *request, bool spread)
         return none;
     }
     for (uint32_t i = 0; i < request->planned_count; i++) {
-        plans[i] = plan_make(&input, &request->planned[i]);
+        plans[i] = views_plan(request, &input, &request->planned[i]);
         input.path_unknown |= plan_sets_path(request->planned[i].shape);
     }
     return plan_merge(&input, plans, request->planned_count);

@@ -41,6 +41,18 @@ typedef struct CatalogReads {
     uint32_t table_count;
 } CatalogReads;
 
+/* What decides whether a view's query may stand in its place (router/views.h). */
+typedef struct CatalogView {
+    Slice definition; /* SELECT ..., each name with its schema; without the semicolon */
+    Slice readers;    /* roles that may SELECT from it, each between two CATALOG_ROLE_MARKs */
+    bool barrier;     /* security_barrier */
+    bool invoker;     /* security_invoker: its tables are read with the rights of who asks */
+    bool owner_reads; /* its owner may SELECT from all that it names */
+    bool policies;    /* a table that it names has row security */
+} CatalogView;
+
+#define CATALOG_ROLE_MARK '\x1f'
+
 typedef struct CatalogTable {
     Slice schema, name;
     uint32_t oid;
@@ -50,6 +62,7 @@ typedef struct CatalogTable {
     bool has_rules_or_triggers; /* rules other than a view's own, or triggers that change SELECT/writes */
     bool has_children;          /* inheritance */
     const CatalogReads *reads;  /* of a view, or one with row security; NULL: not known */
+    const CatalogView *view;    /* of a view (not materialized); NULL: not known */
     bool cascades; /* a foreign key to it changes other rows when one of its rows is deleted or updated */
     CatalogColumn *columns;     /* by attnum, dropped ones left out */
     uint32_t column_count;

@@ -117,6 +117,10 @@ typedef struct ShapeTable {
     Slice alias;    /* the name by which columns may call it */
     uint16_t level; /* number of the SELECT/DML level it stands in; 0 is the outermost. A set
                        operation is a level without tables, its branches are others */
+    bool aliased;   /* `alias` was written */
+    bool only;      /* ONLY t */
+    uint8_t token_count; /* of its name: name, schema . name ... */
+    uint32_t token; /* the first of them, counted in the whole text; UINT32_MAX: not known */
     bool target;    /* of INSERT, UPDATE, DELETE, MERGE, COPY, TRUNCATE, LOCK, DDL */
     bool renamed;   /* AS x(a, b), here or around its join: its columns have other names there, and
                        no unqualified column is its */

@@ -76,6 +76,10 @@ ShapeTable *table_add(Build *build, const Level *level, const PgQuery__RangeVar 
     table->alias = range->alias ? build_text(build, range->alias->aliasname) : table->name.name;
     table->level = level ? level->number : 0;
     table->target = target;
+    table->aliased = range->alias != NULL;
+    table->only = !range->inh;
+    table->token = token_at(build, range->location);
+    table->token_count = (uint8_t)(1 + 2 * (range->schemaname && *range->schemaname) + 2 * (range->catalogname && *range->catalogname));
     bool created = range->relpersistence && range->relpersistence[0] == 't';
     if (created || schema_is_temporary(table->name.schema))
         build_trait(build, SHAPE_HAS_TEMP | SHAPE_LEAVES_STATE);

@@ -676,3 +676,24 @@ def test_fairness(shoal, bank, rng):
     assert min(done) > 0 and max(done) < 10 * min(done) + 10, done
     assert sum(sum(int(r[0]) for r in c.query('SELECT sum(balance) FROM bank', 'app')) for c in bank.clusters) \
         == bank.accounts * 1000
+
+
+def test_h63_a_failed_transaction_runs_nothing_on_other_shards(conn, bank, rng):
+    # A statement for other shards than the one that failed is executed, and COMMIT may keep it.
+    a, b = bank.accounts_on((0, 1), rng)
+    before = balance(bank, a), balance(bank, b)
+    for many in (f'INSERT INTO bank VALUES ({a}, 0), (-77, 0), (-78, 0), (-79, 0)', 'SELECT 1 / count(*) FROM bank WHERE id = -5'):
+        for savepoint in (False, True):
+            conn.query('BEGIN')
+            add(conn, b, 5)
+            if savepoint:
+                conn.query('SAVEPOINT s')
+            code_of(conn, many)
+            for sql in (f'UPDATE bank SET balance = 0 WHERE id = {a}', f'UPDATE bank SET balance = 0 WHERE id = {b}', 'SELECT count(*) FROM bank',
+                        'INSERT INTO bank VALUES (-80, 0), (-81, 0), (-82, 0), (-83, 0)', 'UPDATE bank SET balance = 0', 'SELECT 1',
+                        f'EXPLAIN ANALYZE UPDATE bank SET balance = 0'):
+                assert code_of(conn, sql).code == '25P02'
+            assert conn.status == 'E'
+            conn.query('COMMIT')
+            assert (balance(bank, a), balance(bank, b)) == before
+            assert conn.query('SELECT count(*) FROM bank WHERE id < 0') == [['0']]

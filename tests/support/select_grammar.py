@@ -67,6 +67,8 @@ class Statement:
 
 
 class Grammar:
+    tables = TABLES
+
     def __init__(self, seed):
         self.rng = random.Random(seed)
         self.aliases = 0
@@ -84,8 +86,8 @@ class Grammar:
         return f'x{self.aliases}'
 
     def table(self, *names):
-        name = self.pick(*(names or TABLES))
-        columns, key, _ = TABLES[name]
+        name = self.pick(*(names or self.tables))
+        columns, key, _ = self.tables[name]
         item = Item(self.alias(), columns, key)
         return f'{name} {item.alias}', item
 
