@@ -159,6 +159,7 @@ typedef struct Config {
     uint32_t server_lifetime_ms;
     uint32_t server_statements_max; /* prepared statements kept per server connection */
     uint32_t client_statements_max; /* per session */
+    uint32_t client_cursors_max;    /* per session: portals that are fetched in parts */
     uint32_t idle_in_transaction_timeout_ms; /* 0: never */
     uint32_t tcp_user_timeout_ms;
     uint32_t shutdown_timeout_ms;

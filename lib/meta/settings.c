@@ -90,6 +90,9 @@ static const Setting SETTINGS[] = {
      "500", RELOADS, false, "Prepared statements kept on each server connection."},
     {"shoal", "client_statements_max", SETTING_INT, SHOAL(client_statements_max), 1, 1000000, NULL,
      "10000", RELOADS, false, "Prepared statements one client may hold."},
+    {"shoal", "client_cursors_max", SETTING_INT, SHOAL(client_cursors_max), 1, 100000, NULL,
+     "100", RELOADS, false, "Cursors and portals one client may have open on a sharded database; over several shards each "
+     "keeps a server connection."},
     {"shoal", "idle_in_transaction_timeout", SETTING_DURATION, SHOAL(idle_in_transaction_timeout_ms),
      0, 20 * DAY, NULL, "0", RELOADS, false,
      "A client that leaves a transaction open and silent for so long is disconnected. 0: never."},
