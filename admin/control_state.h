@@ -89,6 +89,7 @@ struct Control {
     bool ready;
     Moves moves;
     bool shard_joining; /* SHARD ADD is at work */
+    struct FillEnd *fill_end; /* ends what a fill has prepared (fill_end.h), or NULL */
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 
     uint32_t reports; /* Reports on their way through the workers */
