@@ -3,12 +3,14 @@
  *
  *     step        each reached shard is asked                     then
  *     FACTS       settings, version of schema shoal; migrations   reasons are published
+ *     BRANCHES    rows of shoal.branch with our prefix that are a minute old
  *     DECISIONS   rows of shoal.decision with our prefix
  *     PREPARED    pg_prepared_xacts of this database
  *     ACTIVE      (the workers, by a Report)                      recovery_judge.c: doubts
  *     RECHECK     which of the doubted are still prepared
  *     TOMBSTONES  for doubts without a row: the decider            recovery_judge.c: what to do
  *     FINISH      COMMIT PREPARED, ROLLBACK PREPARED
+ *     PROOF       has the shard its part of what was decided?      recovery_forget.c
  *     FORGET      delete rows                                     -> idle, SHOW sees the round
  *
  * A step is over when no shard is busy any more. A shard that does not answer is out for the rest of the
@@ -39,9 +41,16 @@ static void round_end(Recovery *recovery);
 
 static const PgClientEvents CLIENT_EVENTS = {.on_result = look_on_result, .on_done = look_on_done};
 
+#define ROWS_MAX 20000 /* asked for in one round; of the rest, the next one, which begins at once */
+#define TEXT_OF_(x) #x
+#define TEXT_OF(x)  TEXT_OF_(x)
+
+static const char BRANCHES_SQL[] = "SELECT gid FROM shoal.branch WHERE starts_with(gid, $1)"
+                                   " AND written_at < now() - interval '1 minute' LIMIT " TEXT_OF(ROWS_MAX);
+
 static const char DECISIONS_SQL[] =
-    "SELECT gid, commit, decided_at < now() - interval '1 day' FROM shoal.decision"
-    " WHERE starts_with(gid, $1) LIMIT 20000"; /* of the rest, the next round */
+    "SELECT gid, commit, decided_at < now() - interval '1 day', branches FROM shoal.decision"
+    " WHERE starts_with(gid, $1) LIMIT " TEXT_OF(ROWS_MAX);
 
 /* The xid with its epoch: the newest one before the next to be given out. */
 static const char PREPARED_SQL[] =
@@ -174,6 +183,9 @@ static void round_begin(Recovery *recovery)
         look->migrating = false;
         look->rows = NULL;
         look->decisions = NULL;
+        look->branches = NULL;
+        look->parts = NULL;
+        look->decisions_known = look->rows_cut = false;
         look->work = NULL;
     }
     (void)FAILPOINT("recovery_look");
@@ -203,6 +215,9 @@ static void round_next(Recovery *recovery)
     switch ((RoundStep)recovery->step) {
     case ROUND_FACTS:
         recovery_publish_why(recovery);
+        step_begin(recovery, ROUND_BRANCHES);
+        return;
+    case ROUND_BRANCHES:
         step_begin(recovery, ROUND_DECISIONS);
         return;
     case ROUND_DECISIONS:
@@ -223,6 +238,10 @@ static void round_next(Recovery *recovery)
         step_begin(recovery, ROUND_FINISH);
         return;
     case ROUND_FINISH:
+        recovery_plan_proof(recovery);
+        step_begin(recovery, ROUND_PROOF);
+        return;
+    case ROUND_PROOF:
         recovery_plan_forget(recovery);
         step_begin(recovery, ROUND_FORGET);
         return;
@@ -279,10 +298,11 @@ static bool look_begin(ShardLook *look, RoundStep step)
     case ROUND_FACTS:
         look_run(look, &SHARD_FACTS_QUERY, 1, LOOK_TIMEOUT_MS);
         return true;
+    case ROUND_BRANCHES:
     case ROUND_DECISIONS:
-        if (look->facts.version == 0 || look->facts.in_recovery)
+        if (!shard_schema_ready(&look->facts) || look->facts.in_recovery)
             return false;
-        look_ask(look, DECISIONS_SQL, recovery->control->gid.text);
+        look_ask(look, step == ROUND_BRANCHES ? BRANCHES_SQL : DECISIONS_SQL, recovery->control->gid.text);
         return true;
     case ROUND_PREPARED:
         if (look->facts.in_recovery)
@@ -297,6 +317,7 @@ static bool look_begin(ShardLook *look, RoundStep step)
     }
     case ROUND_TOMBSTONES:
     case ROUND_FINISH:
+    case ROUND_PROOF:
     case ROUND_FORGET:
         return recovery_work_begin(look);
     case ROUND_ACTIVE:
@@ -306,17 +327,37 @@ static bool look_begin(ShardLook *look, RoundStep step)
     return false;
 }
 
-static void take_decisions(ShardLook *look, const PGresult *rows)
+static bool take_branches(ShardLook *look, const PGresult *rows)
+{
+    Arena *arena = &look->recovery->arena;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        BranchRow *row = arena_new(arena, BranchRow);
+        char *gid = arena_text(arena, pg_slice(rows, i, 0));
+        if (!row || !gid)
+            return false;
+        *row = (BranchRow){.next = look->branches, .gid = gid};
+        look->branches = row;
+    }
+    look->rows_cut |= PQntuples(rows) == ROWS_MAX;
+    return true;
+}
+
+static bool take_decisions(ShardLook *look, const PGresult *rows)
 {
     Arena *arena = &look->recovery->arena;
     for (int i = 0; i < PQntuples(rows); i++) {
         DecisionRow *row = arena_new(arena, DecisionRow);
         char *gid = arena_text(arena, pg_slice(rows, i, 0));
-        if (!row || !gid)
-            return;
-        *row = (DecisionRow){.next = look->decisions, .gid = gid, .commit = pg_bool(rows, i, 1), .old = pg_bool(rows, i, 2)};
+        char *branches = arena_text(arena, pg_slice(rows, i, 3));
+        if (!row || !gid || !branches)
+            return false;
+        *row = (DecisionRow){.next = look->decisions, .gid = gid, .branches = branches,
+                             .commit = pg_bool(rows, i, 1), .old = pg_bool(rows, i, 2)};
         look->decisions = row;
     }
+    look->decisions_known = PQntuples(rows) < ROWS_MAX;
+    look->rows_cut |= !look->decisions_known;
+    return true;
 }
 
 static bool take_prepared(ShardLook *look, const PGresult *rows)
@@ -364,8 +405,11 @@ static bool look_on_result(PgClient *client, uint32_t index, const PGresult *row
         if (!look->migrating)
             shard_facts_take(&look->facts, rows);
         break;
+    case ROUND_BRANCHES:
+        ok = take_branches(look, rows);
+        break;
     case ROUND_DECISIONS:
-        take_decisions(look, rows);
+        ok = take_decisions(look, rows);
         break;
     case ROUND_PREPARED:
         ok = take_prepared(look, rows);
@@ -375,6 +419,7 @@ static bool look_on_result(PgClient *client, uint32_t index, const PGresult *row
         break;
     case ROUND_TOMBSTONES:
     case ROUND_FINISH:
+    case ROUND_PROOF:
     case ROUND_FORGET:
         recovery_work_result(look, index, rows);
         break;

@@ -8,7 +8,8 @@
  *        no row: write an abort row, look again ──────────> what then stands decides
  *        the decider cannot be asked ─────────────────────> nothing; it stays in doubt, and is shown
  *
- *     then rows of D are deleted whose g no shard holds prepared, asked after the row was read.
+ *     then rows of D are deleted whose g no shard holds prepared, asked after the row was read, once each
+ *     part has shown its own row in shoal.branch (recovery_forget.c).
  *
  * The order is the point: D before P before A. A g that was decided after D was read is found by the
  * abort row's conflict; one that began after P was read is not in P. So any number of recoverers may
@@ -30,6 +31,7 @@ typedef struct Control Control;
 typedef struct Recovery Recovery;
 typedef struct ShardLook ShardLook;
 typedef struct Work Work;
+typedef struct Part Part;
 
 typedef enum Decision {
     DECISION_UNKNOWN, /* the decider could not be asked */
@@ -55,19 +57,30 @@ typedef struct PreparedRow {
 typedef struct DecisionRow {
     struct DecisionRow *next;
     const char *gid;
+    const char *branches; /* names of the shards that prepared a part, by commas */
     bool commit, old; /* old: a tombstone that nobody can come too late for any more */
     bool active;      /* in A */
+    bool over;        /* it has done its work: nobody holds it prepared */
+    const ShardLook *torn_at; /* where a part of it is missing; NULL: nowhere */
 } DecisionRow;
+
+/* Evidence of a part that was committed; nobody asks for it any more when its decision has gone. */
+typedef struct BranchRow {
+    struct BranchRow *next;
+    const char *gid;
+} BranchRow;
 
 typedef enum RoundStep {
     ROUND_IDLE,
     ROUND_FACTS,
+    ROUND_BRANCHES,
     ROUND_DECISIONS,
     ROUND_PREPARED,
     ROUND_ACTIVE,     /* a Report is on its way through the workers */
     ROUND_RECHECK,    /* still prepared, now that A is known? */
     ROUND_TOMBSTONES,
     ROUND_FINISH,
+    ROUND_PROOF,
     ROUND_FORGET
 } RoundStep;
 
@@ -83,6 +96,10 @@ struct ShardLook {
     bool busy;
     PreparedRow *rows;
     DecisionRow *decisions;
+    bool decisions_known; /* all of them are in the list */
+    bool rows_cut;        /* there are more rows than were asked for */
+    BranchRow *branches;
+    Part *parts;          /* that it must have committed */
     const char *param; /* of the question under way */
     PgQuery query[2];
     Work *work; /* what it has to do in this step; in the round's arena */
@@ -90,7 +107,7 @@ struct ShardLook {
 
 typedef struct RecoveryStats { /* control thread only */
     uint64_t rounds, committed, rolled_back, forgotten, tombstones;
-    uint64_t damage;                   /* heuristic outcomes found: never silent */
+    uint64_t damage;                   /* heuristic outcomes and missing parts found: never silent */
     uint64_t in_doubt, foreign, other; /* now */
     uint64_t oldest_ms;                /* of those in doubt */
 } RecoveryStats;

@@ -22,13 +22,8 @@ static const char TOMBSTONE_SQL[] =
     "INSERT INTO shoal.decision (gid, commit) VALUES ($1, false) ON CONFLICT DO NOTHING";
 static const char STANDS_SQL[] = "SELECT commit FROM shoal.decision WHERE gid = $1";
 static const char STATUS_SQL[] = "SELECT pg_xact_status($1::xid8)";
-static const char FORGET_SQL[] =
-    "DELETE FROM shoal.decision WHERE gid = ANY ($1::text[])"
-    " AND (commit OR decided_at < now() - interval '1 day')";
 
-static ShardLook *decider_of(const Recovery *recovery, const PreparedRow *row);
 static Decision decision_of(const Recovery *recovery, const PreparedRow *row);
-static Work *work_add(ShardLook *look, int kind, const char *gid);
 static void work_end(ShardLook *look, Work *work, const Error *err);
 
 const char *decision_name(Decision decision)
@@ -122,23 +117,37 @@ const char *recovery_doubted(ShardLook *look)
     return list ? arena_printf(arena, "{%s}", list) : NULL;
 }
 
-static ShardLook *decider_of(const Recovery *recovery, const PreparedRow *row)
+ShardLook *recovery_look(const Recovery *recovery, uint32_t database, Slice shard)
 {
     for (uint32_t i = 0; i < recovery->look_count; i++) {
         ShardLook *look = &recovery->looks[i];
-        if (look->database == row->database && slice_is(row->parts.shard, shard_name(recovery, look->shard)))
+        if (look->database == database && slice_is(shard, shard_name(recovery, look->shard)))
             return look;
     }
+    return NULL;
+}
+
+static ShardLook *decider_of(const Recovery *recovery, const PreparedRow *row)
+{
+    return recovery_look(recovery, row->database, row->parts.shard);
+}
+
+static const DecisionRow *decision_row(const Recovery *recovery, const PreparedRow *row)
+{
+    const ShardLook *look = decider_of(recovery, row);
+    for (const DecisionRow *d = look ? look->decisions : NULL; d; d = d->next)
+        if (strcmp(d->gid, row->gid) == 0)
+            return d;
     return NULL;
 }
 
 static Decision decision_of(const Recovery *recovery, const PreparedRow *row)
 {
     const ShardLook *look = decider_of(recovery, row);
-    for (const DecisionRow *d = look ? look->decisions : NULL; d; d = d->next)
-        if (strcmp(d->gid, row->gid) == 0)
-            return d->commit ? DECISION_COMMIT : DECISION_ABORT;
-    bool asked = look && look->reached && look->facts.version > 0 && !look->facts.in_recovery;
+    const DecisionRow *stands = decision_row(recovery, row);
+    if (stands)
+        return stands->commit ? DECISION_COMMIT : DECISION_ABORT;
+    bool asked = look && look->reached && shard_schema_ready(&look->facts) && !look->facts.in_recovery;
     return asked ? DECISION_NONE : DECISION_UNKNOWN;
 }
 
@@ -162,7 +171,7 @@ void recovery_plan_tombstones(Recovery *recovery)
             ShardLook *decider = decider_of(recovery, row);
             if (row->decision != DECISION_NONE || work_of(decider, row->gid))
                 continue;
-            Work *work = work_add(decider, WORK_TOMBSTONE, row->gid);
+            Work *work = recovery_work_add(decider, WORK_TOMBSTONE, row->gid);
             if (!work)
                 continue;
             work->queries[0] = (PgQuery){TOMBSTONE_SQL, &work->param, 1};
@@ -194,7 +203,7 @@ void recovery_plan_finish(Recovery *recovery)
             bool commit = row->decision == DECISION_COMMIT;
             if (!in_doubt(row) || (!commit && row->decision != DECISION_ABORT))
                 continue;
-            Work *work = work_add(look, WORK_FINISH, row->gid);
+            Work *work = recovery_work_add(look, WORK_FINISH, row->gid);
             if (!work)
                 continue;
             work->row = row;
@@ -210,7 +219,7 @@ void recovery_plan_finish(Recovery *recovery)
 /* Somebody else has ended it meanwhile; only how it ended tells whether that was right. */
 static void check_status(ShardLook *look, const Work *finish)
 {
-    Work *work = work_add(look, WORK_STATUS, finish->gid);
+    Work *work = recovery_work_add(look, WORK_STATUS, finish->gid);
     if (!work)
         return;
     work->row = finish->row;
@@ -231,6 +240,11 @@ static void judge_status(ShardLook *look, const Work *work)
     }
     if (strcmp(work->status, "in progress") == 0)
         return; /* under way; the next round sees */
+    const DecisionRow *stands = work->commit ? decision_row(recovery, work->row) : NULL;
+    if (stands && stands->branches[0]) { /* the next round asks for its evidence, and tells (recovery_forget.c) */
+        work->row->finished = recovery->again = true;
+        return;
+    }
     recovery->stats.damage += committed || aborted;
     work->row->finished = true;
     snprintf(text, sizeof text, "transaction %s: decided to %s, but shard %s %s", work->gid,
@@ -239,74 +253,9 @@ static void judge_status(ShardLook *look, const Work *work)
     control_event(recovery->control, LOG_ERROR, "heuristic", text);
 }
 
-/* ---- deleting decisions -------------------------------------------------------------------------------- */
-
-static bool holder_equal(const void *item, const void *key)
-{
-    return strcmp(((const PreparedRow *)item)->gid, key) == 0;
-}
-
-/* All that any shard of this database holds prepared. False: some shard could not be asked. */
-static bool collect_holders(const Recovery *recovery, uint32_t database, Map *holders)
-{
-    for (uint32_t i = 0; i < recovery->look_count; i++) {
-        const ShardLook *look = &recovery->looks[i];
-        if (look->database != database)
-            continue;
-        if (!look->reached)
-            return false;
-        for (PreparedRow *row = look->rows; row; row = row->next) {
-            uint64_t hash = slice_hash(slice_str(row->gid), 0);
-            if (!map_get(holders, hash, row->gid) && !map_put(holders, hash, row))
-                return false;
-        }
-    }
-    return true;
-}
-
-static void plan_forget_of(ShardLook *look, const Map *holders)
-{
-    Buf list;
-    uint64_t count = 0;
-    buf_init(&list, (size_t)16 << 20);
-    for (const DecisionRow *row = look->decisions; row; row = row->next) {
-        if (row->active || !(row->commit || row->old) ||
-            map_get(holders, slice_hash(slice_str(row->gid), 0), row->gid))
-            continue;
-        buf_append(&list, count++ ? SLICE(",") : SLICE("{"));
-        buf_append(&list, slice_str(row->gid));
-    }
-    buf_append(&list, SLICE("}"));
-    Work *work = count && !list.failed ? work_add(look, WORK_FORGET, "") : NULL;
-    char *param = work ? arena_text(&look->recovery->arena, buf_bytes(&list)) : NULL;
-    if (param) {
-        work->param = param;
-        work->queries[0] = (PgQuery){FORGET_SQL, &work->param, 1};
-        work->query_count = 1;
-        look->recovery->stats.forgotten += count;
-    }
-    buf_finish(&list);
-}
-
-void recovery_plan_forget(Recovery *recovery)
-{
-    (void)FAILPOINT("recovery_forget");
-    for (uint32_t i = 0; i < recovery->look_count; i++) {
-        ShardLook *look = &recovery->looks[i];
-        if (!look->decisions || !look->reached)
-            continue;
-        Map holders;
-        map_init(&holders, holder_equal);
-        if (collect_holders(recovery, look->database, &holders))
-            plan_forget_of(look, &holders);
-        map_finish(&holders);
-    }
-}
-
 /* ---- doing it ------------------------------------------------------------------------------------------ */
 
-/* Behind what the shard has to do already. */
-static Work *work_add(ShardLook *look, int kind, const char *gid)
+Work *recovery_work_add(ShardLook *look, int kind, const char *gid)
 {
     Work *work = arena_new(&look->recovery->arena, Work), **tail = &look->work;
     if (!work)
@@ -342,6 +291,12 @@ void recovery_work_result(ShardLook *look, uint32_t index, const PGresult *rows)
         look->recovery->stats.tombstones += strcmp(PQcmdTuples((PGresult *)(uintptr_t)rows), "1") == 0;
     else if (work->kind == WORK_TOMBSTONE && PQntuples(rows) == 1)
         work->found = pg_bool(rows, 0, 0) ? DECISION_COMMIT : DECISION_ABORT;
+    else if (work->kind == WORK_PROOF)
+        recovery_judge_proof(look, rows);
+    else if (work->kind == WORK_TORN)
+        work->stands = PQntuples(rows) == 1;
+    else if (work->kind == WORK_FORGET)
+        look->recovery->stats.forgotten += strtoull(PQcmdTuples((PGresult *)(uintptr_t)rows), NULL, 10);
     else if (work->kind == WORK_STATUS && PQntuples(rows) == 1)
         snprintf(work->status, sizeof work->status, "%s", PQgetvalue(rows, 0, 0));
 }
@@ -381,7 +336,16 @@ static void work_end(ShardLook *look, Work *work, const Error *err)
         if (!err)
             judge_status(look, work);
         break;
+    case WORK_PROOF:
+        look->reached &= !err; /* what it did not show stays */
+        break;
+    case WORK_TORN:
+        if (!err && work->stands)
+            recovery_tell_torn(look, work);
+        break;
     case WORK_FORGET:
+    case WORK_SWEEP:
+        recovery->again |= !err && look->rows_cut;
         break;
     }
     if (err && !error_is(err, SQLSTATE_UNDEFINED_OBJECT))

@@ -10,11 +10,12 @@
 /* Something that one shard is to do: one run of its connection. */
 struct Work {
     Work *next;
-    enum { WORK_TOMBSTONE, WORK_FINISH, WORK_STATUS, WORK_FORGET } kind;
+    enum { WORK_TOMBSTONE, WORK_FINISH, WORK_STATUS, WORK_PROOF, WORK_TORN, WORK_FORGET, WORK_SWEEP } kind;
     const char *gid;
     PreparedRow *row;   /* FINISH, STATUS */
+    DecisionRow *decision; /* TORN */
     bool commit;        /* FINISH, STATUS */
-    bool started;
+    bool stands;        /* TORN: the decision is still there */
     Decision found;     /* TOMBSTONE: what stands */
     char status[16];    /* STATUS: pg_xact_status */
     PgQuery queries[2];
@@ -31,10 +32,19 @@ void recovery_keep_active_rows(Recovery *recovery, const Map *active);
 /* '{gid,gid}' of this shard's own rows that nobody here works on; NULL: none. */
 const char *recovery_doubted(ShardLook *look);
 
-/* Work of the steps TOMBSTONES, FINISH and FORGET. */
+/* The shard of that name, for this database; NULL: none. */
+ShardLook *recovery_look(const Recovery *recovery, uint32_t database, Slice shard);
+
+/* Work of the steps TOMBSTONES, FINISH, PROOF and FORGET. */
 void recovery_plan_tombstones(Recovery *recovery);
 void recovery_plan_finish(Recovery *recovery);
+void recovery_plan_proof(Recovery *recovery);
 void recovery_plan_forget(Recovery *recovery);
+/* Behind what the shard has to do already. NULL: no memory. `kind` as in Work. */
+Work *recovery_work_add(ShardLook *look, int kind, const char *gid);
+/* recovery_forget.c: which parts the shard has; a decision that still stands and is not whole. */
+void recovery_judge_proof(ShardLook *look, const PGresult *rows);
+void recovery_tell_torn(ShardLook *decider, const Work *work);
 /* True while the shard has work: it is on its way. */
 bool recovery_work_begin(ShardLook *look);
 void recovery_work_result(ShardLook *look, uint32_t index, const PGresult *rows);

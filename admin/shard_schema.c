@@ -12,7 +12,7 @@
 
 #include "sql/sql.h"
 
-static const PgQuery MIGRATIONS[] = {{.sql = sql_shard_schema}}; /* [n]: from version n to n + 1 */
+static const PgQuery MIGRATIONS[] = {{.sql = sql_shard_schema}, {.sql = sql_shard_schema_2}}; /* [n]: from version n to n + 1 */
 
 const PgQuery SHARD_FACTS_QUERY = {
     .sql = "SELECT current_setting('max_prepared_transactions'), r.rolsuper, pg_is_in_recovery(),"
@@ -33,13 +33,18 @@ void shard_facts_take(ShardFacts *facts, const PGresult *rows)
                          ? (uint32_t)strtoul(comment + sizeof MARK - 1, NULL, 10)
                          : 0;
     snprintf(facts->user, sizeof facts->user, "%s", PQgetvalue(rows, 0, 4));
-    if (facts->version >= ARRAY_LEN(MIGRATIONS))
+    if (shard_schema_ready(facts))
         facts->migration_why[0] = '\0';
+}
+
+bool shard_schema_ready(const ShardFacts *facts)
+{
+    return facts->known && facts->version >= ARRAY_LEN(MIGRATIONS);
 }
 
 const PgQuery *shard_migrations(const ShardFacts *facts, uint32_t *ret_count)
 {
-    if (!facts->known || facts->in_recovery || facts->version >= ARRAY_LEN(MIGRATIONS))
+    if (!facts->known || facts->in_recovery || shard_schema_ready(facts))
         return NULL;
     *ret_count = (uint32_t)(ARRAY_LEN(MIGRATIONS) - facts->version);
     return &MIGRATIONS[facts->version];

@@ -25,6 +25,8 @@ typedef struct ShardFacts {
 extern const PgQuery SHARD_FACTS_QUERY;
 /* Answer of that query; migration_why stays. */
 void shard_facts_take(ShardFacts *facts, const PGresult *rows);
+/* The schema has all that this program asks of it. */
+bool shard_schema_ready(const ShardFacts *facts);
 /* The steps from the facts' version to this program's; NULL when there are none to do. */
 const PgQuery *shard_migrations(const ShardFacts *facts, uint32_t *ret_count);
 /* Why this shard cannot take part for this database, for a DETAIL; false when it can. */

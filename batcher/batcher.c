@@ -24,6 +24,7 @@ Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs, ShapeCa
     if (!batcher)
         return NULL;
     batcher->loop = loop;
+    batcher->templates_max = 1024; /* until batcher_adopt tells */
     batcher->prepared = prepared;
     batcher->gucs = gucs;
     batcher->shapes = shapes;
@@ -170,6 +171,7 @@ void batcher_adopt(Batcher *batcher, const Topology *topology)
     batcher->proof_every = config->batch_proof_every;
     batcher->bytes_max = config->batch_bytes_max;
     batcher->rows_max = config->batch_rows_max;
+    batcher->templates_max = config->batch_templates_max; /* room is made when the next one comes */
 }
 
 /* ---- in -------------------------------------------------------------------------------------- */
@@ -265,8 +267,10 @@ BatchReason batcher_find_group(Batcher *batcher, const BatchCandidate *c, const 
     if (reason)
         return reason;
     *ret = group_find(batcher);
-    if (*ret && (*ret)->template->state == TEMPLATE_READY)
+    if (*ret && (*ret)->template->state == TEMPLATE_READY) {
+        template_touch(batcher, (*ret)->template);
         return BATCH_OK;
+    }
     Slice key = slice_of(buf_bytes(&batcher->key).data, template_len);
     Template *template = template_get(batcher, judgement, c, key);
     if (!template)

@@ -27,9 +27,6 @@
 #include "core/slab.h"
 #include "core/spread.h"
 
-#define JUDGEMENTS_MAX 4096
-#define TEMPLATES_MAX  4096
-#define GROUPS_MAX     8192
 #define GROUP_KEY_MAX  ((size_t)4096) /* bytes of what must be equal: literals and parameters */
 #define PARAMS_MAX     64 /* of a batched statement */
 #define STRIKES_MAX    3
@@ -79,7 +76,8 @@ struct Judgement {
     WriteVerdict write; /* of INSERT, UPDATE, DELETE */
     char profile_name[64]; /* for SHOW */
     char *casts[KEY_COUNT_MAX]; /* owned; per key the SQL name of its type, or NULL */
-    uint32_t templates; /* and members in lanes: what holds it */
+    List children; /* its templates that are not retired */
+    uint32_t templates; /* all of them, and members in lanes: what holds it */
     uint32_t strikes; /* batches that failed although every member was fine alone */
     uint64_t seen; /* statements that asked while it said no */
 
@@ -103,7 +101,8 @@ typedef struct TemplateFigures {
 } TemplateFigures;
 
 struct Template {
-    List lru; /* batcher->templates_lru, or retired_templates */
+    List lru; /* batcher->templates_lru, longest unused first; or retired_templates */
+    List sibling; /* judgement->children; unlinked when retired */
     Judgement *judgement;
     uint64_t hash;
     Slice key; /* judgement and literals */
@@ -111,7 +110,8 @@ struct Template {
     BatchReason reason;
     bool retired; /* out of the map; freed with its last group and task */
     uint64_t trust_us;
-    uint32_t groups;
+    List children; /* its groups that are not retired */
+    uint32_t groups; /* all of them */
     Arena arena;
 
     /* learning */
@@ -142,7 +142,8 @@ struct Template {
 };
 
 struct Group {
-    List lru; /* batcher->groups_lru, or retired */
+    List lru; /* batcher->groups_lru, longest unused first; or retired */
+    List sibling; /* template->children; unlinked when retired */
     List due; /* batcher->due while something may be sent at the turn's end */
     Template *template;
     uint64_t hash;
@@ -308,6 +309,7 @@ struct Batcher {
     GucSet *gucs;
     ShapeCache *shapes;
     uint32_t rows_max;
+    uint32_t templates_max; /* judgements, and templates; twice as many groups */
     uint64_t bytes_max;
     uint32_t pipeline_max, writes_max, proof_every;
     uint32_t proof_due; /* batches until the next proof */
@@ -341,6 +343,8 @@ Template *template_get(Batcher *batcher, Judgement *judgement, const BatchCandid
                        Slice key) MUST_USE;
 /* Takes it out of the maps with its groups; it is freed when nobody travels any more. */
 void template_retire(Batcher *batcher, Template *template);
+/* It was used just now. */
+void template_touch(Batcher *batcher, Template *template);
 /* No batches of it for a while; then it is learned anew. */
 void template_distrust(Batcher *batcher, Template *template, uint64_t pause_us, const char *why);
 void template_strike(Batcher *batcher, Template *template);

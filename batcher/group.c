@@ -13,7 +13,6 @@
 #include "wire/backend.h"
 #include "wire/writer.h"
 
-#define EVICT_TRIES 32
 
 /* ---- the key --------------------------------------------------------------------------------- */
 
@@ -180,22 +179,16 @@ void group_retire(Batcher *batcher, Group *group)
         return;
     map_remove(&batcher->groups, group->hash, &group->key);
     list_remove(&group->lru);
+    list_remove(&group->sibling);
     list_push(&batcher->retired, &group->lru);
     group->retired = true;
     group_free_if_done(batcher, group);
 }
 
-static bool groups_make_room(Batcher *batcher)
+static void groups_make_room(Batcher *batcher)
 {
-    int tries = EVICT_TRIES;
-    LIST_EACH_SAFE (it, &batcher->groups_lru) {
-        Group *group = list_entry(it, Group, lru);
-        if (batcher->groups.count < GROUPS_MAX || tries-- == 0)
-            break;
-        if (group->queued == 0 && group->batch_count == 0)
-            group_retire(batcher, group);
-    }
-    return batcher->groups.count < GROUPS_MAX;
+    while (batcher->groups.count >= 2 * (size_t)batcher->templates_max)
+        group_retire(batcher, list_entry(list_first(&batcher->groups_lru), Group, lru));
 }
 
 Group *group_make(Batcher *batcher, Template *template, const BatchCandidate *candidate,
@@ -205,11 +198,13 @@ Group *group_make(Batcher *batcher, Template *template, const BatchCandidate *ca
     if (*ret_reason)
         return NULL;
     *ret_reason = BATCH_LIMIT;
-    Group *group = groups_make_room(batcher) ? calloc(1, sizeof(*group)) : NULL;
+    groups_make_room(batcher);
+    Group *group = calloc(1, sizeof(*group));
     if (!group)
         return NULL;
     arena_init(&group->arena, 512);
     list_init(&group->lru);
+    list_init(&group->sibling);
     list_init(&group->due);
     list_init(&group->queue);
     list_init(&group->batches);
@@ -225,6 +220,7 @@ Group *group_make(Batcher *batcher, Template *template, const BatchCandidate *ca
         return NULL;
     }
     template->groups++;
+    list_push(&template->children, &group->sibling);
     list_push(&batcher->groups_lru, &group->lru);
     *ret_reason = BATCH_OK;
     return group;

@@ -4,8 +4,9 @@
  *     judgements   (shape, pool, gucs, types)     hit on every statement, batched or not
  *     templates    (judgement, literals)          hit only when a group is made
  *
- * Both are bounded: the longest unused one that nobody travels with makes room. Retiring takes an
- * object and everything under it out of the maps; memory goes when the last traveller is home.
+ * Both are bounded (batch_templates_max): the longest unused one makes room, whoever travels with it.
+ * Retiring takes an object and everything under it out of the maps; memory goes when the last traveller
+ * is home.
  */
 #include "batcher/batcher_internal.h"
 
@@ -15,8 +16,6 @@
 #include "batcher/hint.h"
 #include "batcher/without.h"
 #include "core/log.h"
-
-#define EVICT_TRIES 32
 
 /* ---- judgements ------------------------------------------------------------------------------ */
 
@@ -81,26 +80,17 @@ void judgement_retire(Batcher *batcher, Judgement *judgement)
 {
     map_remove(&batcher->judgements, judgement->key.hash, &judgement->key);
     list_remove(&judgement->lru);
-    judgement->templates++; /* holds it while its templates are looked for */
-    LIST_EACH_SAFE (it, &batcher->templates_lru) {
-        Template *template = list_entry(it, Template, lru);
-        if (judgement->templates > 1 && template->judgement == judgement)
-            template_retire(batcher, template);
-    }
+    judgement->templates++; /* holds it while they go */
+    List *child;
+    while ((child = list_first(&judgement->children)))
+        template_retire(batcher, list_entry(child, Template, sibling));
     judgement_release(batcher, judgement);
 }
 
-static bool judgements_make_room(Batcher *batcher)
+static void judgements_make_room(Batcher *batcher)
 {
-    int tries = EVICT_TRIES;
-    LIST_EACH_SAFE (it, &batcher->judgements_lru) {
-        Judgement *judgement = list_entry(it, Judgement, lru);
-        if (batcher->judgements.count < JUDGEMENTS_MAX || tries-- == 0)
-            break;
-        if (judgement->templates == 0)
-            judgement_retire(batcher, judgement);
-    }
-    return batcher->judgements.count < JUDGEMENTS_MAX;
+    while (batcher->judgements.count >= batcher->templates_max)
+        judgement_retire(batcher, list_entry(list_first(&batcher->judgements_lru), Judgement, lru));
 }
 
 /* "schema"."name", quoted whatever it is. NULL when memory is out: then it is no key. */
@@ -149,7 +139,8 @@ static void judge(Judgement *judgement, const BatchCandidate *c)
 static Judgement *judgement_create(Batcher *batcher, const BatchCandidate *c,
                                    const JudgementKey *key)
 {
-    Judgement *judgement = judgements_make_room(batcher) ? calloc(1, sizeof(*judgement)) : NULL;
+    judgements_make_room(batcher);
+    Judgement *judgement = calloc(1, sizeof(*judgement));
     uint32_t *oids = judgement ? calloc(key->oid_count + 1, sizeof(uint32_t)) : NULL;
     if (!oids || !map_put(&batcher->judgements, key->hash, judgement)) {
         free(oids);
@@ -168,6 +159,7 @@ static Judgement *judgement_create(Batcher *batcher, const BatchCandidate *c,
     judgement->catalog_version = judgement->catalog->version;
     judgement->config = c->policy.topology->config;
     judge(judgement, c);
+    list_init(&judgement->children);
     list_init(&judgement->lru);
     list_push(&batcher->judgements_lru, &judgement->lru);
     return judgement;
@@ -230,28 +222,28 @@ void template_retire(Batcher *batcher, Template *template)
         return;
     map_remove(&batcher->templates, template->hash, &template->key);
     list_remove(&template->lru);
+    list_remove(&template->sibling);
     list_push(&batcher->retired_templates, &template->lru);
-    template->groups++; /* holds it while its groups are looked for */
-    LIST_EACH_SAFE (it, &batcher->groups_lru) {
-        Group *group = list_entry(it, Group, lru);
-        if (template->groups > 1 && group->template == template)
-            group_retire(batcher, group);
-    }
+    template->groups++; /* holds it while they go */
+    List *child;
+    while ((child = list_first(&template->children)))
+        group_retire(batcher, list_entry(child, Group, sibling));
     template->retired = true;
     template_unref_group(batcher, template);
 }
 
-static bool templates_make_room(Batcher *batcher)
+static void templates_make_room(Batcher *batcher)
 {
-    int tries = EVICT_TRIES;
-    LIST_EACH_SAFE (it, &batcher->templates_lru) {
-        Template *template = list_entry(it, Template, lru);
-        if (batcher->templates.count < TEMPLATES_MAX || tries-- == 0)
-            break;
-        if (template->groups == 0 && template->state != TEMPLATE_LEARNING)
-            template_retire(batcher, template);
-    }
-    return batcher->templates.count < TEMPLATES_MAX;
+    while (batcher->templates.count >= batcher->templates_max)
+        template_retire(batcher, list_entry(list_first(&batcher->templates_lru), Template, lru));
+}
+
+void template_touch(Batcher *batcher, Template *template)
+{
+    if (template->retired || template->lru.next == &batcher->templates_lru)
+        return;
+    list_remove(&template->lru);
+    list_push(&batcher->templates_lru, &template->lru);
 }
 
 static TunerLimits template_limits(const Judgement *judgement)
@@ -264,7 +256,8 @@ static TunerLimits template_limits(const Judgement *judgement)
 
 static Template *template_create(Batcher *batcher, Judgement *judgement, Slice key, uint64_t hash)
 {
-    Template *template = templates_make_room(batcher) ? calloc(1, sizeof(*template)) : NULL;
+    templates_make_room(batcher);
+    Template *template = calloc(1, sizeof(*template));
     if (!template)
         return NULL;
     arena_init(&template->arena, 1024);
@@ -279,6 +272,9 @@ static Template *template_create(Batcher *batcher, Judgement *judgement, Slice k
     template->batcher = batcher;
     tuner_init(&template->tuner, template_limits(judgement));
     judgement->templates++;
+    list_init(&template->children);
+    list_init(&template->sibling);
+    list_push(&judgement->children, &template->sibling);
     list_init(&template->lru);
     list_push(&batcher->templates_lru, &template->lru);
     return template;
@@ -296,6 +292,8 @@ Template *template_get(Batcher *batcher, Judgement *judgement, const BatchCandid
     }
     if (!template)
         template = template_create(batcher, judgement, key, hash);
+    else
+        template_touch(batcher, template);
     if (!template || template->state != TEMPLATE_NEW)
         return template;
     /* With literals that may never come again, wait for the second time before asking. */

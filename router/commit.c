@@ -54,19 +54,32 @@ static void prepare(Commit *commit)
         if (!leg->part.writes)
             commit_leg_say(leg, "COMMIT");
         else if (!commit->one_phase)
-            commit_leg_say_gid(leg, "PREPARE TRANSACTION");
+            commit_leg_prepare(leg);
     }
     commit->sent = commit->gid[0] ? "commit_prepare_sent" : NULL;
     phase_begun(commit);
 }
 
+/* The shards that have prepared a part: recovery looks for evidence of each before it forgets the decision.
+ * Their names need no quoting (meta/config_cluster.c). NULL: no memory. */
+static const char *branches(Commit *commit)
+{
+    const char *names = "";
+    for (uint32_t i = 0; names && i < commit->leg_count; i++)
+        if (commit->legs[i].state == LEG_PREPARED)
+            names = arena_printf(&commit->arena, "%s%s%s", names, *names ? "," : "",
+                                 commit_leg_shard(commit, &commit->legs[i]));
+    return names;
+}
+
 static void decide(Commit *commit)
 {
     CommitLeg *leg = &commit->legs[commit->decider];
-    char sql[GID_SIZE + 64];
+    const char *names = branches(commit), *sql = "COMMIT";
     phase_begin(commit, PHASE_DECIDE);
-    snprintf(sql, sizeof sql, "SELECT shoal.decide('%s'); COMMIT", commit->gid);
-    commit_leg_say(leg, commit->gid[0] ? sql : "COMMIT");
+    if (commit->gid[0])
+        sql = names ? arena_printf(&commit->arena, "SELECT shoal.decide('%s', '%s'); COMMIT", commit->gid, names) : NULL;
+    commit_leg_say(leg, sql);
     commit->sent = commit->gid[0] ? "commit_decision_sent" : NULL;
     phase_begun(commit);
 }

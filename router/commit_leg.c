@@ -122,13 +122,14 @@ void commit_leg_say(CommitLeg *leg, const char *sql)
 {
     Commit *commit = leg->commit;
     Buf frame;
-    buf_init(&frame, 1024);
-    frontend_put_query(&frame, slice_str(sql));
+    buf_init(&frame, sql ? strlen(sql) + 64 : 64);
+    if (sql)
+        frontend_put_query(&frame, slice_str(sql));
     leg->step = (TaskStep){.op = TASK_QUERY, .frame = arena_dup(&commit->arena, buf_bytes(&frame))};
     buf_finish(&frame);
     leg->failed = false;
     leg->tag[0] = '\0';
-    if (!leg->step.frame.len) { /* no memory for thirty bytes: as if the server were lost */
+    if (!leg->step.frame.len) { /* no memory for a few bytes: as if the server were lost */
         backend_release(leg->part.backend, true);
         leg->part.backend = NULL;
         leg->state = LEG_LOST;
@@ -141,6 +142,14 @@ void commit_leg_say(CommitLeg *leg, const char *sql)
     leg->busy = true;
     commit->busy++;
     backend_run(leg->part.backend, &leg->task);
+}
+
+/* In one message, so that it costs no round. The row becomes visible when the part is committed. */
+void commit_leg_prepare(CommitLeg *leg)
+{
+    char sql[2 * GID_SIZE + 64];
+    snprintf(sql, sizeof sql, "SELECT shoal.branch('%s'); PREPARE TRANSACTION '%s'", leg->commit->gid, leg->commit->gid);
+    commit_leg_say(leg, sql);
 }
 
 void commit_leg_say_gid(CommitLeg *leg, const char *verb)

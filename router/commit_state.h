@@ -66,7 +66,9 @@ const char *commit_leg_shard(const Commit *commit, const CommitLeg *leg);
 /* Takes the participants over from the session. */
 bool commit_take_legs(Commit *commit, Session *session) MUST_USE;
 /* Sends. commit_phase_over hears when the last leg of the phase has its answer, or will have none. */
-void commit_leg_say(CommitLeg *leg, const char *sql);
+void commit_leg_say(CommitLeg *leg, const char *sql); /* NULL: there was no memory for it */
+/* PREPARE TRANSACTION, with evidence of the part (shoal.branch). */
+void commit_leg_prepare(CommitLeg *leg);
 void commit_leg_say_gid(CommitLeg *leg, const char *verb);
 /* Its connection goes back: to the session when it left state there, to its pool otherwise. */
 void commit_leg_give_back(CommitLeg *leg, CommitResult result);

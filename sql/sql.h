@@ -6,7 +6,8 @@
 #ifndef SHOAL_SQL_SQL_H
 #define SHOAL_SQL_SQL_H
 
-extern const char sql_shard_schema[];
+extern const char sql_shard_schema[];    /* version 1 */
+extern const char sql_shard_schema_2[];  /* 1 -> 2 */
 extern const char sql_store_schema[];   /* the newest version */
 extern const char sql_store_schema_3[]; /* 2 -> 3 */
 

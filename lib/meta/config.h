@@ -185,6 +185,7 @@ typedef struct Config {
     bool batch;
     uint32_t batch_max;          /* members */
     uint32_t batch_inflight_max; /* batches of one group in flight on one server: c */
+    uint32_t batch_templates_max; /* statements known, per worker */
     uint64_t batch_bytes_max;    /* result bytes buffered per batch */
     uint32_t batch_rows_max;
     bool n1;                  /* sequential N+1 loops are looked for */

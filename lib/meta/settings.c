@@ -168,6 +168,8 @@ static const Setting SETTINGS[] = {
      RELOADS, false, "Result bytes held for one batch; past it the queries are run one by one."},
     {"batch", "batch_rows_max", SETTING_INT, SHOAL(batch_rows_max), 1, 100000000, NULL, "100000",
      RELOADS, false, "Result rows held for one batch; past it the queries are run one by one."},
+    {"batch", "batch_templates_max", SETTING_INT, SHOAL(batch_templates_max), 16, 1000000, NULL, "4096",
+     RELOADS, false, "Statements that are known to be batched, or not, per worker; past it the longest unused is forgotten."},
     {"batch", "n1", SETTING_BOOL, SHOAL(n1), 0, 1, NULL, "on", RELOADS, false,
      "Look for sequential N+1 loops (SHOW N1): a query, then another one for each of its rows."},
     {"batch", "n1_loop_min", SETTING_INT, SHOAL(n1_loop_min), 3, 1000, NULL, "5", RELOADS, false,

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.cluster import wait_until
 from tests.support.shoal import Shoal
 from tests.support.wire import (bind, describe, errors_of, execute, parse, query, rows_of, sync)
 
@@ -359,3 +360,31 @@ def test_rule(workspace, clusters, shoal_users, direct, number):
     assert failed is None, f'rule {number}: {failed}'
     assert run(workspace, clusters, shoal_users, direct, number, out=True) is not None, \
         f'the test of rule {number} holds without the rule'
+
+
+def test_more_statements_than_are_kept(workspace, clusters, shoal_users, direct):
+    """Else: an application with many forms of queries has the first ones batched, and all later ones never again."""
+    shoal = Shoal(workspace, {'s0': clusters[0]}, users=shoal_users, name='many-forms',
+                  databases={'solo': {'shards': 's0'}},
+                  batch={'batch_templates_max': '16'}).start()
+    conns = [shoal.connect('solo') for _ in range(12)]
+
+    def play(form):
+        for _ in range(4):
+            for n, conn in enumerate(conns):
+                conn.send(query(f'SELECT name, id AS a{form} FROM items WHERE id = {n + 1}'))
+            for n, conn in enumerate(conns):
+                assert texts(conn.until('Z')) == [[f'item {n + 1}', str(n + 1)]]
+
+    def in_batches():
+        return int({row['name']: row['value'] for row in shoal.console('SHOW STATS')}['batched_statements'])
+
+    wait_until('the table to be batched', lambda: (play(0), in_batches())[1] > 0, 30)
+    for form in range(1, 60):
+        play(form)
+    before = in_batches()
+    wait_until('the newest form to be batched', lambda: (play(60), in_batches())[1] > before, 30)
+    assert len(shoal.console('SHOW BATCHES')) <= 32  # templates and judgements
+    for conn in conns:
+        conn.close()
+    shoal.finish()

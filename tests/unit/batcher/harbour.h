@@ -237,7 +237,8 @@ static inline Harbour *harbour_open(const PgCluster *pg)
                          .batch_max = 100,
                          .batch_inflight_max = 1,
                          .batch_bytes_max = 1 << 20,
-                         .batch_rows_max = 5000};
+                         .batch_rows_max = 5000,
+                         .batch_templates_max = 1000};
     h->catalog = h->catalogs[0] = load_catalog(pg, 1);
     h->topology.config = &h->config;
     h->topology.catalogs = h->catalogs;
