@@ -110,7 +110,7 @@ static const Command COMMANDS[] = {
      "Promotes a standby while everybody works: statements wait for a moment, none fails.", 0, console_switchover},
     {"pause", COMMAND_FOR_ADMINS, "shard",
      "New statements for the shard's primary wait; answered when nothing runs there any more.", 0, console_pause},
-    {"resume", COMMAND_FOR_ADMINS, "shard", "Ends a pause.", 0, console_resume},
+    {"resume", COMMAND_FOR_ADMINS, "shard", "Ends a pause; says that the primary is who it was when that is in doubt.", 0, console_resume},
     {"fsck", COMMAND_FOR_ADMINS, "[REPAIR]",
      "Looks whether every row is on its shard, schemas are equal and nothing was left behind.", 0, console_fsck},
     {"show transactions", COMMAND_FOR_MONITORS, "",

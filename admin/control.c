@@ -6,7 +6,7 @@
  * (RELOAD, a catalog, a distributed table) ends in control_publish.
  */
 #include "admin/control_state.h"
-#include "admin/fill_end.h"
+#include "admin/row_fill_end.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -182,7 +182,7 @@ static void control_start(Control *control)
     control_open_http(&control->http_timer);
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
-    fill_end_begin(control, NULL, NULL);
+    row_fill_end_begin(control, NULL, NULL);
     if (!deadlock_init(&control->deadlock, control))
         log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
@@ -424,10 +424,25 @@ bool control_load_tables(Control *control, Error *err)
     return true;
 }
 
+/* A fence of no bucket, on all shards: there is none while moves are under way (shard_add.c). */
+static bool topology_add_joining(const Control *control, Topology *topology)
+{
+    uint32_t shards = topology->config->shard_count;
+    if (!control->joining_since)
+        return true;
+    uint64_t *since = arena_array(&topology->arena, uint64_t, shards);
+    topology->fenced = arena_zalloc(&topology->arena, topology->map->bucket_count);
+    for (uint32_t s = 0; since && s < shards; s++)
+        since[s] = control->joining_since;
+    topology->fence_since = topology->gain_since = since;
+    topology->joining = true;
+    return since && topology->fenced;
+}
+
 /* What the moves of this moment ask of the data path. */
 static bool topology_add_moves(Control *control, Topology *topology, Error *err)
 {
-    if (moves_fence(control, topology) && moves_foreign(control, topology))
+    if (moves_fence(control, topology) && moves_foreign(control, topology) && topology_add_joining(control, topology))
         return true;
     return out_of_memory(err);
 }
@@ -750,8 +765,8 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         http_refuse(control->http);
         probes_finish(&control->probes);
         recovery_finish(&control->recovery);
-        fill_end_forget(control);
-        fill_end_stop(control);
+        row_fill_end_forget(control);
+        row_fill_end_stop(control);
         deadlock_finish(&control->deadlock);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
@@ -797,7 +812,7 @@ void control_destroy(Control *control)
     moves_finish(control);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
-    fill_end_stop(control);
+    row_fill_end_stop(control);
     deadlock_finish(&control->deadlock);
     loaders_finish(control);
     oid_book_finish(&control->oids);

@@ -89,7 +89,8 @@ struct Control {
     bool ready;
     Moves moves;
     bool shard_joining; /* SHARD ADD is at work */
-    struct FillEnd *fill_end; /* ends what a fill has prepared (fill_end.h), or NULL */
+    struct RowFillEnd *fill_end; /* ends what a fill has prepared (row_fill_end.h), or NULL */
+    uint64_t joining_since; /* the first topology in which what writes to several shards waits for it; 0: nothing does */
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 
     uint32_t reports; /* Reports on their way through the workers */

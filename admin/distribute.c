@@ -15,8 +15,9 @@
 
 #include "admin/answer.h"
 #include "admin/control_state.h"
-#include "admin/fill_end.h"
+#include "admin/row_fill_end.h"
 #include "core/failpoint.h"
+#include "admin/shard_numbers.h"
 #include "meta/bucket_sql.h"
 
 #define CHECK_TIMEOUT_MS 20000
@@ -59,7 +60,7 @@ struct DistributeJob {
     const char *values[2]; /* parameters of the questions */
     ShardCheck *checks;
     uint32_t check_count, pending;
-    Fill fill;     /* rows that go along */
+    RowFill fill;     /* rows that go along */
     char *last_ids; /* of its sequences, at home */
     enum { FILL_NONE, FILL_COPY, FILL_MOVE, FILL_PREPARE, FILL_DECIDED } filling;
     PgQuery cancel; /* of those who wait for prepared locks */
@@ -130,7 +131,6 @@ static const char FOREIGN_SQL[] =
 
 /* Each shard's own share of the numbers that the table's sequences give: shard i of the database takes
  * i+1, i+1+64, i+1+128 ... so that ids are unique over all shards. One that counts otherwise is left alone. */
-#define SEQUENCE_STRIDE 64
 static const char SEQUENCES_SQL[] =
     "DO $shoal$ DECLARE s record; last bigint; BEGIN"
     " FOR s IN SELECT d.objid::regclass AS name FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid"
@@ -435,7 +435,7 @@ static bool check_rows(ShardCheck *check, const PGresult *rows, Error *err)
         return true;
     check->holds = true;
     if (plan->undo || check->home || (plan->kind == TABLE_LOCAL && holds_local(check)))
-        return true; /* they stay, or go along (fill.h) */
+        return true; /* they stay, or go along (row_fill.h) */
     error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on shard %s",
               plan->schema, plan->name, check->shard);
     error_hint(err, "Only rows on the home shard go along: move the others there, or delete them.");
@@ -448,7 +448,7 @@ static bool check_on_result(PgClient *client, uint32_t index, const PGresult *ro
     if (check->job->releasing)
         return true;
     if (check->job->filling) {
-        fill_take(&check->job->fill, check->index, index, rows);
+        row_fill_take(&check->job->fill, check->index, index, rows);
         return true;
     }
     switch ((CheckQuestion)index) {
@@ -510,9 +510,9 @@ static void check_on_done(PgClient *client, const Error *err)
         job_end(&job->job, &failed);
 }
 
-/* ---- rows that go along (fill.h) -------------------------------------------------------------- */
+/* ---- rows that go along (row_fill.h) -------------------------------------------------------------- */
 
-static void on_copied(Fill *fill, const Error *err)
+static void on_copied(RowFill *fill, const Error *err)
 {
     DistributeJob *job = fill->ctx;
     Error failed;
@@ -554,18 +554,18 @@ static bool fill_start(DistributeJob *job, bool *ret_needed, Error *err)
         return out_of_memory(err);
     if (!fill_is_needed(job, holds, ret_needed, err) || !*ret_needed)
         return !*ret_needed;
-    if (!fill_init(&job->fill, control, &job->plan, holds, role_of(job), arena, err))
+    if (!row_fill_init(&job->fill, control, &job->plan, holds, role_of(job), arena, err))
         return false;
     job->fill.last_ids = job->last_ids;
     job->fill.on_copied = on_copied;
     job->fill.ctx = job;
     job->filling = FILL_COPY;
-    fill_copy(&job->fill);
+    row_fill_copy(&job->fill);
     return true;
 }
 
 /* The next statements of all shards, in their open transactions. */
-static bool fill_run(DistributeJob *job, bool (*make)(Fill *fill, uint32_t index), Error *err)
+static bool fill_run(DistributeJob *job, bool (*make)(RowFill *fill, uint32_t index), Error *err)
 {
     Control *control = job->job.control;
     const DatabaseConfig *database = &control->config->databases[job->plan.database];
@@ -591,12 +591,12 @@ static bool distribute_go_on(DistributeJob *job, Error *err)
         return needed || distribute_decide(job, err);
     case FILL_COPY:
         job->filling = FILL_MOVE;
-        return fill_run(job, fill_moves_make, err);
+        return fill_run(job, row_fill_moves_make, err);
     case FILL_MOVE:
-        if (!fill_agrees(&job->fill, err) || !fill_begin_end(&job->fill, err))
+        if (!row_fill_agrees(&job->fill, err) || !row_fill_begin_end(&job->fill, err))
             return false;
         job->filling = FILL_PREPARE;
-        return fill_run(job, fill_prepare_make, err);
+        return fill_run(job, row_fill_prepare_make, err);
     default:
         if (FAILPOINT_FAILS("fill_prepared", err) || !distribute_decide(job, err))
             return false;
@@ -703,7 +703,7 @@ static void distribute_on_time(Timer *timer)
     if (job->drain.done || (late && job->drain.waiting == 0)) {
         job->cancelling = false;
         if (job->filling) {
-            fill_end_begin(job->job.control, on_rows_home, job);
+            row_fill_end_begin(job->job.control, on_rows_home, job);
             return;
         }
         on_all_shards(job, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES));
@@ -742,10 +742,10 @@ static void distribute_on_free(Job *base)
         timer_stop(&job->timer);
     for (uint32_t i = 0; job->checks && i < job->check_count; i++)
         pg_client_close(&job->checks[i].client);
-    fill_end_forget(control);
-    fill_finish(&job->fill);
+    row_fill_end_forget(control);
+    row_fill_finish(&job->fill);
     free(job->checks);
     free(job);
     if (unfinished && !control->stopping) /* as the store says: rolled back, or committed */
-        fill_end_begin(control, NULL, NULL);
+        row_fill_end_begin(control, NULL, NULL);
 }

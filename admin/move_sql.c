@@ -263,8 +263,13 @@ static const char *table_array(const MoveLeg *leg)
 
 const char *move_sql_columns(const MoveLeg *leg)
 {
-    const char *tables = table_array(leg);
-    return tables ? arena_printf(A(leg),
+    return tables_sql_columns(A(leg), leg->tables, leg->table_count);
+}
+
+const char *tables_sql_columns(Arena *arena, const Table *list, uint32_t count)
+{
+    const char *tables = tables_array(arena, list, count);
+    return tables ? arena_printf(arena,
                                  "SELECT t.n, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) "
                                  "FROM %s JOIN pg_attribute a ON a.attrelid = t.rel AND a.attnum > 0 AND NOT "
                                  "a.attisdropped AND a.attgenerated = '' GROUP BY t.n ORDER BY t.n", tables)
@@ -434,9 +439,12 @@ const char *move_sql_raise_sequence(const MoveLeg *leg, const char *schema, cons
         return NULL;
     char *full = arena_printf(A(leg), "%s.%s", quoted_schema, quoted_name);
     char *literal = full ? sql_quote_literal(A(leg), slice_str(full)) : NULL;
+    /* Each shard counts by a step from its own begin: to a value of its own, not to one of the source's. */
     return literal ? arena_printf(A(leg),
-                                  "SELECT setval(%s::regclass, %s) WHERE coalesce(pg_sequence_last_value("
-                                  "%s::regclass), -9223372036854775808) < %s", literal, value, literal, value)
+                                  "SELECT setval(%s::regclass, %s + mod(mod(s.last_value - %s, q.step) + q.step, q.step)) "
+                                  "FROM %s s, (SELECT greatest(abs(seqincrement), 1) AS step FROM pg_sequence WHERE "
+                                  "seqrelid = %s::regclass) q WHERE coalesce(pg_sequence_last_value(%s::regclass), "
+                                  "-9223372036854775808) < %s", literal, value, value, full, literal, literal, value)
                    : NULL;
 }
 

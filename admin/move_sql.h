@@ -40,6 +40,7 @@ const char *move_sql_advance(const MoveLeg *leg, bool back);
 MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t table, const char *columns);
 /* Columns to copy, per table in order: one row each. */
 const char *move_sql_columns(const MoveLeg *leg);
+const char *tables_sql_columns(Arena *arena, const Table *tables, uint32_t count);
 const char *move_sql_analyze(const MoveLeg *leg, uint32_t table);
 /* Rows: table number, bucket, count, sum. */
 const char *move_sql_digest(const MoveLeg *leg, uint32_t table);

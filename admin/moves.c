@@ -90,7 +90,7 @@ static bool is_busy(const Move *move)
 static bool may_begin(const Control *control, const Move *move)
 {
     uint32_t busy = 0;
-    if (control->moves.paused || control->distribute)
+    if (control->moves.paused || control->distribute || control->shard_joining)
         return false;
     if (move->attempts > 0 && clock_wall_us() < move->changed_wall_us + AGAIN_US)
         return false;

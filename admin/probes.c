@@ -315,8 +315,10 @@ static void shard_judge(Probes *probes, uint32_t shard)
         verdict_apply(&probes->servers[shard_server(config, i)->index], verdicts[i], memory);
     if (moved)
         lag_reset(health->history);
-    for (uint32_t i = 0; i < count; i++) /* whom nobody may use any more, they hear first */
-        health_publish(&probes->servers[shard_server(config, i)->index]);
+    for (int good = 0; good < 2; good++) /* whom nobody may use any more, they hear first */
+        for (uint32_t i = 0; i < count; i++)
+            if ((probes->servers[shard_server(config, i)->index].state == HEALTH_UP) == good)
+                health_publish(&probes->servers[shard_server(config, i)->index]);
     if (moved || timeline != memory->timeline)
         probes->events.on_primary(probes->events.ctx, shard,
                                   memory->primary == ROLES_NONE ? NO_PRIMARY
@@ -371,6 +373,18 @@ static uint64_t looked_of(const ServerHealth *health)
     return looked_us == UINT64_MAX ? 0 : looked_us;
 }
 
+static uint64_t vouched_of(const ServerHealth *health)
+{
+    bool leader = health->patroni.word == PATRONI_LEADER;
+    return MAX(health->vouched_us, leader ? health->patroni.word_us : 0);
+}
+
+void probes_vouch(Probes *probes, uint32_t server)
+{
+    probes->servers[server].vouched_us = clock_now_us();
+    health_publish(&probes->servers[server]);
+}
+
 static void health_publish(ServerHealth *health)
 {
     const LagHistory *history = health->probes->shards[health->server->shard].history;
@@ -387,6 +401,7 @@ static void health_publish(ServerHealth *health)
                                                       : 0,
         .latency_us = health->latency_us,
         .since_us = health->since_us ? health->since_us : UINT64_MAX,
+        .vouched_us = vouched_of(health),
         .looked_us = looked_of(health),
     };
     if (health->probes->standings)

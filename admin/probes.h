@@ -50,6 +50,7 @@ typedef struct ServerHealth {
     int server_pid;                /* of the connection's backend */
     uint64_t since_us;             /* the connection stands since; 0: it does not */
     uint64_t measured_us;          /* when the last answered question was asked; 0 never */
+    uint64_t vouched_us;           /* an operator has said that it is the primary; 0 never */
     uint64_t ended_us;             /* when the last question that ended, well or not, was asked; 0 never */
     LagSecond *lags;               /* ring of LAG_SECONDS, standbys only */
     uint32_t lag_next;
@@ -85,6 +86,8 @@ struct Probes {
 bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *standings,
                  const RoleMemory *memory, const ProbeEvents *events) MUST_USE;
 void probes_finish(Probes *probes);
+/* An operator says that this one is the primary of its shard, whoever does not answer. */
+void probes_vouch(Probes *probes, uint32_t server);
 
 /* How old a standby's data is now, in us; UINT64_MAX: not known. 0 while it has all there is. */
 uint64_t server_lag_us(const ServerHealth *health, uint64_t now_us);

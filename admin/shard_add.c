@@ -7,17 +7,21 @@
  */
 #include "admin/shard_add.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "admin/answer.h"
 #include "admin/child.h"
 #include "admin/control_state.h"
+#include "admin/joining.h"
 #include "admin/move_sql.h"
+#include "admin/shard_numbers.h"
 #include "wire/value.h"
 
 #define ASK_TIMEOUT_MS 20000
 #define READY_US       UINT64_C(5000000)
+#define READY_LOOK_MS  5
 
 /* $HOME_ROOT, $NEW_ROOT: database postgres; $HOME_DB, $NEW_DB: the database itself; $DB: its name. A role
  * that is there already is an error of psql's, which says nothing. An empty database is filled in one
@@ -72,6 +76,8 @@ struct ShardAddJob {
     FactsAsk asks[2]; /* home, new */
     uint32_t pending;
     bool failed, joined;
+    Joining joining;
+    ShardNumbers numbers;
     Timer timer; /* joined: until recovery has looked at the shard, too */
     uint64_t joined_at_us;
     Error err;
@@ -100,7 +106,11 @@ static void end_oom(ShardAddJob *job)
 static void add_on_free(Job *base)
 {
     ShardAddJob *job = container_of(base, ShardAddJob, job);
+    joining_release(&job->joining);
+    numbers_close(&job->numbers);
     base->control->shard_joining = false;
+    if (!base->control->stopping)
+        moves_look_later(base->control);
     timer_stop(&job->timer);
     if (job->copy)
         job->copy->job = NULL;
@@ -133,15 +143,8 @@ static bool may_join(Control *control, const char *name, Error *err)
         error_set(err, "42710", "shard %s has joined already", name);
         return false;
     }
-    for (uint32_t i = 0; i < control->topology->table_count; i++) {
-        const Table *table = &control->topology->tables[i];
-        if (table->kind != TABLE_REFERENCE)
-            continue;
-        error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a shard cannot join yet while there are reference tables");
-        error_detail(err, "The rows of \"%.*s\" would have to be copied to it.", SLICE_FMT(table->name));
-        error_hint(err, "shoal.undistribute_table() first, and make it a reference table again afterwards.");
+    if (!joining_may(control, err))
         return false;
-    }
     if (!control->shard_joining && !control->distribute && control->loader_count)
         return true;
     error_set(err, SQLSTATE_OBJECT_IN_USE, "another shard is joining, or a table is being distributed");
@@ -334,7 +337,8 @@ static void add_answer(ShardAddJob *job)
 }
 
 /* Transactions over several shards need what recovery makes there; a shard that cannot have it is told
- * by SHOW RECOVERY, and by their errors. */
+ * by SHOW RECOVERY, and by their errors. Until then they wait. Then DDL that ran between the copy and the
+ * joining is looked for: it is on the others only. */
 static void add_on_time(Timer *timer)
 {
     ShardAddJob *job = timer->ctx;
@@ -343,26 +347,37 @@ static void add_on_time(Timer *timer)
     for (uint32_t d = 0; d < control->config->database_count; d++)
         ready &= !lies_on(&control->config->databases[d], job->shard) ||
                  !topology_two_phase_why(control->topology, d, job->shard);
-    if (ready || control->loop.now_us - job->joined_at_us > READY_US)
-        add_answer(job);
-    else
-        timer_start_ms(timer, 20);
-}
-
-/* DDL that ran between the copy and the joining is on the others only: the copy looks again. */
-static void add_on_adopted(Job *base)
-{
-    ShardAddJob *job = container_of(base, ShardAddJob, job);
+    if (!ready && control->loop.now_us - job->joined_at_us <= READY_US) {
+        timer_start_ms(timer, READY_LOOK_MS);
+        return;
+    }
+    joining_release(&job->joining);
+    char text[200];
+    snprintf(text, sizeof text, "shard %s has joined; what writes to several shards was held back for %" PRIu64 " ms",
+             job->name, job->joining.held_us / 1000);
+    control_event(control, LOG_INFO, "shard", text);
     job->database = 0;
-    job->joined_at_us = base->control->loop.now_us;
-    job->shard = job->job.control->config->shard_count - 1;
     database_next(job);
 }
 
-static void join(ShardAddJob *job)
+static void add_on_adopted(Job *base)
 {
+    ShardAddJob *job = container_of(base, ShardAddJob, job);
+    job->joined_at_us = base->control->loop.now_us;
+    job->shard = job->job.control->config->shard_count - 1;
+    timer_start_ms(&job->timer, 0);
+}
+
+static void add_on_ready(Joining *joining, const Error *failed)
+{
+    ShardAddJob *job = joining->ctx;
     Error err;
     Config *config = job->config;
+    if (failed) {
+        err = *failed;
+        job_end(&job->job, &err);
+        return;
+    }
     job->config = NULL;
     if (!control_adopt_shard(job->job.control, config, &err)) {
         job_end(&job->job, &err);
@@ -380,9 +395,9 @@ static void database_next(ShardAddJob *job)
     if (job->database < config->database_count)
         database_copy(job);
     else if (job->joined)
-        timer_start_ms(&job->timer, 0);
+        add_answer(job);
     else
-        join(job);
+        joining_begin(&job->joining, job->job.control, job->config, job->shard, &job->job.call->arena, add_on_ready, job);
 }
 
 static bool facts_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err)
@@ -390,6 +405,37 @@ static bool facts_on_result(PgClient *client, uint32_t index, const PGresult *ro
     FactsAsk *ask = client->ctx;
     ask->facts = arena_text(&ask->job->job.call->arena, PQntuples(rows) ? pg_slice(rows, 0, 0) : (Slice){0});
     return true;
+}
+
+static void database_done(ShardAddJob *job)
+{
+    job->database++;
+    database_next(job);
+}
+
+static void numbers_on_done(ShardNumbers *numbers, const Error *failed)
+{
+    ShardAddJob *job = numbers->ctx;
+    if (failed) {
+        Error err = *failed;
+        job_end(&job->job, &err);
+        return;
+    }
+    numbers_close(numbers);
+    database_done(job);
+}
+
+/* Its tables stand: from where on its sequences may give numbers. */
+static void numbers_begin_there(ShardAddJob *job)
+{
+    Control *control = job->job.control;
+    const DatabaseConfig *database = &job->config->databases[job->database];
+    const DatabaseConfig *known = config_database(control->config, slice_str(database->name));
+    PgLogin new = control_login(job->config, database, shard_server(job, job->shard));
+    if (known)
+        numbers_run(&job->numbers, control, known->index, &new, &job->job.call->arena, numbers_on_done, job);
+    else
+        database_done(job);
 }
 
 static void facts_on_done(PgClient *client, const Error *err)
@@ -416,8 +462,10 @@ static void facts_on_done(PgClient *client, const Error *err)
         job_end(&job->job, &told);
         return;
     }
-    job->database++;
-    database_next(job);
+    if (job->joined)
+        database_done(job);
+    else
+        numbers_begin_there(job);
 }
 
 /* ---- SHARD REMOVE ---------------------------------------------------------------------------- */

@@ -369,6 +369,24 @@ bool console_pause(Control *control, Call *call, const Command *command, const C
            switchover_start(control, call, shard, NO_PRIMARY, err);
 }
 
+/* Workers that woke up and do not hear all of its servers wait until somebody knows (router/doubt.h). False:
+ * they answer, so nobody is in doubt. */
+static bool vouch(Control *control, uint32_t shard)
+{
+    uint32_t primary = control->primaries[shard];
+    bool silent = false;
+    for (uint32_t i = 0; control->probes.servers && i < control->probes.count; i++)
+        silent |= control->config->servers[i]->shard == shard && control->probes.servers[i].state != HEALTH_UP;
+    if (!silent || primary == NO_PRIMARY || !control->config->shards[shard].replica_count)
+        return false;
+    char text[200];
+    snprintf(text, sizeof text, "shard %s: %s is the primary, says RESUME", control->config->shards[shard].name,
+             control->config->servers[primary]->name);
+    control_event(control, LOG_WARNING, "failover", text);
+    probes_vouch(&control->probes, primary);
+    return true;
+}
+
 bool console_resume(Control *control, Call *call, const Command *command, const CommandLine *arguments, Error *err)
 {
     uint32_t shard;
@@ -379,6 +397,11 @@ bool console_resume(Control *control, Call *call, const Command *command, const 
     if (!find_shard(control, arguments->words[0], &shard, err))
         return false;
     Switchover *it = switchover_find(control, shard);
+    if (!it && vouch(control, shard)) {
+        answer_done(call, "RESUME");
+        control_answer(control, call);
+        return true;
+    }
     if (!it || it->state != SWITCH_PAUSED) {
         error_set(err, SQLSTATE_OBJECT_NOT_READY, "shard %s is not paused", arguments->words[0]);
         return false;

@@ -1,6 +1,6 @@
 /*
  * absence.c - why this file exists: a statement for three shards of which one is being promoted must not
- * begin on the other two; and a router that wakes up must not write where it wrote before it slept.
+ * begin on the other two.
  */
 #include "router/absence.h"
 
@@ -9,45 +9,10 @@
 #include "router/park.h"
 #include "router/worker_state.h"
 
-#define STOPPED_US   ((uint64_t)1000 * 1000) /* a turn that comes so late was held up from outside */
-#define DOUBT_MAX_US ((uint64_t)10 * 1000 * 1000) /* nobody can look: what was known must do */
-
-/* ---- doubt ------------------------------------------------------------------------------------- */
-
-/* Turns come at least five times a second (worker.sweep). */
-static void notice_stop(Worker *worker)
-{
-    uint64_t now_us = worker->loop.now_us;
-    if (worker->turn_us && now_us > worker->turn_us + STOPPED_US)
-        worker->doubt_us = now_us;
-    worker->turn_us = MAX(worker->turn_us, now_us);
-}
-
-/* Every shard with replicas was looked at since. */
-static bool is_looked_at(const Worker *worker)
-{
-    const Topology *topology = worker->topology;
-    for (uint32_t i = 0; i < topology->config->shard_count; i++) {
-        uint32_t primary = topology->primaries[i];
-        if (topology->config->shards[i].replica_count && primary != NO_PRIMARY &&
-            standing_get(topology->standings, primary).looked_us <= worker->doubt_us)
-            return false;
-    }
-    return true;
-}
-
-static bool in_doubt(Worker *worker)
-{
-    notice_stop(worker);
-    if (worker->doubt_us &&
-        (clock_now_us() > worker->doubt_us + DOUBT_MAX_US || is_looked_at(worker)))
-        worker->doubt_us = 0;
-    return worker->doubt_us != 0;
-}
-
 bool absence_possible(Session *session)
 {
-    return in_doubt(session->worker) || session->worker->topology->vacant;
+    doubt_notice(session->worker);
+    return session->worker->doubts.open || session->worker->topology->vacant;
 }
 
 /* ---- who must wait ------------------------------------------------------------------------------ */
@@ -60,10 +25,13 @@ static const Participant *part_of(const Session *session, uint32_t shard)
     return NULL;
 }
 
-/* An open transaction goes on where it is: others may wait for its end. Anything else does not begin. */
+/* An open transaction goes on where it is: others may wait for its end. Anything else does not begin. In doubt
+ * only what can do no harm goes on: what has failed, or reads on a replica. */
 static bool misses_primary(const Session *session, uint32_t shard)
 {
     const Participant *part = part_of(session, shard);
+    if (doubt_about(session->worker, shard))
+        return !part || part->tx == TX_IDLE || (part->tx == TX_BLOCK && !session->reads.tx_replica);
     return session->worker->topology->primaries[shard] == NO_PRIMARY && !(part && part->tx != 'I');
 }
 
@@ -71,9 +39,6 @@ bool absence_holds(const Session *session, const Plan *plan)
 {
     const Topology *topology = session->worker->topology;
     const DatabaseConfig *database = session_database(session, topology);
-    for (uint32_t i = 0; session->worker->doubt_us && i < database->shard_count; i++)
-        if (topology->config->shards[database->shards[i]].replica_count)
-            return true;
     for (uint32_t i = 0; i < session->part_count; i++)
         if (misses_primary(session, session->parts[i].shard))
             return true; /* it holds a connection there, for its session state: that would be written to */
@@ -94,7 +59,7 @@ bool absence_park(Session *session)
     uint64_t wait_us = (uint64_t)worker_config(worker)->failover_wait_ms * 1000;
     if (!session->absent_since_us)
         session->absent_since_us = now_us;
-    if (now_us - session->absent_since_us >= MAX(wait_us, worker->doubt_us ? DOUBT_MAX_US : 0) || !fence_park(session))
+    if (now_us - session->absent_since_us >= wait_us || !fence_park(session))
         return false;
     worker->absent_count++;
     parks_soon(worker);
@@ -105,14 +70,12 @@ void absence_error(Session *session, Error *err)
 {
     const Topology *topology = session->worker->topology;
     const DatabaseConfig *database = session_database(session, topology);
-    const char *name = "of it";
+    uint32_t shard = database->shards[0];
     for (uint32_t i = 0; i < database->shard_count; i++)
         if (misses_primary(session, database->shards[i]))
-            name = topology->config->shards[database->shards[i]].name;
+            shard = database->shards[i];
     session->absent_since_us = 0;
-    error_set(err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now", name);
-    error_detail(err, "Nothing of the statement was begun; it waited for one, up to failover_wait.");
-    error_hint(err, "SHOW REPLICAS tells who is what.");
+    doubt_tell(session->worker, shard, err);
 }
 
 bool absence_look(Worker *worker)

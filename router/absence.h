@@ -4,8 +4,8 @@
  *     vacant   a shard has none: a promotion, SWITCHOVER, PAUSE. One statement for one shard waits where it
  *              is sent (park.h); what concerns several shards, or a connection that the session holds for its
  *              state, waits here, before any of it has begun.
- *     doubt    the process was stopped (SIGSTOP, a suspended machine): whoever was the primary may have been
- *              replaced meanwhile. Nothing goes to a primary before its shard's servers were asked again.
+ *     doubt    nobody knows whether the one that was known still is the one (doubt.h): the same, and open
+ *              transactions wait too.
  *
  *     dispatch ──holds──> parked, still QUEUED ──each 20 ms, and with each topology──> dispatched again
  *                                              ──failover_wait is over──────────────> 08001

@@ -139,7 +139,7 @@ static void run_lost(Request *request, const Shape *shape)
 Pool *dispatch_pool(Session *session, uint32_t shard)
 {
     const Config *config = worker_config(session->worker);
-    const ServerConfig *primary = topology_primary(session->worker->topology, shard);
+    const ServerConfig *primary = doubt_primary(session->worker, shard);
     if (!primary)
         return NULL;
     return pool_get(session->worker->pools, primary, session_database(session, session->worker->topology),
@@ -148,13 +148,10 @@ Pool *dispatch_pool(Session *session, uint32_t shard)
 
 void dispatch_no_pool(const Session *session, uint32_t shard, Error *err)
 {
-    const Topology *topology = session->worker->topology;
-    if (topology_primary(topology, shard)) {
+    if (doubt_primary(session->worker, shard))
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        return;
-    }
-    error_set(err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now", topology->config->shards[shard].name);
-    error_hint(err, "Try again. SHOW REPLICAS tells who is what.");
+    else
+        doubt_tell(session->worker, shard, err);
 }
 
 /* The shard joins the transaction in the same write as the request. */
@@ -210,8 +207,7 @@ static void run_direct(Request *request, uint32_t shard)
         pool_submit(pool, &request->task);
         reads_begin(request);
     } else { /* nobody takes the shard's writes now */
-        error_set(&err, SQLSTATE_CANNOT_CONNECT, "shard %s has no primary now",
-                  worker_config(session->worker)->shards[shard].name);
+        doubt_tell(session->worker, shard, &err);
         ENCODE_OPS.on_lost(&request->sink, &request->task, &err, false);
     }
 }

@@ -57,6 +57,7 @@ void park_cancel(Request *request)
 
 void parks_look(Worker *worker)
 {
+    doubt_look(worker);
     uint64_t now_us = clock_now_us();
     List waiting; /* who parks again waits for the next look */
     list_init(&waiting);
@@ -74,7 +75,7 @@ void parks_look(Worker *worker)
         request->parked = parked;
         list_push(&worker->parked, link);
     }
-    if (absence_look(worker) || !list_empty(&worker->parked))
+    if (absence_look(worker) || worker->doubts.open || !list_empty(&worker->parked))
         parks_soon(worker);
 }
 
@@ -89,7 +90,7 @@ void parks_on_time(Timer *timer)
 static bool retry_primary(Request *request)
 {
     const Topology *topology = request->session->worker->topology;
-    const ServerConfig *primary = topology_primary(topology, request->shard);
+    const ServerConfig *primary = doubt_primary(request->session->worker, request->shard);
     if (!primary)
         return false;
     ServerStanding standing = standing_get(topology->standings, primary->index);

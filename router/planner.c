@@ -434,12 +434,24 @@ static Plan while_copying(const PlanInput *input, Plan plan, const Shape *shape)
                   "SHOW MOVES tells how far it is; try again then, or REBALANCE CANCEL it.");
 }
 
+/* While a shard joins: what is written on more than one shard, or would be if there were a second one. */
+static bool waits_for_shard(const PlanInput *input, const Plan *plan, const Shape *shape)
+{
+    bool alone = input->topology->config->databases[input->database].shard_count == 1;
+    if (shape->kind == SHAPE_SELECT)
+        return !shape_is_read(shape) && plan->kind != PLAN_DIRECT;
+    bool writes = shape->kind == SHAPE_INSERT || shape->kind == SHAPE_UPDATE || shape->kind == SHAPE_DELETE ||
+                  shape->kind == SHAPE_MERGE || plan->kind == PLAN_DDL || shape->kind == SHAPE_COPY_IN || (alone && shape->kind == SHAPE_DDL);
+    return plan->kind == PLAN_WRITE || (writes && (alone || plan->kind != PLAN_DIRECT));
+}
+
 /* Of one shard, or rows of several: when a bucket it needs is fenced. Of all shards: when any is. */
 static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
     bool all = plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
                plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT;
-    plan.fenced = fenced || (all && input->topology->fenced);
+    plan.fenced = input->topology->joining ? waits_for_shard(input, &plan, shape)
+                                           : fenced || (all && input->topology->fenced);
     return plan.kind == PLAN_DDL && input->topology->copying ? while_copying(input, plan, shape) : plan;
 }
 
@@ -462,8 +474,11 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
     Planner planner = planner_of(input, statement, &memo, &fenced);
     if (shape->shoal_call)
         return (Plan){.kind = PLAN_LOCAL};
-    if (planner.database->shard_count == 1)
-        return plan_direct(planner.database->shards[0], true);
+    if (planner.database->shard_count == 1) {
+        Plan alone = plan_direct(planner.database->shards[0], true);
+        alone.fenced = input->topology->joining && waits_for_shard(input, &alone, shape);
+        return alone;
+    }
     if (shape->citus_call)
         return (Plan){.kind = PLAN_LOCAL};
     if (shape->kind == SHAPE_MULTI)

@@ -180,7 +180,7 @@ static bool rerun(Attempt *attempt)
     bool fallback = server == NO_SERVER;
     if (fallback)
         server = primary;
-    if (server == NO_PRIMARY || (fallback && attempt->server == primary))
+    if (server == NO_PRIMARY || (fallback && (attempt->server == primary || doubt_about(reads->worker, read->shard))))
         return false;
     counter_add(&reads->servers[attempt->server].reruns, 1);
     buf_reset(&attempt->held);
@@ -366,7 +366,7 @@ static void hedge(Reads *reads, Read *read, bool rescue)
     bool fallback = server == NO_SERVER;
     if (fallback && rescue) /* an ordinary hedge never burdens the primary */
         server = reads->worker->topology->primaries[read->shard];
-    if (server == NO_SERVER)
+    if (server == NO_SERVER || (fallback && doubt_about(reads->worker, read->shard)))
         return;
     if (budget_spend(rescue ? &reads->reruns : &reads->hedges))
         attempt_add(read, server, true, fallback);

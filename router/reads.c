@@ -353,7 +353,7 @@ static bool refuse(Request *request, Reads *reads, uint32_t shard, ReadRefusal r
 
 static Pool *primary_pool(Request *request, uint32_t shard)
 {
-    const ServerConfig *primary = topology_primary(request->session->worker->topology, shard);
+    const ServerConfig *primary = doubt_primary(request->session->worker, shard);
     return primary ? reads_server_pool(request, primary->index) : NULL;
 }
 

@@ -43,6 +43,7 @@ void worker_wake_session(Worker *worker, Session *session)
 static void run_woken(void *ctx)
 {
     Worker *worker = ctx;
+    doubt_notice(worker);
     List now;
     list_init(&now);
     list_splice(&now, &worker->woken);
@@ -67,6 +68,7 @@ static void send_tasks(void *ctx)
 static void flush_streams(void *ctx)
 {
     Worker *worker = ctx;
+    doubt_notice(worker); /* the last moment before anything leaves */
     stream_flush_all(&worker->loop);
     latency_on_flushed(&worker->latency, &worker->stats.latency);
     commit_on_flushed(worker);
@@ -118,6 +120,7 @@ static void adopt_topology(void *ctx)
     if (before->map->version != topology->map->version)
         worker->reads->map_since_us = clock_now_us();
     reads_grow(worker->reads, topology->config);
+    doubt_look(worker);
     leave_old_primaries(worker, before); /* before anybody hears that it is adopted */
     published_announce(worker->options.topologies, worker->reader, value, 0);
     pool_set_adopt(worker->pools, topology);
@@ -356,6 +359,7 @@ void worker_destroy(Worker *worker)
     reads_destroy(worker->reads);
     if (worker->pools)
         pool_set_destroy(worker->pools);
+    doubts_finish(&worker->doubts);
     request_drop_free(worker);
     cancel_finish(worker);
     shape_cache_finish(&worker->shapes);

@@ -12,6 +12,7 @@
 
 #include "core/inbox.h"
 #include "router/digest.h"
+#include "router/doubt.h"
 #include "router/n1_book.h"
 #include "router/request.h"
 #include "router/session.h"
@@ -56,7 +57,7 @@ struct Worker {
     List parked;      /* Parked.link: requests that wait for the cluster */
     Timer park_timer;
     uint32_t absent_count; /* sessions that have parked for a primary since all were last woken */
-    uint64_t turn_us, doubt_us; /* loop clock: end of the last turn; when it was late (absence.h), or 0 */
+    Doubts doubts;         /* who is a primary, since the process was stopped */
     N1Book n1; /* loops that its sessions have shown */
     StatementContext statements;
 

@@ -232,6 +232,7 @@ static void backend_on_connected(Backend *backend)
     }
     socket_tune(fd, limits->tcp_user_timeout_ms);
     stream_open(&backend->stream, fd, false);
+    backend->stream.held = backend->pool->doubted;
     if (ssl)
         stream_adopt_tls(&backend->stream, ssl);
     backend->server_pid = PQbackendPID(backend->conn);

@@ -116,6 +116,8 @@ struct Pool {
 
     bool down; /* the last attempt to connect failed */
     bool primary; /* its server is one, by the topology in force */
+    bool doubted; /* nobody knows whether its server still is what it was: nothing is written to it */
+    Error doubt;  /* what is said then */
     bool unsure; /* a connection was lost or refused: perhaps the server was away, and replaced meanwhile */
     uint32_t backoff_ms;
     uint64_t retry_us; /* not before this time */

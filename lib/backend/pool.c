@@ -18,7 +18,7 @@
 #include "backend/backend_internal.h"
 #include "core/log.h"
 
-#define BLIND_AFTER_US  ((uint64_t)3 * 1000 * 1000) /* a connection that nobody vouches for is used after all */
+#define BLIND_AFTER_US  ((uint64_t)3 * 1000 * 1000) /* where nobody could ever look, a connection is used after all */
 #define STALE_AFTER_US 1000 /* idle for longer: look whether the server has hung up meanwhile (H14) */
 #define CONNECTING_MAX 4u
 #define BACKOFF_MIN_MS 250u
@@ -100,7 +100,10 @@ void pool_dispatch(Pool *pool)
         error_set(&err, SQLSTATE_QUERY_CANCELED, "canceling statement due to user request");
         task_refuse(list_entry(link, Task, link), &err);
     }
-    pool_hand_out(pool);
+    if (pool->doubted)
+        pool_fail_waiting(pool, &pool->doubt);
+    else
+        pool_hand_out(pool);
     pool_open_more(pool);
     if (pool->warm) {
         pool_tell_warmers(pool, NULL);
@@ -122,8 +125,9 @@ static bool pool_trusts(Pool *pool, const Backend *backend, uint64_t now_us)
     if (!pool->unsure || !identity.watched || !identity.primary)
         return true;
     ServerStanding standing = standing_get(pool->set->topology->standings, pool->server.index);
-    bool looked = standing.state == HEALTH_UP && standing.looked_us > backend->connected_us;
-    bool blind = now_us - backend->connected_us > BLIND_AFTER_US; /* nobody can look: who it is must do */
+    bool looked = (standing.state == HEALTH_UP && standing.looked_us > backend->connected_us) ||
+                  standing.vouched_us > backend->connected_us;
+    bool blind = !standing.measured_us && now_us - backend->connected_us > BLIND_AFTER_US; /* never asked: who it is must do */
     pool->unsure = !looked && !blind;
     return !pool->unsure;
 }

@@ -53,6 +53,10 @@ Pool *pool_get(PoolSet *set, const ServerConfig *server, const DatabaseConfig *d
                const UserConfig *user, Slice user_name) MUST_USE;
 /* Ends all connections to a server at once, whoever has them: it must not take another write from here. */
 void pool_set_drop_server(PoolSet *set, const char *server, const Error *err);
+/* Until it is released nothing more is written to a server: connections keep what they have to say, tasks that
+ * wait for one hear `why` (not executed). */
+void pool_set_hold_server(PoolSet *set, const char *server, const Error *why);
+void pool_set_release_server(PoolSet *set, const char *server);
 /* From a turn-end hook, before stream_flush_all: hands out connections, opens new ones, reaps the
  * dead. */
 void pool_set_turn_end(PoolSet *set);

@@ -172,6 +172,39 @@ void pool_set_drop_server(PoolSet *set, const char *server, const Error *err)
     }
 }
 
+/* Backends of one server, in all its pools. */
+static void server_hold(PoolSet *set, const char *server, const Error *why)
+{
+    LIST_EACH (link, &set->pools) {
+        Pool *pool = list_entry(link, Pool, link);
+        List *lists[] = {&pool->connecting, &pool->idle, &pool->busy, &pool->held};
+        if (strcmp(pool->server.name, server) != 0)
+            continue;
+        pool->doubted = why != NULL;
+        if (why)
+            pool->doubt = *why;
+        for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+            LIST_EACH (of, lists[i]) {
+                Stream *stream = &list_entry(of, Backend, link)->stream;
+                stream->held = why != NULL;
+                if (!why && stream->state == STREAM_OPEN && buf_len(&stream->out))
+                    stream_touch(stream);
+            }
+        }
+        pool_touch(pool);
+    }
+}
+
+void pool_set_hold_server(PoolSet *set, const char *server, const Error *why)
+{
+    server_hold(set, server, why);
+}
+
+void pool_set_release_server(PoolSet *set, const char *server)
+{
+    server_hold(set, server, NULL);
+}
+
 /* ---- pools ---------------------------------------------------------------------------------- */
 
 Pool *pool_get(PoolSet *set, const ServerConfig *server, const DatabaseConfig *database,

@@ -392,7 +392,7 @@ static void stream_on_writable(struct ev_loop *ev, ev_io *watcher, int revents)
 /* One write of what waits in `out`. */
 static void stream_flush(Stream *stream)
 {
-    if (buf_len(&stream->out) == 0 || stream->write_errno)
+    if (buf_len(&stream->out) == 0 || stream->write_errno || stream->held)
         return;
     size_t n = 0;
     IoResult result = stream_io_write(stream, buf_bytes(&stream->out), &n, &stream->write_errno);

@@ -47,6 +47,7 @@ struct Stream {
     bool ssl_owned;
     bool fd_owned;
     bool paused;       /* the owner wants no bytes now */
+    bool held;         /* the owner wants nothing written now: `out` grows, up to its limit */
     bool choked;       /* out passed out_high and has not yet fallen below half of it */
     bool write_blocked; /* the kernel (or TLS) took less than we had; the write watcher is on */
     bool ssl_wants_write; /* TLS needs to write before it can read */

@@ -31,6 +31,7 @@ typedef struct ServerStanding {
     uint64_t lag_bytes;   /* behind the primary at measured_us; UINT64_MAX unknown */
     uint64_t latency_us;  /* round trip of the last question */
     uint64_t since_us;    /* it has answered without a break since: it has not been started anew */
+    uint64_t vouched_us;  /* primary: when its Patroni, or an operator, last said that it is the one; 0 never */
     uint64_t looked_us;   /* primary: the others of its shard were asked since, and none has taken its place; 0 unknown */
 } ServerStanding;
 

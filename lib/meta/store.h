@@ -49,7 +49,7 @@ typedef struct StorePrimary {
 } StorePrimary;
 bool store_load_primary(Store *store, const char *shard, StorePrimary *ret_primary, Error *err) MUST_USE;
 bool store_save_primary(Store *store, const char *shard, const StorePrimary *primary, Error *err) MUST_USE;
-/* Rows that go to their shards with their table (admin/fill.h); gid "": none do. */
+/* Rows that go to their shards with their table (admin/row_fill.h); gid "": none do. */
 typedef struct StoreFill {
     char gid[200], database[128], schema[64], name[64];
     char when; /* what is prepared is committed when the table is in the store: '+', or when it is not: '-' */

@@ -1,5 +1,5 @@
 /*
- * store_fill.c - rows on their way to their shards while their table becomes another kind: fact "fill" (admin/fill.h).
+ * store_fill.c - rows on their way to their shards while their table becomes another kind: fact "fill" (admin/row_fill.h).
  *
  * It is written before anything is prepared on a shard and goes when all of it has ended, so a router that starts
  * knows what it must end, and how: by whether the table is in the store.

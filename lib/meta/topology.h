@@ -99,6 +99,7 @@ typedef struct Topology {
      * be older than the rows that come: those of REPEATABLE READ and above, or all (`gain_every`). */
     const uint64_t *fence_since, *gain_since;
     bool gain_every;
+    bool joining; /* a shard is about to join: what writes to several shards waits, like statements for `fenced` buckets */
     /* [shard_count]: buckets whose rows may lie on this shard although it does not own them; NULL: there are none
      * anywhere. Who asks several shards passes over them (router/foreign.h). */
     const BucketSet *foreign;

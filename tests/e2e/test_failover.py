@@ -3,6 +3,7 @@
 Replication is synchronous here (all standbys, later ANY 1), as it must be where nothing acknowledged may be lost: an asynchronous
 standby can be promoted without the last commits, and no router can bring them back.
 """
+import contextlib
 import http.server
 import os
 import signal
@@ -11,10 +12,11 @@ import time
 
 import pytest
 
+from tests.support import host
 from tests.support.cluster import Cluster, wait_until
 from tests.support.proxy import Proxy
 from tests.support.shoal import Shoal
-from tests.support.wire import Closed, PgError, errors_of, query
+from tests.support.wire import Closed, PgError, errors_of, message, query
 
 pytestmark = pytest.mark.shoal_only
 
@@ -251,33 +253,124 @@ def test_the_old_primary_is_never_written_to_however_quickly_it_returns(workspac
         shoal.finish()
 
 
+def settle(*servers):
+    """Nothing waits for a standby: the old primary could take writes alone."""
+    for server in servers:
+        server.configure(synchronous_standby_names="''")
+        server.query('SELECT pg_reload_conf()')
+
+
+@contextlib.contextmanager
+def asleep(shoal):
+    """The router is stopped for longer than a turn may take."""
+    os.kill(shoal.process.pid, signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(1.5)
+    finally:
+        os.kill(shoal.process.pid, signal.SIGCONT)
+
+
 def test_r3_a_router_that_slept_through_a_failover_writes_nothing_old(workspace, shard):
     """R3. Else: a suspended machine wakes up and writes where it wrote before: the old primary still lives."""
     primary, first, second = shard('slept')
-    for server in (primary, first, second):
-        server.configure(synchronous_standby_names="''")
-        server.query('SELECT pg_reload_conf()')
+    settle(primary, first, second)
     shoal = router(workspace, [primary, first, second], 'slept')
     try:
         conns = [shoal.connect(timeout_s=90) for _ in range(6)]
         for number, conn in enumerate(conns):
             conn.query(f'INSERT INTO log VALUES ({number}, 1)')
-        os.kill(shoal.process.pid, signal.SIGSTOP)
-        first.promote()
-        old = rows_of_log(primary)
-        time.sleep(1.5)
-        for number, conn in enumerate(conns):
-            conn.send(query(f'INSERT INTO log VALUES ({100 + number}, 1)'))
-        os.kill(shoal.process.pid, signal.SIGCONT)
+        copier, held = shoal.connect(timeout_s=90), shoal.connect(timeout_s=90)
+        held.query('BEGIN')
+        held.query('INSERT INTO log VALUES (200, 1)')
+        copier.send(query('COPY log FROM STDIN'))
+        copier.until('G')
+        with asleep(shoal):
+            first.promote()
+            old = rows_of_log(primary)
+            for number, conn in enumerate(conns):
+                conn.send(query(f'INSERT INTO log VALUES ({100 + number}, 1)'))
+            held.send(query('COMMIT'))
+            copier.send(message('d', b'300\t1\n') + message('c'))
         for conn in conns:
             assert not errors_of(conn.until('Z'))
+        ended = held.until('Z')  # it had begun on the old one
+        assert errors_of(ended) or ended[0].body == b'ROLLBACK\0', ended
+        assert errors_of(copier.until('Z'))
         assert rows_of_log(primary) == old
         assert set(range(100, 106)) <= rows_of_log(first)
     finally:
-        os.kill(shoal.process.pid, signal.SIGCONT)
-        for conn in conns:
-            conn.close()
         shoal.finish()
+
+
+@pytest.mark.parametrize('deaf', ['all', 'standbys'] if host.LONG else ['all'])
+def test_r3_who_cannot_look_does_not_trust_what_it_knew(workspace, shard, deaf):
+    """Else: after ten seconds of silence the old primary is written to. The control thread's connections hear nothing,
+    those of the pools stand: only not knowing keeps the router from writing."""
+    primary, first, second = shard(f'deaf-{deaf}')
+    settle(primary, first, second)
+    proxies = [Proxy(server.port) for server in (primary, first, second)]
+    shoal = router(workspace, proxies, f'deaf-{deaf}', failover_wait='6s')
+    try:
+        shoal.query('INSERT INTO log VALUES (1, 1)')
+        held, idle = shoal.connect(timeout_s=60), shoal.connect(timeout_s=60)
+        held.query('BEGIN')
+        held.query('INSERT INTO log VALUES (2, 1)')
+        idle.query('INSERT INTO log VALUES (3, 1)')
+        with asleep(shoal):
+            for proxy in proxies if deaf == 'all' else proxies[1:]:
+                proxy.block(b'\0postgres\0')
+            first.promote()
+            old = rows_of_log(primary)
+            held.send(query('INSERT INTO log VALUES (4, 1)'))
+            idle.send(query('INSERT INTO log VALUES (5, 1)'))
+        assert errors_of(held.until('Z')) and errors_of(held.exchange(query('INSERT INTO log VALUES (6, 1)')))
+        held.query('ROLLBACK')
+        told = errors_of(idle.until('Z'))
+        assert told and told[0].code == '08001' and 'no primary of shard s0 is known' in told[0]['M'], told
+        with pytest.raises(PgError) as err:  # twelve seconds after it woke up
+            idle.query('INSERT INTO log VALUES (7, 1)')
+        assert err.value.code == '08001'
+        assert rows_of_log(primary) == old
+        for proxy in proxies:
+            proxy.heal()
+        wait_until('writes on the new primary', lambda: shoal.query('INSERT INTO log VALUES (8, 1)') == [])
+        assert rows_of_log(primary) == old and 8 in rows_of_log(first)
+    finally:
+        shoal.finish()
+        for proxy in proxies:
+            proxy.close()
+
+
+def test_resume_ends_a_doubt(workspace, shard):
+    """Else: a standby that is lost while the router sleeps keeps the shard from its writes for ever."""
+    primary, first, second = shard('doubt')
+    settle(primary, first, second)
+    proxies = [Proxy(server.port) for server in (primary, first, second)]
+    shoal = router(workspace, proxies, 'doubt', failover_wait='2s')
+    try:
+        with shoal.connect(timeout_s=60) as conn:
+            conn.query('INSERT INTO log VALUES (1, 1)')
+            with asleep(shoal):
+                proxies[2].block(b'\0postgres\0')
+            with pytest.raises(PgError) as err:
+                conn.query('INSERT INTO log VALUES (2, 1)')
+            assert err.value.code == '08001' and 'RESUME' in err.value['H']
+            wait_until('it to be missed', lambda: row_of(shoal, 's0/replica2')['state'] == 'down')
+            shoal.console('RESUME s0')
+            wait_until('writes to go on', lambda: conn.query('INSERT INTO log VALUES (3, 1)') == [])
+            # A stop finds it lost already: nobody waits for it, and what slept through it goes on.
+            wait_until('it to be lost for longer', lambda: int(row_of(shoal, 's0/replica2')['measured_ms_ago']) > 6000)
+            conn.query('BEGIN')
+            conn.query('INSERT INTO log VALUES (4, 1)')
+            with asleep(shoal):
+                conn.send(query('COMMIT'))
+            assert not errors_of(conn.until('Z'))
+        assert rows_of_log(primary) == {1, 3, 4}
+    finally:
+        shoal.finish()
+        for proxy in proxies:
+            proxy.close()
 
 
 def test_n5_a_connection_asks_who_is_there(workspace, shard):

@@ -14,9 +14,16 @@ pytestmark = pytest.mark.shoal_only
 CLIENTS = 32
 KEYS = 400
 ACCOUNTS = 200
+KINDS = 8
 DDL = ['CREATE TABLE lists(id bigint PRIMARY KEY, v text NOT NULL)',
        'CREATE TABLE facts(id bigint PRIMARY KEY, body text NOT NULL)',
-       'CREATE TABLE accounts(id bigint PRIMARY KEY, balance bigint NOT NULL)']
+       'CREATE TABLE accounts(id bigint PRIMARY KEY, balance bigint NOT NULL)',
+       'CREATE TABLE tickets(owner bigint, id bigserial, PRIMARY KEY (owner, id))',
+       "CREATE TYPE mood AS ENUM ('low', 'high')",
+       'CREATE TABLE kinds(id int PRIMARY KEY, n bigint NOT NULL, m mood, twice bigint GENERATED ALWAYS AS (n * 2) STORED)',
+       'CREATE TABLE titles(id int PRIMARY KEY, kind int REFERENCES kinds(id), body text)',
+       "CREATE FUNCTION shout(v text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT upper(v)$$",
+       'CREATE VIEW loud AS SELECT id, shout(body) AS body FROM titles']
 TABLES = {'lists': 'id', 'facts': 'id', 'accounts': 'id'}
 
 
@@ -30,6 +37,11 @@ def moving(workspace):
                     settings={'move_fence_timeout': '2s', 'query_wait_timeout': '30s'})
     moving.shoal.start()
     with moving.shoal.connect() as conn:
+        for table in ('kinds', 'titles'):
+            conn.query(f"SELECT shoal.create_reference_table('{table}')")
+        conn.query("SELECT shoal.distribute_table('tickets', 'owner')")
+        conn.query('INSERT INTO kinds VALUES ' + ', '.join(f"({i}, 0, 'high')" for i in range(KINDS)))
+        conn.query('INSERT INTO titles VALUES ' + ', '.join(f"({i}, {i % KINDS}, 'a\tb\\n{i}')" for i in range(300)))
         for key in range(KEYS):
             conn.query(f"INSERT INTO lists VALUES ({key}, '')")
             conn.query(f"INSERT INTO facts VALUES ({key}, '{body_of(key)}')")
@@ -46,6 +58,7 @@ class Load:
         self.shoal, self.clients = shoal, clients
         self.stop = threading.Event()
         self.errors, self.wrong, self.slowest = [], [], 0.0
+        self.referred = [0] * KINDS  # writes to each row of the reference table that were acknowledged
         self.appended = {}   # key -> texts that were acknowledged
         self.done = 0
         self.lock = threading.Lock()
@@ -65,7 +78,7 @@ class Load:
     def run(self, number):
         rng = random.Random(f'{host.SEED} {number}')
         work = (self.append, self.append_prepared, self.lookup, self.lookup_pipelined, self.transfer,
-                self.transaction)[number % 6]
+                self.transaction, self.refer)[number % 7]
         try:
             with self.shoal.connect(timeout_s=40) as conn:
                 if work == self.append_prepared:
@@ -119,6 +132,15 @@ class Load:
         conn.query(f'UPDATE accounts SET balance = balance + {amount} WHERE id = {b}')
         conn.query('COMMIT')
 
+    def refer(self, conn, rng, number):
+        kind = number % KINDS
+        conn.query(f'UPDATE kinds SET n = n + 1 WHERE id = {kind}')
+        with self.lock:
+            self.referred[kind] += 1
+        rows = conn.query(f'SELECT t.id, k.twice >= 2 FROM titles t JOIN kinds k ON k.id = t.kind WHERE t.id = {kind}')
+        if rows != [[str(kind), 't']]:
+            self.wrong.append((kind, rows))
+
     def transaction(self, conn, rng, number):
         key = number + self.clients * rng.randrange(KEYS // self.clients)
         text = f'{number}.{self.done}.{rng.randrange(10**6)};'
@@ -144,6 +166,14 @@ def settle(moving, load, appended_before):
     total = sum(int(c.query('SELECT coalesce(sum(balance), 0) FROM accounts', 'app')[0][0])
                 for c in moving.joined())
     assert total == 1000 * ACCOUNTS
+    kinds = [c.query('SELECT id, n, m, twice FROM kinds ORDER BY id', 'app') for c in moving.joined()]
+    assert all(rows == kinds[0] for rows in kinds), kinds
+    counted = appended_before.setdefault('kinds', [0] * KINDS)
+    for i in range(KINDS):
+        counted[i] += load.referred[i]
+    assert [int(row[1]) for row in kinds[0]] == counted
+    titles = [c.query('SELECT * FROM loud ORDER BY id', 'app') for c in moving.joined()]
+    assert len(titles[0]) == 300 and all(rows == titles[0] for rows in titles)
     rows = sorted(int(row[0]) for c in moving.joined() for row in c.query('SELECT id FROM facts', 'app'))
     assert rows == list(range(KEYS))
 
@@ -151,6 +181,11 @@ def settle(moving, load, appended_before):
 @pytest.fixture(scope='module')
 def lists():
     return {}
+
+
+def take_numbers(conn, ids):
+    for owner in range(60):
+        ids.append(conn.query(f'INSERT INTO tickets(owner) VALUES ({owner}) RETURNING id')[0][0])
 
 
 def test_there_and_back(moving, lists):
@@ -172,13 +207,18 @@ def test_there_and_back(moving, lists):
 
 def test_a_shard_more_and_one_drained(moving, lists):
     # Growing and shrinking the cluster costs an outage.
-    with Load(moving.shoal) as load:
+    ids = []
+    with Load(moving.shoal) as load, moving.shoal.connect() as conn:
+        take_numbers(conn, ids)
         moving.add_shard(moving.clusters[2])
         for command in ('REBALANCE START', 'REBALANCE START DRAIN s1'):
             plan = moving.shoal.console(command)
             assert plan, command
             rows = moving.wait_all(100)
             assert all(row['state'] == 'done' for row in rows), rows[-2:]
+            take_numbers(conn, ids)
+    assert len(ids) == len(set(ids)), 'an id was given twice'
+    print([row['event'] for row in moving.shoal.console('SHOW EVENTS') if 'held back for' in row['event'] and 'joined' in row['event']])
     settle(moving, load, lists)
     owned = {row['shard']: int(row['buckets']) for row in moving.shoal.console('SHOW MAP')}
     assert owned['s1'] == 0 and abs(owned['s0'] - owned['s2']) <= 1, owned

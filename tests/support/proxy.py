@@ -4,6 +4,7 @@
 
     blackhole()  nothing passes any more, connections stay open; new ones are taken and hear nothing
     halfopen()   what the server says is lost, what the client says passes
+    block(word)  a blackhole for connections of clients that began with these bytes (a user's name), old and new
     heal()       all of that is over for new connections; those that lost bytes are cut
     kill(), rst()            every connection ends: by FIN, by RST
     delay(s), slice(n), limit(bytes_per_s)   for what passes from now on
@@ -32,7 +33,7 @@ class Proxy:
         self.watches = []
         self.swaps = []
         self.turns = 0
-        self.mode = 'open'
+        self.mode, self.blocked = 'open', None
         self.pause_s = self.piece = self.rate = 0
         self.bytes_left = None
         self.closed = False
@@ -46,9 +47,12 @@ class Proxy:
     def halfopen(self):
         self.mode = 'halfopen'
 
+    def block(self, word):
+        self.blocked = word
+
     def heal(self):
-        broken = self.mode != 'open'
-        self.mode, self.bytes_left = 'open', None
+        broken = self.mode != 'open' or self.blocked is not None
+        self.mode, self.blocked, self.bytes_left = 'open', None, None
         self.swaps = []
         self.pause_s = self.piece = self.rate = 0
         if broken:
@@ -141,7 +145,7 @@ class Pair:
         self.speaking = False
         self.held = threading.Event()
         self.held.set()
-        self.tail = b''
+        self.tail = self.head = b''
 
     def start(self):
         for args in ((self.client, self.server, True), (self.server, self.client, False)):
@@ -178,6 +182,8 @@ class Pair:
         proxy = self.proxy
         watch = None
         if from_client:
+            if len(self.head) < TAIL:
+                self.head += data
             proxy.turns += not self.speaking
             data = proxy._swapped(data)
             watch = proxy._matched((self.tail + data).decode('latin-1'), len(self.tail))
@@ -189,7 +195,7 @@ class Pair:
             watch[1](proxy)
         if watch and watch[2]:
             self.held.clear()
-        while proxy.mode == 'blackhole' or (proxy.mode == 'halfopen' and not from_client):
+        while proxy.mode == 'blackhole' or (proxy.blocked and proxy.blocked in self.head) or (proxy.mode == 'halfopen' and not from_client):
             time.sleep(0.02)
             if self not in proxy.pairs:
                 raise OSError('cut')

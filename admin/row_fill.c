@@ -1,10 +1,10 @@
 /*
- * fill.c - copies, statements and counts; the order of things is distribute.c's.
+ * row_fill.c - copies, statements and counts; the order of things is distribute.c's.
  *
  * The client's role moves the rows, because its transaction holds the locks. Triggers must not fire for rows that only change
  * their place: a superuser runs as a replica; for others a table with triggers is refused, and foreign keys are checked.
  */
-#include "admin/fill.h"
+#include "admin/row_fill.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,12 +47,12 @@ static bool out_of_memory(Error *err)
     return false;
 }
 
-static const DatabaseConfig *database_of(const Fill *fill)
+static const DatabaseConfig *database_of(const RowFill *fill)
 {
     return &fill->control->config->databases[fill->plan->database];
 }
 
-static PgLogin login_of(const Fill *fill, uint32_t index)
+static PgLogin login_of(const RowFill *fill, uint32_t index)
 {
     const DatabaseConfig *database = database_of(fill);
     return control_login(fill->control->config, database, control_primary(fill->control, database->shards[index]));
@@ -60,7 +60,7 @@ static PgLogin login_of(const Fill *fill, uint32_t index)
 
 /* ---- which rows go where ---------------------------------------------------------------------------------- */
 
-static const char *columns_of(const Fill *fill)
+static const char *columns_of(const RowFill *fill)
 {
     const Catalog *catalog = fill->control->catalogs[fill->plan->database];
     const CatalogTable *table = catalog_table(catalog, slice_str(fill->plan->schema), slice_str(fill->plan->name));
@@ -77,7 +77,7 @@ static const char *columns_of(const Fill *fill)
 }
 
 /* True for the rows of the buckets that shard `index` has. */
-static const char *filter_of(const Fill *fill, uint32_t index)
+static const char *filter_of(const RowFill *fill, uint32_t index)
 {
     const ShardMap *map = fill->control->map;
     BucketSet set;
@@ -90,14 +90,14 @@ static const char *filter_of(const Fill *fill, uint32_t index)
     return set.count ? bucket_sql_filter(fill->arena, key, fill->plan->keys[0].oid, &set) : "false";
 }
 
-static void move_add(Fill *fill, uint32_t from, uint32_t to, const char *filter)
+static void move_add(RowFill *fill, uint32_t from, uint32_t to, const char *filter)
 {
-    fill->moves[fill->move_count++] = (FillMove){.from = from, .to = to, .filter = filter, .first = !fill->shards[to].takes};
+    fill->moves[fill->move_count++] = (RowFillMove){.from = from, .to = to, .filter = filter, .first = !fill->shards[to].takes};
     fill->shards[to].takes = true;
     fill->shards[from].gives = fill->plan->kind != TABLE_REFERENCE;
 }
 
-static bool moves_make(Fill *fill, const bool *holds, Error *err)
+static bool moves_make(RowFill *fill, const bool *holds, Error *err)
 {
     const DistributePlan *plan = fill->plan;
     const DatabaseConfig *database = database_of(fill);
@@ -121,7 +121,7 @@ static bool moves_make(Fill *fill, const bool *holds, Error *err)
     return true;
 }
 
-static bool may_be_filled(const Fill *fill, Error *err)
+static bool may_be_filled(const RowFill *fill, Error *err)
 {
     const DistributePlan *plan = fill->plan;
     bool one_key = plan->key_count == 1 && plan->keys[0].type != KEY_NONE;
@@ -133,10 +133,10 @@ static bool may_be_filled(const Fill *fill, Error *err)
     return false;
 }
 
-bool fill_init(Fill *fill, Control *control, const DistributePlan *plan, const bool *holds, const char *role, Arena *arena,
+bool row_fill_init(RowFill *fill, Control *control, const DistributePlan *plan, const bool *holds, const char *role, Arena *arena,
                Error *err)
 {
-    *fill = (Fill){.control = control, .plan = plan, .arena = arena, .role = role};
+    *fill = (RowFill){.control = control, .plan = plan, .arena = arena, .role = role};
     fill->shard_count = control->config->databases[plan->database].shard_count;
     timer_init(&fill->next, &control->loop, fill_on_next, fill);
     pg_client_init(&fill->stage, &control->loop, &STAGE_EVENTS, fill);
@@ -147,8 +147,8 @@ bool fill_init(Fill *fill, Control *control, const DistributePlan *plan, const b
     char *schema = sql_quote_identifier(arena, slice_str(plan->schema)), *name = sql_quote_identifier(arena, slice_str(plan->name));
     fill->table = schema && name ? arena_printf(arena, "%s.%s", schema, name) : NULL;
     fill->columns = columns_of(fill);
-    fill->moves = arena_array(arena, FillMove, fill->shard_count + 1);
-    fill->shards = arena_array(arena, FillShard, fill->shard_count + 1);
+    fill->moves = arena_array(arena, RowFillMove, fill->shard_count + 1);
+    fill->shards = arena_array(arena, RowFillShard, fill->shard_count + 1);
     if (!fill->table || !fill->columns || !fill->moves || !fill->shards)
         return out_of_memory(err);
     return moves_make(fill, holds, err);
@@ -156,7 +156,7 @@ bool fill_init(Fill *fill, Control *control, const DistributePlan *plan, const b
 
 /* ---- copying, one pair of shards after the other ----------------------------------------------------------- */
 
-static void fill_tell(const Fill *fill, const FillMove *move)
+static void fill_tell(const RowFill *fill, const RowFillMove *move)
 {
     char text[256];
     const DatabaseConfig *database = database_of(fill);
@@ -166,14 +166,14 @@ static void fill_tell(const Fill *fill, const FillMove *move)
     control_event(fill->control, LOG_INFO, "table", text);
 }
 
-static void fill_fail(Fill *fill, const char *sqlstate, const char *text)
+static void fill_fail(RowFill *fill, const char *sqlstate, const char *text)
 {
     Error err;
     error_set(&err, sqlstate, "%s", text);
     fill->on_copied(fill, &err);
 }
 
-static void stage_make(Fill *fill, const FillMove *move)
+static void stage_make(RowFill *fill, const RowFillMove *move)
 {
     PgLogin login = login_of(fill, move->to);
     const char *role = sql_quote_identifier(fill->arena, slice_str(fill->role));
@@ -190,9 +190,9 @@ static void stage_make(Fill *fill, const FillMove *move)
     pg_client_run(&fill->stage, &login, fill->stage_queries, 3, STAGE_TIMEOUT_MS);
 }
 
-static void rows_copy(Fill *fill)
+static void rows_copy(RowFill *fill)
 {
-    const FillMove *move = &fill->moves[fill->at];
+    const RowFillMove *move = &fill->moves[fill->at];
     PgLogin source = login_of(fill, move->from), target = login_of(fill, move->to);
     MoveCopyTable table = {
         .out = arena_printf(fill->arena, "COPY (SELECT %s FROM ONLY %s%s%s) TO STDOUT", fill->columns, fill->table,
@@ -208,7 +208,7 @@ static void rows_copy(Fill *fill)
 
 static void stage_on_done(PgClient *client, const Error *err)
 {
-    Fill *fill = client->ctx;
+    RowFill *fill = client->ctx;
     if (err)
         fill->on_copied(fill, err);
     else
@@ -217,8 +217,8 @@ static void stage_on_done(PgClient *client, const Error *err)
 
 static void fill_on_rows(MoveCopy *copy, const Error *err)
 {
-    Fill *fill = copy->ctx;
-    FillMove *move = &fill->moves[fill->at];
+    RowFill *fill = copy->ctx;
+    RowFillMove *move = &fill->moves[fill->at];
     if (err) {
         fill->on_copied(fill, err);
         return;
@@ -231,7 +231,7 @@ static void fill_on_rows(MoveCopy *copy, const Error *err)
 
 static void fill_on_next(Timer *timer)
 {
-    Fill *fill = timer->ctx;
+    RowFill *fill = timer->ctx;
     Error failed;
     if (fill->at == fill->move_count) {
         bool fails = FAILPOINT_FAILS("fill_copied", &failed);
@@ -243,14 +243,14 @@ static void fill_on_next(Timer *timer)
     }
 }
 
-void fill_copy(Fill *fill)
+void row_fill_copy(RowFill *fill)
 {
     timer_start_ms(&fill->next, 0);
 }
 
 /* ---- in the open transactions ------------------------------------------------------------------------------- */
 
-static bool query_add(FillShard *shard, const char *sql)
+static bool query_add(RowFillShard *shard, const char *sql)
 {
     if (!sql)
         return false;
@@ -259,7 +259,7 @@ static bool query_add(FillShard *shard, const char *sql)
     return true;
 }
 
-static bool deletion_add(Fill *fill, FillShard *shard, uint32_t index)
+static bool deletion_add(RowFill *fill, RowFillShard *shard, uint32_t index)
 {
     const char *own = !fill->plan->undo && fill->plan->kind == TABLE_HASH ? filter_of(fill, index) : "false";
     const char *count = arena_printf(fill->arena, "SELECT count(*) FROM ONLY %s", fill->table);
@@ -272,9 +272,9 @@ static bool deletion_add(Fill *fill, FillShard *shard, uint32_t index)
     return query_add(shard, arena_printf(fill->arena, "DELETE FROM ONLY %s WHERE NOT COALESCE(%s, false)", fill->table, own));
 }
 
-bool fill_moves_make(Fill *fill, uint32_t index)
+bool row_fill_moves_make(RowFill *fill, uint32_t index)
 {
-    FillShard *shard = &fill->shards[index];
+    RowFillShard *shard = &fill->shards[index];
     const char *name = sql_quote_literal(fill->arena, slice_str(fill->table));
     shard->query_count = 0;
     shard->held_at = shard->removed_at = shard->added_at = -1;
@@ -294,9 +294,9 @@ bool fill_moves_make(Fill *fill, uint32_t index)
     return ids && query_add(shard, arena_printf(fill->arena, NUMBERS_SQL, ids, name, index + 1));
 }
 
-void fill_take(Fill *fill, uint32_t index, uint32_t query, const PGresult *result)
+void row_fill_take(RowFill *fill, uint32_t index, uint32_t query, const PGresult *result)
 {
-    FillShard *shard = &fill->shards[index];
+    RowFillShard *shard = &fill->shards[index];
     PGresult *mutable = (PGresult *)(uintptr_t)result;
     if ((int)query == shard->held_at)
         shard->held = pg_u64(result, 0, 0);
@@ -306,7 +306,7 @@ void fill_take(Fill *fill, uint32_t index, uint32_t query, const PGresult *resul
         shard->added = strtoull(PQcmdTuples(mutable), NULL, 10);
 }
 
-bool fill_agrees(const Fill *fill, Error *err)
+bool row_fill_agrees(const RowFill *fill, Error *err)
 {
     uint64_t copied = 0, added = 0, removed = 0;
     bool same = true;
@@ -325,7 +325,7 @@ bool fill_agrees(const Fill *fill, Error *err)
     return false;
 }
 
-bool fill_begin_end(Fill *fill, Error *err)
+bool row_fill_begin_end(RowFill *fill, Error *err)
 {
     StoreFill *pending = &fill->pending;
     const DistributePlan *plan = fill->plan;
@@ -337,16 +337,16 @@ bool fill_begin_end(Fill *fill, Error *err)
     return store_save_fill(fill->control->store, pending, err);
 }
 
-bool fill_prepare_make(Fill *fill, uint32_t index)
+bool row_fill_prepare_make(RowFill *fill, uint32_t index)
 {
-    FillShard *shard = &fill->shards[index];
+    RowFillShard *shard = &fill->shards[index];
     shard->query_count = 0;
     shard->held_at = shard->removed_at = shard->added_at = -1;
     return query_add(shard, arena_printf(fill->arena, "LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", fill->table)) &&
            query_add(shard, arena_printf(fill->arena, "PREPARE TRANSACTION '%s'", fill->pending.gid));
 }
 
-void fill_finish(Fill *fill)
+void row_fill_finish(RowFill *fill)
 {
     if (!fill->control)
         return;

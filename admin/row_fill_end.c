@@ -1,10 +1,10 @@
 /*
- * fill_end.c - one conversation with each shard, until all of them have ended it.
+ * row_fill_end.c - one conversation with each shard, until all of them have ended it.
  *
  * A rollback must not overtake a PREPARE that is still under way on a server whose client has died (H59): sessions
  * that are at it are ended first, and it is looked at again.
  */
-#include "admin/fill_end.h"
+#include "admin/row_fill_end.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +16,12 @@
 #define TIMEOUT_MS 20000
 
 typedef struct EndShard {
-    FillEnd *end;
+    RowFillEnd *end;
     PgClient client;
     bool over, busy, late; /* late: a PREPARE is still under way there */
 } EndShard;
 
-struct FillEnd {
+struct RowFillEnd {
     Control *control;
     StoreFill fill;
     bool commits;
@@ -36,7 +36,7 @@ struct FillEnd {
 };
 
 static void end_on_time(Timer *timer);
-static void end_over(FillEnd *end);
+static void end_over(RowFillEnd *end);
 static bool shard_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err);
 static void shard_on_done(PgClient *client, const Error *err);
 
@@ -57,13 +57,13 @@ static bool table_is_stored(Control *control, const StoreFill *fill, bool *ret, 
     return ok;
 }
 
-static FillEnd *end_make(Control *control, const StoreFill *fill, bool commits)
+static RowFillEnd *end_make(Control *control, const StoreFill *fill, bool commits)
 {
     const DatabaseConfig *database = config_database(control->config, slice_str(fill->database));
-    FillEnd *end = database ? calloc(1, sizeof *end) : NULL;
+    RowFillEnd *end = database ? calloc(1, sizeof *end) : NULL;
     if (!end)
         return NULL;
-    *end = (FillEnd){.control = control, .fill = *fill, .commits = commits, .database = database, .shard_count = database->shard_count};
+    *end = (RowFillEnd){.control = control, .fill = *fill, .commits = commits, .database = database, .shard_count = database->shard_count};
     end->shards = calloc(end->shard_count, sizeof *end->shards);
     if (!end->shards) {
         free(end);
@@ -84,7 +84,7 @@ static FillEnd *end_make(Control *control, const StoreFill *fill, bool commits)
     return end;
 }
 
-void fill_end_begin(Control *control, void (*on_over)(void *ctx), void *ctx)
+void row_fill_end_begin(Control *control, void (*on_over)(void *ctx), void *ctx)
 {
     StoreFill fill;
     Error err;
@@ -106,7 +106,7 @@ void fill_end_begin(Control *control, void (*on_over)(void *ctx), void *ctx)
     timer_start_ms(&control->fill_end->timer, 0);
 }
 
-static bool all_over(const FillEnd *end)
+static bool all_over(const RowFillEnd *end)
 {
     bool over = true;
     for (uint32_t i = 0; i < end->shard_count; i++)
@@ -116,7 +116,7 @@ static bool all_over(const FillEnd *end)
 
 static void end_on_time(Timer *timer)
 {
-    FillEnd *end = timer->ctx;
+    RowFillEnd *end = timer->ctx;
     const Config *config = end->control->config;
     end->database = config_database(config, slice_str(end->fill.database)); /* a RELOAD may have come */
     if (all_over(end)) { /* the store could not be written */
@@ -147,7 +147,7 @@ static bool shard_on_result(PgClient *client, uint32_t index, const PGresult *ro
 }
 
 /* All shards have ended it. */
-static void end_over(FillEnd *end)
+static void end_over(RowFillEnd *end)
 {
     Control *control = end->control;
     char text[256];
@@ -162,7 +162,7 @@ static void end_over(FillEnd *end)
     snprintf(text, sizeof text, "table %s.%s: its rows are %s", end->fill.schema, end->fill.name,
              end->commits ? "where they belong" : "where they were");
     control_event(control, LOG_INFO, "table", text);
-    fill_end_stop(control);
+    row_fill_end_stop(control);
     if (on_over)
         on_over(ctx);
 }
@@ -170,7 +170,7 @@ static void end_over(FillEnd *end)
 static void shard_on_done(PgClient *client, const Error *err)
 {
     EndShard *shard = client->ctx;
-    FillEnd *end = shard->end;
+    RowFillEnd *end = shard->end;
     shard->busy = false;
     shard->over |= err && error_is(err, "42704") && !shard->late; /* nothing is prepared there any more */
     if (err && !shard->over)
@@ -180,15 +180,15 @@ static void shard_on_done(PgClient *client, const Error *err)
         end_over(end);
 }
 
-void fill_end_forget(Control *control)
+void row_fill_end_forget(Control *control)
 {
     if (control->fill_end)
         control->fill_end->on_over = NULL;
 }
 
-void fill_end_stop(Control *control)
+void row_fill_end_stop(Control *control)
 {
-    FillEnd *end = control->fill_end;
+    RowFillEnd *end = control->fill_end;
     if (!end)
         return;
     control->fill_end = NULL;
