@@ -23,6 +23,8 @@ Reads *reads_create(Worker *worker)
     if (!reads)
         return NULL;
     reads->worker = worker;
+    if (config->retry_max) /* the first of all may be the one that is lost */
+        reads->reruns.saved = BUDGET_SAVED_MAX;
     list_init(&reads->active);
     timer_init(&reads->timer, &worker->loop, reads_on_time, reads);
     if (!reads_grow(reads, config)) {
@@ -361,11 +363,12 @@ static Pool *primary_pool(Request *request, uint32_t shard)
 static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, Pool **ret_pool, Error *err)
 {
     Reads *reads = request->session->worker->reads;
+    const DatabaseConfig *database = session_database(request->session, request->session->worker->topology);
     bool begins = request->session->tx == TX_IDLE && begins_read_only(request);
     ReadRule rule = begins ? READ_MAY_GO : rule_of(request);
     bool joins = request->session->tx != TX_IDLE; /* a shard joins a transaction that has begun elsewhere */
-    if (joins && !request->session->reads.tx_read_only)
-        rule = READ_RULE_KIND;
+    if (joins)
+        rule = !request->session->reads.tx_read_only ? READ_RULE_KIND : database->shard_count == 1 ? READ_MAY_GO : rule;
     request->read_rule = (int)rule;
     *ret_pool = primary_pool(request, shard);
     Read *read = rule == READ_MAY_GO ? read_create(request, shard, wish, begins || joins) : NULL;
@@ -437,9 +440,19 @@ bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err)
     if (!ret->pool)
         return true;
     ret->server = server;
+    budget_earn(&reads->reruns, config->retry_max);
     reads->servers[server].inflight++;
     counter_add(&reads->servers[server].reads, 1);
     breaker_begin(&reads->servers[server].breaker);
+    return true;
+}
+
+bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only)
+{
+    Reads *reads = worker->reads;
+    if (!primary_only && !budget_spend(&reads->reruns))
+        return false;
+    counter_add(&reads->servers[leg->server].reruns, 1);
     return true;
 }
 
