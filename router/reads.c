@@ -507,6 +507,18 @@ static bool may_have_written(const Request *request)
     return false;
 }
 
+/* Where all is that the session has seen. Lookups that travel in batches may be under way together, each on the
+ * server that could go on from where the session was when it was asked: what two of them have seen on two servers
+ * is on neither for certain, only on who has all there was by now. */
+static uint32_t seen_where(const SessionReads *reads, const Read *read)
+{
+    const ReadPromise *promise = &read->promise;
+    uint32_t server = read->winner->server;
+    bool goes_on = promise->consistency == READ_SESSION && promise->seen_us == reads->saw_us &&
+                   promise->seen_server == reads->saw_server;
+    return goes_on || !reads->saw_us || server == reads->saw_server ? server : NO_SERVER;
+}
+
 void reads_note_end(Request *request, char tx_status)
 {
     SessionReads *reads = &request->session->reads;
@@ -515,8 +527,8 @@ void reads_note_end(Request *request, char tx_status)
         counter_add(&request->session->worker->reads->rules[request->read_rule], 1);
     uint64_t now_us = clock_now_us();
     if (read && read->winner) {
+        reads->saw_server = seen_where(reads, read);
         reads->saw_us = now_us;
-        reads->saw_server = read->winner->server;
         reads->tx_replica |= tx_status != TX_IDLE && !read->winner->fallback;
     } else if (reads->tx_replica) {
         reads->saw_us = now_us; /* a statement of a READ ONLY transaction there, or its end */
