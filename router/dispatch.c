@@ -23,6 +23,8 @@
 #include "router/n1.h"
 #include "router/offer.h"
 #include "router/planning.h"
+#include "router/portal.h"
+#include "router/portal_open.h"
 #include "router/read_setting.h"
 #include "router/reads.h"
 #include "router/resolve.h"
@@ -317,17 +319,40 @@ static bool deallocates_ours(const Session *session, const Shape *shape)
            map_get(&session->statements, slice_hash(shape->statement, 0), &shape->statement);
 }
 
+/* Only described: any shard can do that. What it has bound may still be executed, by a request of its own. */
+static void run_described(Request *request)
+{
+    Session *session = request->session;
+    bool goes_on = !request->complete;
+    Error err;
+    request_cut(request);
+    if ((goes_on || session->tx != TX_IDLE) && !portal_bind_later(request)) {
+        error_set(&err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        session_fatal(session, &err);
+        return;
+    }
+    if (goes_on && request_add(request, TASK_SYNC, NULL))
+        request->steps[request->step_count - 1].hidden = true;
+    run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+}
+
+/* What returns no rows is run to its end, whatever the limit (JDBC says 1 there). */
+static bool refuse_parts(Request *request)
+{
+    Error err;
+    if (request->max_rows <= 0 || !(request->planned[request->planned_count - 1].shape->traits & SHAPE_HAS_RETURNING))
+        return false;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "rows of a write on several shards cannot be fetched in parts");
+    error_hint(&err, "Execute it without a row limit (fetch size).");
+    dispatch_error(request, &err);
+    return true;
+}
+
 /* A statement that writes on several shards. */
 static void run_write(Request *request, const Plan *plan)
 {
-    if (request->max_rows > 0) {
-        Error err;
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                  "a statement on several shards cannot be fetched in parts");
-        error_hint(&err, "Execute it without a row limit (fetch size).");
-        dispatch_error(request, &err);
+    if (refuse_parts(request))
         return;
-    }
     if (plan->same)
         scatter_same(request, plan->shards, plan->shard_count);
     else
@@ -336,22 +361,13 @@ static void run_write(Request *request, const Plan *plan)
 
 static void run_insert_select(Request *request, const Plan *plan)
 {
-    Error err;
-    if (!request->planned[0].executed) /* only described: any shard can do that */
-        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
-    else if (request->max_rows > 0) {
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a statement on several shards cannot be fetched in parts");
-        error_hint(&err, "Execute it without a row limit (fetch size).");
-        dispatch_error(request, &err);
-    } else
+    if (!refuse_parts(request))
         insert_select_start(request, plan);
 }
 
 static void run_copy(Request *request, const Plan *plan)
 {
-    if (!request->planned[0].executed) /* only described: any shard can do that */
-        run_direct(request, session_database(request->session, request->session->worker->topology)->shards[0]);
-    else if (plan->kind == PLAN_COPY_IN)
+    if (plan->kind == PLAN_COPY_IN)
         copy_in_start(request, plan);
     else
         copy_out_start(request, plan);
@@ -371,25 +387,20 @@ static void refuse_own_locks(Request *request)
 /* A SELECT over several shards. */
 static void run_spread(Request *request, const Plan *plan)
 {
-    Session *session = request->session;
-    Error err;
-    if (!request->planned[0].executed) { /* only described: any shard can do that */
-        run_direct(request, session_database(session, session->worker->topology)->shards[0]);
-        return;
-    }
-    if (request->max_rows > 0) {
-        error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                  "a statement on several shards cannot be fetched in parts");
-        error_hint(&err, "Execute it without a row limit (fetch size).");
-        dispatch_error(request, &err);
-        return;
-    }
-    if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
+    const Session *session = request->session;
+    if (request->max_rows > 0 && !request->portal)
+        portal_open(request, plan);
+    else if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
         scatter_read(request, plan->spread);
     else if (session->tx != TX_IDLE && session->tx_locks)
         refuse_own_locks(request);
     else
         gather_start(request, plan->spread);
+}
+
+static bool is_on_several(PlanKind kind)
+{
+    return kind != PLAN_DIRECT && kind != PLAN_LOCAL && kind != PLAN_PROBE && kind != PLAN_REJECT;
 }
 
 /* The transaction has failed on some shard: nothing runs on the others, where nobody knows (H63). The one that has failed
@@ -415,16 +426,17 @@ static void run_plan(Request *request, Plan *plan)
     counter_add(&session->worker->stats.plans[plan->kind], 1);
     if (fails_with_transaction(request, plan))
         return;
+    if (is_on_several(plan->kind) && !request->planned[0].executed) {
+        run_described(request);
+        return;
+    }
     switch (plan->kind) {
     case PLAN_DIRECT:
         if (!offer_write(request, plan->shard))
             run_direct(request, plan->shard);
         break;
     case PLAN_DDL:
-        if (request->planned[0].executed)
-            scatter_ddl(request, plan->alone);
-        else /* only described: any shard can do that */
-            run_direct(request, session_database(session, session->worker->topology)->shards[0]);
+        scatter_ddl(request, plan->alone);
         break;
     case PLAN_WRITE:
         run_write(request, plan);
@@ -433,7 +445,8 @@ static void run_plan(Request *request, Plan *plan)
         run_spread(request, plan);
         break;
     case PLAN_INSERT:
-        insert_start(request, plan);
+        if (!refuse_parts(request))
+            insert_start(request, plan);
         break;
     case PLAN_INSERT_SELECT:
         run_insert_select(request, plan);
@@ -560,6 +573,9 @@ void dispatch_part(Request *request)
 {
     Session *session = request->session;
     const Shape *shape = only_shape(request);
+    portal_note_closed(request);
+    if (portal_refuse_name(request))
+        return;
     if (shape && read_setting_run(request, shape))
         return;
     if ((is_sharded(session) || begins_lazily(request, shape)) && transaction_control(request, shape))
@@ -568,13 +584,15 @@ void dispatch_part(Request *request)
         run_lost(request, shape);
         return;
     }
-    if (transaction_is_lazy(session) && run_aside(request))
+    if (portal_run(request) || (transaction_is_lazy(session) && run_aside(request)))
         return;
     if (shape && deallocates_ours(session, shape)) {
         effect_statement_gone(session, shape->statement);
         local_tag(request, "DEALLOCATE", session->tx);
         return;
     }
+    if (shape && shape->kind == SHAPE_DECLARE && session->tx != TX_FAILED && is_sharded(session) && portal_declare(request))
+        return;
     if (shape && shape->kind == SHAPE_EXPLAIN && session->tx != TX_FAILED && is_sharded(session) && explain_start(request))
         return;
     Plan plan = planning_make(request);

@@ -14,6 +14,7 @@
 
 #include "query/lexer.h"
 #include "router/planner.h"
+#include "router/portal.h"
 #include "router/read_setting.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
@@ -106,6 +107,8 @@ static void transaction_ends(Session *session, bool committed)
         vector_replace(session, &session->gucs_tx, guc_retain(session->gucs));
     }
     session->tx_set_undone = session->path_local = false;
+    if (session->tx != TX_IDLE)
+        portals_transaction_over(session, committed);
 }
 
 /* What follows a COMMIT in a block: the next block, or (in a Query of several) who knows. */
@@ -165,6 +168,7 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
     case SHAPE_DISCARD:
         if (shape->traits & SHAPE_HAS_DISCARD_ALL) {
             read_setting_reset(session);
+            portals_drop(session);
             vector_replace(session, slot, guc_retain(session->gucs_base));
             note_reset(session);
             forget_statements(session);
@@ -180,8 +184,12 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
         else
             forget_statements(session);
         break;
+    case SHAPE_RELEASE:
+        portals_released(session);
+        break;
     case SHAPE_ROLLBACK_TO:
         *failed = false;
+        portals_rolled_back(session);
         if (session->gucs_tx != session->gucs)
             session->tx_set_undone = session->path_local = session->sealed = true;
         break;
@@ -331,6 +339,8 @@ void effect_apply(Request *request, Backend *backend, char tx_status)
     tell_backend(session, backend);
     if (tx_status == TX_IDLE)
         session->tx_reset = false;
+    if (!request->error_seen)
+        portal_follow(request, request->shard);
     if (tx_status == TX_IDLE && !state) {
         transaction_leave(session, request->shard);
     } else {

@@ -17,6 +17,7 @@
 
 #include "router/dispatch.h"
 #include "router/local.h"
+#include "router/portal.h"
 #include "router/transaction.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
@@ -41,6 +42,12 @@ const PlanStatement *gather_statement(const Gather *gather)
 /* Its connection goes back (what is open there is rolled back), and what is not in the arena. */
 static void gather_free(Gather *gather)
 {
+    Request *request = gather->request;
+    if (request->portal && !gather->handed_on) { /* it has not come to be */
+        request->portal->request = NULL;
+        portal_destroy(request->portal);
+        request->portal = NULL;
+    }
     if (gather->active) {
         task_abandon(&gather->task);
         if (gather->running_on) /* it was held before: it stays so until it is let go */
@@ -53,7 +60,7 @@ static void gather_free(Gather *gather)
     gather->backend = NULL;
     gather_legs_free(gather);
     buf_finish(&gather->error);
-    gather->request->gather = NULL;
+    request->gather = NULL;
 }
 
 /* Before the legs have begun, the gather ends the request itself. */
@@ -146,23 +153,23 @@ static void add_describe(Steps *steps, Prepared *prepared)
     step_add(steps, (TaskStep){.op = TASK_DESCRIBE_STATEMENT, .unnamed = true, .prepared = prepared});
 }
 
-static void add_bind(Steps *steps, Prepared *prepared, WireFormats results)
+static void add_bind(Steps *steps, Prepared *prepared, Slice portal, WireFormats results)
 {
     Gather *gather = steps->gather;
-    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
+    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, portal, gather->offset, gather->limit,
                              results, &gather->request->arena);
     step_add(steps, (TaskStep){.op = TASK_BIND, .unnamed = true, .hidden = true, .prepared = prepared,
                                .frame = bind});
 }
 
-static void add_portal(Steps *steps, TaskOp op, bool hidden)
+static void add_portal(Steps *steps, TaskOp op, Slice portal, int32_t max_rows, bool hidden)
 {
     Buf frame;
-    buf_init(&frame, 256);
+    buf_init(&frame, 256 + portal.len);
     if (op == TASK_EXECUTE)
-        frontend_put_execute(&frame, SLICE(""), 0);
+        frontend_put_execute(&frame, portal, max_rows);
     else
-        frontend_put_describe(&frame, 'P', SLICE(""));
+        frontend_put_describe(&frame, 'P', portal);
     step_add(steps, (TaskStep){.op = op, .hidden = hidden, .frame = frame_keep(steps->gather, &frame)});
 }
 
@@ -222,8 +229,8 @@ static void add_create(Steps *steps)
                                        relation->name, SLICE_FMT(relation->leg));
         steps->failed |= !sql;
         Prepared *prepared = add_parse(steps, slice_str(sql), gather->types, gather->type_count);
-        add_bind(steps, prepared, WIRE_FORMATS_NONE);
-        add_portal(steps, TASK_EXECUTE, true);
+        add_bind(steps, prepared, SLICE(""), WIRE_FORMATS_NONE);
+        add_portal(steps, TASK_EXECUTE, SLICE(""), 0, true);
     }
     step_add(steps, (TaskStep){.op = TASK_SYNC});
     for (uint32_t i = 0; i < form->relation_count; i++) {
@@ -358,7 +365,10 @@ static void created(Gather *gather)
     Request *request = gather->request;
     gather->final = final_text(gather);
     if (!gather->final.len) {
+        struct Portal *portal = request->portal;
+        request->portal = NULL;
         gather_free(gather);
+        request->portal = portal;
         dispatch_again(request); /* by GATHER */
         return;
     }
@@ -415,6 +425,39 @@ void gather_on_legs_done(Gather *gather)
 
 /* ---- FINAL ------------------------------------------------------------------------------------------------------ */
 
+/* The answer, and the end; or its beginning, in a portal that stays. */
+static void add_final(Steps *steps, WireFormats results)
+{
+    Gather *gather = steps->gather;
+    const Request *request = gather->request;
+    Slice portal = request->portal ? request->portal->name : SLICE("");
+    Prepared *prepared = add_parse(steps, gather->final, gather->types, gather->type_count);
+    add_bind(steps, prepared, portal, results);
+    add_portal(steps, TASK_DESCRIBE_PORTAL, portal, 0, false);
+    add_portal(steps, TASK_EXECUTE, portal, request->portal ? request->max_rows : 0, false);
+    step_add(steps, (TaskStep){.op = TASK_SYNC});
+    if (!request->portal)
+        add_query(steps, true, "COMMIT");
+}
+
+/* DECLARE in the client's words, for the statement over the tables that are full now. WITH HOLD is held at once: the
+ * tables go, and the client's own transaction decides on the cursor. */
+static void add_declare(Steps *steps)
+{
+    Gather *gather = steps->gather;
+    const Request *request = gather->request;
+    const char *sql = arena_printf(&gather->request->arena, "%.*s\n%.*s", SLICE_FMT(request->portal_head),
+                                   SLICE_FMT(gather->final));
+    steps->failed |= !sql;
+    Prepared *prepared = add_parse(steps, slice_str(sql ? sql : ""), gather->types, gather->type_count);
+    add_bind(steps, prepared, SLICE(""), WIRE_FORMATS_NONE);
+    add_portal(steps, TASK_EXECUTE, SLICE(""), 0, false);
+    add_portal(steps, TASK_DESCRIBE_PORTAL, request->portal->name, 0, false);
+    step_add(steps, (TaskStep){.op = TASK_SYNC});
+    if (request->portal->hold)
+        add_query(steps, true, "COMMIT");
+}
+
 static void run_final(Gather *gather)
 {
     const PlanStatement *statement = gather_statement(gather);
@@ -428,12 +471,10 @@ static void run_final(Gather *gather)
             snprintf(sql, sizeof sql, "ANALYZE pg_temp.%s", form->relations[i].name);
             add_query(&steps, true, sql);
         }
-    Prepared *prepared = add_parse(&steps, gather->final, gather->types, gather->type_count);
-    add_bind(&steps, prepared, results);
-    add_portal(&steps, TASK_DESCRIBE_PORTAL, false);
-    add_portal(&steps, TASK_EXECUTE, false);
-    step_add(&steps, (TaskStep){.op = TASK_SYNC});
-    add_query(&steps, true, "COMMIT");
+    if (gather->request->portal && gather->request->portal->declared)
+        add_declare(&steps);
+    else
+        add_final(&steps, results);
     steps_run(&steps);
 }
 
@@ -459,6 +500,7 @@ static void on_final_description(Gather *gather, const Frame *frame)
     RowDescription row;
     Error err;
     Buf out;
+    bool declared = gather->request->portal && gather->request->portal->declared;
     if (!same_types(gather->description, frame->whole) ||
         backend_read_row_description(slice_from(gather->description, 5), &row, &err) != WIRE_OK) {
         error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "this statement cannot be run over several shards");
@@ -466,6 +508,8 @@ static void on_final_description(Gather *gather, const Frame *frame)
         backend_put_error(&gather->error, SEVERITY_ERROR, &err); /* told when the server is ready */
         return;
     }
+    if (declared)
+        return; /* FETCH describes it */
     buf_init(&out, 1 << 22);
     if (!backend_put_row_description_formats(&out, &row, bind ? bind->result_formats : WIRE_FORMATS_NONE))
         buf_append(&out, gather->description);
@@ -488,6 +532,7 @@ static void on_final_frame(Gather *gather, const Frame *frame)
             backend_pause(gather->task.backend);
         break;
     case BACKEND_COMMAND_COMPLETE:
+    case BACKEND_PORTAL_SUSPENDED:
         gather->tag = arena_dup(&request->arena, frame->whole);
         break;
     default:
@@ -556,7 +601,18 @@ static void fail_by_server(Gather *gather)
 static void on_final_done(Gather *gather)
 {
     Scatter *scatter = gather->scatter;
+    struct Portal *portal = gather->request->portal;
     gather->finished = true;
+    if (portal) {
+        portal->request = NULL;
+        portal->backend = gather->backend;
+        portal->shard = gather->shard;
+        buf_init(&portal->description, gather->description.len);
+        buf_append(&portal->description, gather->description);
+        backend_give(gather->backend, portal);
+        gather->backend = NULL;
+        gather->handed_on = true;
+    }
     scatter_go_to_end(scatter); /* says the tag */
 }
 
@@ -567,7 +623,8 @@ static void on_ready(Sink *sink, Task *task, char tx_status, bool last)
         return;
     gather->active = false;
     gather->running_on = NULL;
-    if (tx_status != TX_IDLE) {
+    bool stays = gather->phase == GATHER_FINAL && gather->request->portal && !gather->ended && !buf_len(&gather->error);
+    if (tx_status != TX_IDLE || stays) {
         task_hold(task);
         gather->backend = task->backend;
     }

@@ -46,6 +46,7 @@ struct Gather {
     bool copying;     /* the merge server waits for rows of `current` */
     bool choked;      /* it does not take more at the moment */
     bool open;
+    bool handed_on;   /* its connection is the portal's now */
     uint64_t offset, limit; /* what the legs' LIMIT is made of */
     uint64_t bytes, bytes_max;
 

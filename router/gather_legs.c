@@ -342,7 +342,7 @@ static bool relation_steps(Gather *gather, uint32_t relation, Slice text, TaskSt
     Arena *arena = &gather->request->arena;
     Prepared *prepared = request_prepare(gather->request, text, gather->types, gather->type_count);
     WireFormats results = gather->relations[relation].binary ? WIRE_FORMATS_BINARY : WIRE_FORMATS_NONE;
-    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, gather->offset, gather->limit,
+    Slice bind = fanout_bind(gather_statement(gather), &gather->spread->form, SLICE(""), gather->offset, gather->limit,
                              results, arena);
     Buf frame;
     buf_init(&frame, 256);

@@ -325,7 +325,7 @@ void insert_start(Request *request, const Plan *plan)
     error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "the rows of this INSERT cannot be dealt out to their shards");
     error_hint(&err, "Insert the rows one by one.");
     if (!insert || !legs || !insert->legs || !insert->rows || has_describe_statement(request) ||
-        request->max_rows > 0 || !legs_make(request, insert, legs, shard_count)) {
+        !legs_make(request, insert, legs, shard_count)) {
         dispatch_error(request, &err);
         return;
     }

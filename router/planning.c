@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "router/portal.h"
 #include "router/transaction.h"
 #include "router/views.h"
 #include "router/worker_state.h"
@@ -118,7 +119,10 @@ static void fit_session(const Request *request, Plan *plan)
         return;
     bool may_join = session->spread && !session->sealed && !session->pinned && session->tx == TX_BLOCK;
     if (plan->kind == PLAN_DIRECT && plan->any_shard) {
-        if (!(plan->catalog && (may_join || transaction_part(session, plan->shard))))
+        uint32_t shard;
+        if (portal_shard(request, &shard) && transaction_part(session, shard))
+            plan->shard = shard;
+        else if (!(plan->catalog && (may_join || transaction_part(session, plan->shard))))
             plan->shard = at->shard;
         return;
     }

@@ -14,6 +14,7 @@
 #include "router/errand.h"
 #include "router/gather.h"
 #include "router/park.h"
+#include "router/portal.h"
 #include "router/reads.h"
 #include "router/scatter.h"
 #include "router/series.h"
@@ -193,6 +194,8 @@ void request_end(Request *request, char tx_status)
         return;
     request_cut(request);
     reads_note_end(request, tx_status);
+    if (!request->cut && tx_status == TX_IDLE && !list_empty(&session->portals))
+        portals_series_over(session);
     if (!request->cut)
         backend_put_ready(request_out(request), tx_status);
     else if (request->error_seen)

@@ -99,6 +99,9 @@ struct Request {
     Buf *capture;     /* of the errand: answers go there, not to the client; NULL mostly */
     Scatter *scatter; /* it runs on several shards; owned */
     Gather *gather;   /* and a merge server finishes it (gather.h); owned */
+    struct Portal *portal; /* its rows become this one's; session.portals owns it */
+    Slice recalled_bind;   /* whole frame of a Bind that came in a request of before; empty mostly */
+    Slice portal_head;     /* ... by DECLARE: its words up to FOR */
     bool whole;       /* only by GATHER: the other way was tried */
     uint32_t dealt;   /* steps answered by local_open and local_close */
     Slice parameter_description; /* of a Describe among its steps; whole t frame */

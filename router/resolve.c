@@ -8,6 +8,7 @@
  */
 #include "router/resolve.h"
 
+#include "router/portal.h"
 #include "router/worker_state.h"
 
 static Worker *worker_of(const Request *request)
@@ -208,6 +209,29 @@ static bool resolve_target(Request *request, uint32_t at, Slice body, bool close
     return true;
 }
 
+/* It was bound by a request of before, and is executed now, as if it were bound here. */
+static bool recall(Request *request, Portal *portal)
+{
+    BindMessage *bind = arena_new(&request->arena, BindMessage);
+    Slice frame = arena_dup(&request->arena, buf_bytes(&portal->bind));
+    Statement *statement = portal->statement;
+    Error err;
+    if (!bind || !frame.data || frontend_read_bind(slice_from(frame, 5), bind, &err) != WIRE_OK)
+        return false;
+    mark_state(request, statement->reading.shape);
+    if (!keep_statement(request, statement))
+        return false;
+    portal_destroy(portal);
+    request->recalled_bind = frame;
+    return plan_later(request, (PlanStatement){.executed = true,
+                                               .shape = statement->reading.shape,
+                                               .text = statement->prepared->text,
+                                               .literals = statement->reading.literals,
+                                               .bind = bind,
+                                               .param_oids = statement->prepared->oids,
+                                               .param_oid_count = statement->prepared->oid_count});
+}
+
 static bool resolve_execute(Request *request, uint32_t at, Slice body)
 {
     ExecuteMessage execute;
@@ -217,17 +241,18 @@ static bool resolve_execute(Request *request, uint32_t at, Slice body)
         return true;
     }
     request->max_rows = execute.max_rows;
-    for (uint32_t i = request->planned_count; i-- > 0;) {
+    bool found = false;
+    for (uint32_t i = request->planned_count; i-- > 0 && !found;) {
         PlanStatement *planned = &request->planned[i];
         if (!planned->bind || !slice_equal(execute.portal, planned->bind->portal))
             continue;
         if (planned->bind == request->bound && request->bound_statement)
             request->last_reading = &request->bound_statement->reading;
-        planned->executed = true;
+        planned->executed = found = true;
         mark_state(request, planned->shape);
-        break;
     }
-    return true; /* not found: a portal of an earlier request of this transaction, or none */
+    Portal *portal = found ? NULL : portal_recall(request->session, execute.portal);
+    return !portal || recall(request, portal); /* NULL: a portal that lives somewhere, or none */
 }
 
 static bool resolve_query(Request *request, uint32_t at, Slice body)

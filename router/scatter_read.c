@@ -300,7 +300,7 @@ static void put_limit(Buf *frame, uint64_t offset, uint64_t limit, bool binary)
                                                                      (unsigned long long)sum)));
 }
 
-Slice fanout_bind(const PlanStatement *statement, const SplitForm *form, uint64_t offset, uint64_t limit,
+Slice fanout_bind(const PlanStatement *statement, const SplitForm *form, Slice portal, uint64_t offset, uint64_t limit,
                   WireFormats results, Arena *arena)
 {
     const BindMessage *bind = statement->bind;
@@ -317,7 +317,7 @@ Slice fanout_bind(const PlanStatement *statement, const SplitForm *form, uint64_
         codes[2 * i + 1] = i < own ? (uint8_t)bind_param_format(bind, i) : 0;
     }
     buf_init(&frame, 1 << 30);
-    size_t mark = frontend_bind_begin(&frame, SLICE(""), SLICE(""),
+    size_t mark = frontend_bind_begin(&frame, portal, SLICE(""),
                                       (WireFormats){.raw = slice_of(codes, 2 * (size_t)count), .count = (uint16_t)count},
                                       count);
     for (uint32_t i = 0; i < count; i++) {
@@ -361,7 +361,7 @@ static TaskStep *steps_own(Request *request, const SplitForm *form, Slice text, 
     uint32_t *types = fanout_types(statement, form, &type_count, arena);
     Prepared *prepared = types ? request_prepare(request, text, types, type_count) : NULL;
     TaskStep *steps = arena_array(arena, TaskStep, 5);
-    Slice bind = fanout_bind(statement, form, offset, limit, formats_hidden(statement, form, arena), arena);
+    Slice bind = fanout_bind(statement, form, SLICE(""), offset, limit, formats_hidden(statement, form, arena), arena);
     Buf frame;
     buf_init(&frame, 256);
     frontend_put_describe(&frame, 'P', SLICE(""));

@@ -38,7 +38,7 @@ static Slice frame_of(const Request *request, TaskOp op)
     for (uint32_t i = request->step_count; i-- > 0;)
         if (request->steps[i].op == op)
             return request->steps[i].frame;
-    return (Slice){0};
+    return op == TASK_BIND ? request->recalled_bind : (Slice){0};
 }
 
 void scatter_query_steps(Request *request, Slice sql, TaskStep **ret, uint32_t *ret_count)

@@ -173,6 +173,7 @@ static bool part_load(Request *request, SeriesPart *part)
     request->prepared_count = part->step_count;
     request->bound = NULL;
     request->max_rows = 0;
+    request->recalled_bind = (Slice){0};
     request->dealt = 0;
     request->opening = request->on_held = request->aside = false;
     request->parameter_description = (Slice){0};

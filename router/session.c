@@ -24,6 +24,7 @@
 #include "router/effect.h"
 #include "router/login.h"
 #include "router/park.h"
+#include "router/portal.h"
 #include "router/read_setting.h"
 #include "router/reads.h"
 #include "router/request.h"
@@ -101,6 +102,7 @@ Session *session_create(Worker *worker, int fd, const char *peer)
     list_init(&session->link);
     list_init(&session->wake_link);
     list_init(&session->requests);
+    list_init(&session->portals);
     map_init(&session->statements, statement_name_equal);
     /* No user timeout: a client that does not read for a while (a pager, a debugger) is not dead. Keepalives
      * find out those that are. */
@@ -293,6 +295,7 @@ void session_destroy(Session *session)
     login_finish(session);
     bool unknown = session->pinned || session->running; /* what was cut short may have set something */
     abandon_requests(session);
+    portals_drop(session);
     n1_finish(session);
     while (session->part_count) {
         Participant part = session->parts[0];

@@ -45,7 +45,7 @@ typedef enum SessionCopy {
 
 /* Who may hold a server connection (task->holder): the first member says which it is. */
 typedef struct Holder {
-    enum { HOLDER_SESSION, HOLDER_COMMIT, HOLDER_GATHER } kind;
+    enum { HOLDER_SESSION, HOLDER_COMMIT, HOLDER_GATHER, HOLDER_PORTAL } kind;
 } Holder;
 
 /* A server connection that is a session's for now. */
@@ -100,6 +100,8 @@ typedef struct Session {
     bool path_unknown; /* set_config() may have set search_path; until DISCARD ALL */
     bool path_local;   /* SET LOCAL, or ROLLBACK TO after SET: until the transaction ends */
     bool pinned; /* session state was left on a server: it is held until the session ends (or DISCARD ALL) */
+
+    List portals; /* of the transaction, or WITH HOLD: portal.h; owned */
 
     SessionReads reads; /* what its reads may be answered from */
 

@@ -22,6 +22,7 @@
 #include "router/fence.h"
 #include "router/greeting.h"
 #include "router/park.h"
+#include "router/portal.h"
 #include "router/reads.h"
 #include "router/worker_state.h"
 
@@ -188,6 +189,9 @@ static void on_held_message(void *holder, Backend *backend, const Frame *frame)
     } else if (session->holder.kind == HOLDER_GATHER) {
         if (!frame)
             gather_on_held_lost(holder, backend);
+    } else if (session->holder.kind == HOLDER_PORTAL) {
+        if (!frame)
+            portal_on_held_lost(holder);
     } else if (!frame) {
         session_on_held_lost(session, backend);
     } else if (session->state == SESSION_ACTIVE) {

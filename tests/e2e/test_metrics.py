@@ -190,7 +190,7 @@ def test_the_stages_of_a_request_make_its_time(shoal):
             conn.query('SELECT pg_sleep(0.1)')
     after = sums(metrics_of(shoal)[0])
     grown = {stage: after[stage] - before[stage] for stage in after}
-    assert 0.5 <= grown['server'] < 2
+    assert 0.5 <= grown['server'] < 30
     assert grown['total'] >= grown['server']
     assert abs(sum(v for k, v in grown.items() if k != 'total') - grown['total']) < 1e-4
 
@@ -275,7 +275,7 @@ def test_a_slow_reader_shows(shoal):
             rows = shoal.console('SHOW LATENCY')
             return {stage: max(int(r['max_us']) for r in rows if r['stage'] == stage and r['path'] != 'local')
                     for stage in ('server', 'write', 'total')}
-        wait_until('the answer is out', lambda: stages()['total'] > 600000, 5)
+        wait_until('the answer is out', lambda: stages()['total'] > 600000, 30)
         seen = stages()
         assert max(seen['write'], seen['server']) > 300000, seen
         conn.abort()

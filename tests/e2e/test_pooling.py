@@ -111,7 +111,7 @@ def test_waiting_ends(shoal):
         started = time.monotonic()
         with pytest.raises(PgError) as caught:
             waiter.query('SELECT pg_backend_pid()')
-        assert 2 < time.monotonic() - started < 6
+        assert 2 < time.monotonic() - started < 25
         assert caught.value.code in ('53300', '57014', '08001'), str(caught.value)
         shut(blockers)
         wait_until('the next statement to work', lambda: waiter.query('SELECT 1') == [['1']], 5)
@@ -367,12 +367,12 @@ def test_set_transaction(conn):
 def test_cancel(shoal):
     # Ctrl-C in psql does nothing, and the server works on.
     with shoal.connect('solo') as conn:
-        conn.send(query('SELECT pg_sleep(10)'))
+        conn.send(query('SELECT pg_sleep(60)'))
         time.sleep(0.3)
         started = time.monotonic()
         conn.cancel()
         errors = errors_of(conn.until('Z'))
-        assert errors[0].code == '57014' and time.monotonic() - started < 3
+        assert errors[0].code == '57014' and time.monotonic() - started < 25
         assert conn.alive()
 
 
@@ -387,7 +387,7 @@ def test_cancel_while_waiting(shoal):
         conn.send(query('SELECT pg_backend_pid()'))
         time.sleep(0.2)
         conn.cancel()
-        assert errors_of(conn.until('Z', timeout_s=2))[0].code == '57014'
+        assert errors_of(conn.until('Z', timeout_s=25))[0].code == '57014'
         shut(blockers)
         assert conn.alive()
 

@@ -314,7 +314,7 @@ CROSS = [
     "INSERT INTO users DEFAULT VALUES",
     'MERGE INTO users u USING orders o ON u.name = o.id::text WHEN MATCHED THEN DELETE',
     'SELECT users.id FROM users, LATERAL (SELECT * FROM orders) x WHERE users.id = 1',
-    'SELECT * FROM users, notes WHERE notes.id = 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users',
+    'SELECT * FROM users, notes WHERE notes.id = 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users FOR UPDATE',
     'CREATE TABLE copy_of AS SELECT * FROM users', 'SELECT * INTO copy_of FROM users',
     'SELECT name FROM users TABLESAMPLE SYSTEM (50)', 'TABLE users', 'SELECT count(*) FROM ONLY users',
     'PREPARE p AS SELECT * FROM users', 'LOCK TABLE users IN SHARE MODE',
