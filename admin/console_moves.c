@@ -113,6 +113,8 @@ bool console_show_moves(Control *control, Call *call, const Command *command, co
         if (move)
             live_cells(move, arena, cells);
         cells[15] = *row->reason ? row->reason : NULL;
+        if (move && move->load.high)
+            cells[15] = arena_printf(arena, "pauses: %" PRIu64 " statements run on %s", move->load.running, row->source);
         answer_row(call, cells, ARRAY_LEN(COLUMNS));
     }
     return answer_with(control, call, "SHOW");

@@ -117,6 +117,7 @@ void move_free(Move *move)
         return;
     list_remove(&move->link);
     timer_stop(&move->timer);
+    move_load_stop(move);
     drain_stop(&move->drain);
     legs_free(move);
     arena_finish(&move->scratch);
@@ -550,6 +551,7 @@ static void move_trouble(Move *move)
 static void drop_conversations(Move *move)
 {
     timer_stop(&move->timer);
+    move_load_stop(move);
     for (uint32_t i = 0; i < move->leg_count; i++) {
         move_copy_close(&move->legs[i].copy);
         watch_end(&move->legs[i]);
@@ -621,6 +623,7 @@ void move_start(Move *move)
         move->copied = move->reverse_made = move->announced = false;
         move->rows = move->bytes = move->rows_expected = move->bytes_expected = move->deleted = 0;
         move->fence_attempts = 0;
+        move_load_start(move);
         move_take(move, move_step_first());
         return;
     case MOVE_MOVING:

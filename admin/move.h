@@ -26,6 +26,7 @@
 
 #include "admin/drain.h"
 #include "admin/move_copy.h"
+#include "admin/move_load.h"
 #include "admin/move_watch.h"
 #include "admin/pg_client.h"
 #include "meta/store_moves.h"
@@ -86,7 +87,9 @@ struct MoveLeg {
     uint64_t drain_lsn;  /* the target must have passed it */
     uint64_t lag_bytes;
     bool caught_up, drained;
-    bool rows_left;      /* clean-up: the last DELETE found a full batch */
+    bool rows_left;      /* clean-up: there may be more */
+    bool swept;          /* clean-up: the question was about pages */
+    uint64_t page, pages; /* clean-up: rows of pages before `page` are gone, of the largest table's; `pages` 0: not asked yet */
     bool objects_left;   /* clean-up: something is still in use */
     struct MoveDigest {
         char *text; /* one line per table and bucket, as the server gave it; malloc'ed */
@@ -138,7 +141,8 @@ struct Move {
     char phases[200]; /* of the pause: what it was spent on, in ms */
     uint64_t fence_version; /* of the first topology with the fence */
     bool fenced;      /* the published topology holds its buckets back */
-    bool paused;      /* by an operator or by load; before the fence only */
+    bool paused;      /* by an operator; before the fence only */
+    MoveLoad load;    /* the same by itself */
     Drain drain;
     uint64_t rows, bytes, rows_expected, bytes_expected;
     uint64_t switched_at_us;

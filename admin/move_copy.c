@@ -211,8 +211,20 @@ static int copy_row(MoveCopy *copy)
     return 1;
 }
 
+void move_copy_hold(MoveCopy *copy, bool held)
+{
+    copy->held = held;
+    if (!held && copy->out_ready && copy->in_ready)
+        copy_pump(copy);
+}
+
 static void copy_pump(MoveCopy *copy)
 {
+    if (copy->held && copy->out_ready && copy->in_ready) { /* the target may have an error to tell */
+        pg_client_copy_wait(&copy->out, 0);
+        pg_client_copy_wait(&copy->in, EV_READ);
+        return;
+    }
     if (!copy->out_ready || !copy->in_ready) {
         /* Nobody listens meanwhile, or the loop would spin. */
         if (copy->out_ready)

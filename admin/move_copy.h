@@ -27,6 +27,7 @@ struct MoveCopy {
     bool out_ready; /* COPY TO has begun */
     bool full;      /* the target's socket takes no more */
     bool slowed;    /* waits for the timer */
+    bool held;      /* stands still until somebody says otherwise */
     bool failed;
     uint32_t unsent; /* bytes written since the last flush */
     uint64_t budget;  /* bytes left of this slice of time */
@@ -49,6 +50,8 @@ void move_copy_init(MoveCopy *copy, Loop *loop, void *ctx);
 /* `set_snapshot`: SET TRANSACTION SNAPSHOT '...'. bytes_per_s 0: as fast as it goes. */
 void move_copy_run(MoveCopy *copy, const PgLogin *source, const PgLogin *target, const char *set_snapshot,
                    const MoveCopyTable *tables, uint32_t count, uint64_t bytes_per_s);
+/* Stands still, or goes on; also between two runs. */
+void move_copy_hold(MoveCopy *copy, bool held);
 void move_copy_close(MoveCopy *copy);
 
 #define MOVE_COPY_TABLES_MAX 70

@@ -408,6 +408,25 @@ const char *move_sql_any_rows(const MoveLeg *leg)
     return text;
 }
 
+const char *move_sql_pages(const MoveLeg *leg)
+{
+    const char *tables = table_array(leg);
+    return tables ? arena_printf(A(leg),
+                                 "SELECT greatest(max(pg_relation_size(t.rel) / current_setting('block_size')::int8), 1) FROM "
+                                 "%s", tables)
+                  : NULL;
+}
+
+const char *move_sql_delete_pages(const MoveLeg *leg, uint32_t index, uint64_t first, uint64_t behind)
+{
+    const Table *table = &leg->tables[index];
+    const char *name = one_name(leg, table), *filter = filter_of(leg, table, "");
+    return name && filter ? arena_printf(A(leg),
+                                         "DELETE FROM ONLY %s WHERE ctid >= '(%" PRIu64 ",0)'::tid AND ctid < '(%" PRIu64
+                                         ",0)'::tid AND (%s)", name, first, behind, filter)
+                          : NULL;
+}
+
 const char *move_sql_delete(const MoveLeg *leg, uint32_t index, uint32_t limit)
 {
     const Table *table = &leg->tables[index];

@@ -57,6 +57,10 @@ const char *move_sql_usual_isolation(const MoveLeg *leg);
 const char *move_sql_sizes(const MoveLeg *leg);
 /* Is there any row of the buckets? One row per table that has some. */
 const char *move_sql_any_rows(const MoveLeg *leg);
+/* Pages of the largest table, at least 1. */
+const char *move_sql_pages(const MoveLeg *leg);
+/* Deletes the rows of the buckets in these pages. */
+const char *move_sql_delete_pages(const MoveLeg *leg, uint32_t table, uint64_t first, uint64_t behind);
 /* Deletes up to `limit` rows of the buckets; the tag tells how many. */
 const char *move_sql_delete(const MoveLeg *leg, uint32_t table, uint32_t limit);
 /* Values of sequences that belong to columns of the tables; and raising ours to theirs. */

@@ -106,7 +106,7 @@ static void catch_up_end(Move *move)
         error_set(&err, SQLSTATE_QUERY_CANCELED, "cancelled by an operator");
         move_fail(move, &err);
         move_fail_now(move);
-    } else if (!all || move->paused) {
+    } else if (!all || move->paused || move_load_holds(move)) {
         move_again(move, LOOK_MS);
     } else {
         move_next(move);

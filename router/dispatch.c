@@ -47,6 +47,19 @@ static bool is_sharded(const Session *session)
     return session_database(session, session->worker->topology)->shard_count > 1;
 }
 
+/* A transaction that has begun nowhere yet: on several shards all of them, on one those that a replica may have. Its
+ * server is chosen when the first statement comes, so that SET LOCAL shoal.* may still say which. */
+static bool begins_lazily(const Request *request, const Shape *shape)
+{
+    const Session *session = request->session;
+    const Config *config = worker_config(session->worker);
+    uint32_t shard = session_database(session, session->worker->topology)->shards[0];
+    if (session->spread)
+        return true;
+    return shape && shape->kind == SHAPE_BEGIN && (shape->traits & SHAPE_HAS_READ_ONLY) && session->tx == TX_IDLE &&
+           !session->part_count && config->shards[shard].replica_count;
+}
+
 static void start(Request *request)
 {
     Session *session = request->session;
@@ -531,7 +544,7 @@ static bool in_parts(Request *request)
     Session *session = request->session;
     bool several = request->planned_count > 1 ||
                    (request->planned_count == 1 && request->planned[0].shape->kind == SHAPE_MULTI);
-    if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
+    if (!several || !(is_sharded(session) || session->spread) || (session->tx != TX_IDLE && !session->spread) ||
         session->tx_lost)
         return false;
     return (series_has_control(request) || planning_look(request).kind != PLAN_DIRECT ||
@@ -582,7 +595,7 @@ void dispatch_part(Request *request)
         return;
     if (shape && read_setting_run(request, shape))
         return;
-    if (is_sharded(session) && transaction_control(request, shape))
+    if ((is_sharded(session) || begins_lazily(request, shape)) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {
         run_lost(request, shape);

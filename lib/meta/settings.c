@@ -141,6 +141,8 @@ static const Setting SETTINGS[] = {
      "Bytes per second that a move copies at most. 0: no limit."},
     {"shoal", "move_lag_max", SETTING_SIZE, SHOAL(move_lag_max), MB, 1000 * GB, NULL, "16GB", RELOADS, false,
      "Log that a move may make its source keep; past it the move is undone."},
+    {"shoal", "move_load_max", SETTING_INT, SHOAL(move_load_max), 0, 100000, NULL, "0", RELOADS, false,
+     "A move pauses while more statements than this run on its source, and goes on when there are fewer. 0: never."},
     {"shoal", "move_slot_timeout", SETTING_DURATION, SHOAL(move_slot_timeout_ms), SECOND, DAY, NULL, "2min",
      RELOADS, false, "How long a move waits for transactions that run already when it begins."},
     {"shoal", "move_fence_timeout", SETTING_DURATION, SHOAL(move_fence_timeout_ms), 100 * MS, MINUTE, NULL,

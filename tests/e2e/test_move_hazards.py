@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from tests.support import host
 from tests.support.cluster import wait_until
 from tests.support.moves import Moving
 from tests.support.wire import PgError
@@ -223,3 +224,26 @@ def test_h79_ddl_past_shoal_is_found(moving):
     moving.clusters[0].sql('ALTER TABLE rows DROP COLUMN extra', database='app')
     moving.check()
     there_and_back(moving)
+
+
+def test_the_target_s_disk_is_full(moving):
+    # Half a copy lies about, and the next attempt finds rows that are nobody's. The limit is the servers' own: what
+    # they write past it fails, as on a full disk.
+    target = moving.clusters[1]
+    fresh = int(moving.clusters[0].query(f'SELECT k FROM generate_series(200000, 201000) k WHERE '
+                                         f'{moving.bucket_sql("k::bigint")} = 5 LIMIT 1')[0][0])
+    moving.clusters[0].sql(f"INSERT INTO rows(id, big) VALUES ({fresh}, repeat('x', 24000000))", database='app')
+    digest = moving.digest()
+    target.stop('fast')
+    host.run_server_tool(['prlimit', '--fsize=18000000:', host.pg_bin('pg_ctl'), '-D', str(target.data), '-l',
+                          str(target.log), '-w', '-t', '60', 'start'])  # files of its WAL are smaller
+    try:
+        row = moving.wait(moving.move('0-7', 's1'), timeout_s=120)
+        assert row['state'] == 'failed' and int(row['attempts']) == 3, row
+        moving.check()
+        assert moving.digest() == digest
+    finally:
+        target.stop('fast')
+        target.start()
+    there_and_back(moving)
+    moving.clusters[0].sql(f'DELETE FROM rows WHERE id = {fresh}', database='app')

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.support import host
+from tests.support.cluster import wait_until
 from tests.support.moves import Moving, pause_histogram, phase_table
 from tests.support.wire import PgError, bind, describe, errors_of, execute, parse, query, rows_of, sync
 
@@ -256,4 +257,44 @@ def test_a_long_transaction_holds_nobody_up(moving):
         assert slowest < 4, slowest  # move_fence_timeout is 2 s
         holder.query('COMMIT')
     assert moving.wait(number)['state'] == 'done'
+    moving.check()
+
+
+def test_it_gives_way(moving):
+    # A move takes the last of what an overloaded server has.
+    owners = moving.owners()
+    bucket, source = next(iter(owners.items()))
+    target = next(s for s in moving.shoal.shards if s != source)
+    cluster = moving.shoal.shards[source][0]
+    moving.shoal.settings['move_load_max'] = 4
+    moving.shoal.write_ini()
+    moving.shoal.console('RELOAD')
+
+    def work():
+        try:
+            with cluster.connect('app', timeout_s=200) as conn:
+                conn.query('SELECT pg_sleep(180)')
+        except (PgError, OSError, AssertionError):
+            pass  # it is ended below
+
+    sleepers = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+    for sleeper in sleepers:
+        sleeper.start()
+    asleep = "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(180)'"
+    try:
+        wait_until('the server to be busy', lambda: len(cluster.query(asleep)) == 6, 60)
+        number = moving.move(str(bucket), target)
+        wait_until('the move to pause', lambda: (moving.state(number)['reason'] or '').startswith('pauses: '), 60)
+        wait_until('all else to be done', lambda: moving.state(number)['step'] in ('copy', 'catch_up'), 60)
+        assert moving.state(number)['state'] == 'moving' and moving.owners()[bucket] == source
+    finally:
+        cluster.query(f'SELECT pg_terminate_backend(pid) FROM ({asleep}) s')
+        for sleeper in sleepers:
+            sleeper.join(60)
+    assert moving.wait(number)['state'] == 'done'
+    events = ' '.join(row['event'] for row in moving.shoal.console('SHOW EVENTS'))
+    assert f'move {number} pauses: ' in events and f'move {number} goes on: ' in events
+    del moving.shoal.settings['move_load_max']
+    moving.shoal.write_ini()
+    moving.shoal.console('RELOAD')
     moving.check()
