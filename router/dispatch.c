@@ -398,6 +398,21 @@ static void run_spread(Request *request, const Plan *plan)
         gather_start(request, plan->spread);
 }
 
+/* One portal, executed in parts within one series: the parts could not be told apart in its answer. */
+static bool refuse_repeated(Request *request)
+{
+    uint32_t executes = 0;
+    Error err;
+    for (uint32_t i = 0; i < request->step_count; i++)
+        executes += request->steps[i].op == TASK_EXECUTE;
+    if (executes < 2)
+        return false;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a portal over several shards cannot be executed twice in one series");
+    error_hint(&err, "Send Sync or Flush between the Execute messages.");
+    dispatch_error(request, &err);
+    return true;
+}
+
 static bool is_on_several(PlanKind kind)
 {
     return kind != PLAN_DIRECT && kind != PLAN_LOCAL && kind != PLAN_PROBE && kind != PLAN_REJECT;
@@ -425,6 +440,8 @@ static void run_plan(Request *request, Plan *plan)
     Error err;
     counter_add(&session->worker->stats.plans[plan->kind], 1);
     if (fails_with_transaction(request, plan))
+        return;
+    if (is_on_several(plan->kind) && refuse_repeated(request))
         return;
     if (is_on_several(plan->kind) && !request->planned[0].executed) {
         run_described(request);
