@@ -6,6 +6,7 @@
  * (RELOAD, a catalog, a distributed table) ends in control_publish.
  */
 #include "admin/control_state.h"
+#include "admin/row_fill_end.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -181,6 +182,7 @@ static void control_start(Control *control)
     control_open_http(&control->http_timer);
     if (!recovery_init(&control->recovery, control))
         log_line(LOG_ERROR, "control", "out of memory: prepared transactions are not recovered");
+    row_fill_end_begin(control, NULL, NULL);
     if (!deadlock_init(&control->deadlock, control))
         log_line(LOG_ERROR, "control", "out of memory: deadlocks over shards are not found");
     timer_start_ms(&control->collect_timer, COLLECT_MS);
@@ -763,6 +765,8 @@ void control_request_stop(Control *control, uint32_t grace_ms)
         http_refuse(control->http);
         probes_finish(&control->probes);
         recovery_finish(&control->recovery);
+        row_fill_end_forget(control);
+        row_fill_end_stop(control);
         deadlock_finish(&control->deadlock);
         Error err;
         error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "Shoal is shutting down");
@@ -808,6 +812,7 @@ void control_destroy(Control *control)
     moves_finish(control);
     probes_finish(&control->probes);
     recovery_finish(&control->recovery);
+    row_fill_end_stop(control);
     deadlock_finish(&control->deadlock);
     loaders_finish(control);
     oid_book_finish(&control->oids);

@@ -89,6 +89,7 @@ struct Control {
     bool ready;
     Moves moves;
     bool shard_joining; /* SHARD ADD is at work */
+    struct RowFillEnd *fill_end; /* ends what a fill has prepared (row_fill_end.h), or NULL */
     uint64_t joining_since; /* the first topology in which what writes to several shards waits for it; 0: nothing does */
     Job *distribute; /* the one running distribute or undistribute, or NULL */
 

@@ -15,6 +15,8 @@
 
 #include "admin/answer.h"
 #include "admin/control_state.h"
+#include "admin/row_fill_end.h"
+#include "core/failpoint.h"
 #include "admin/shard_numbers.h"
 #include "meta/bucket_sql.h"
 
@@ -26,6 +28,7 @@
 /* Questions to each shard, in this order. $1 schema, $2 table. */
 typedef enum CheckQuestion {
     CHECK_BEGIN,
+    CHECK_PATIENCE, /* rows may take long; the lock itself does not */
     CHECK_FACTS, /* before the lock: a missing table is told in our words */
     CHECK_LOCK,
     CHECK_FACTS_AGAIN, /* nothing changed while we waited for the lock */
@@ -42,6 +45,8 @@ typedef struct DistributeJob DistributeJob;
 typedef struct ShardCheck {
     DistributeJob *job;
     PgClient client;
+    uint32_t index;
+    bool holds; /* rows */
     const char *shard, *server; /* names, in the call's arena */
     bool home;
     bool done;
@@ -55,6 +60,10 @@ struct DistributeJob {
     const char *values[2]; /* parameters of the questions */
     ShardCheck *checks;
     uint32_t check_count, pending;
+    RowFill fill;     /* rows that go along */
+    char *last_ids; /* of its sequences, at home */
+    enum { FILL_NONE, FILL_COPY, FILL_MOVE, FILL_PREPARE, FILL_DECIDED } filling;
+    PgQuery cancel; /* of those who wait for prepared locks */
     bool releasing;
     Drain drain; /* requests that were planned before */
     Timer timer; /* the next look at it */
@@ -66,6 +75,7 @@ static void distribute_on_round(Job *base, const Error *err);
 static bool checks_start(DistributeJob *job, Error *err);
 static bool check_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err);
 static void check_on_done(PgClient *client, const Error *err);
+static bool distribute_go_on(DistributeJob *job, Error *err);
 static bool distribute_decide(DistributeJob *job, Error *err);
 static void distribute_on_adopted(Job *base);
 static void distribute_on_time(Timer *timer);
@@ -84,7 +94,11 @@ static const char FACTS_SQL[] =
     "   WHERE a.attrelid = c.oid AND a.attname = ANY (%s) AND NOT l.collisdeterministic),"
     " pg_catalog.current_setting('server_encoding'),"
     " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid),"
-    " pg_catalog.pg_has_role(c.relowner, 'USAGE')"
+    " pg_catalog.pg_has_role(c.relowner, 'USAGE'),"
+    " (SELECT pg_catalog.json_object_agg(a.attname, coalesce(pg_catalog.pg_sequence_last_value(d.objid), 0)) FROM pg_depend d"
+    "   JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid"
+    "   WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass"
+    "    AND d.refobjid = c.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0)"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = $1 AND c.relname = $2";
 
@@ -149,7 +163,7 @@ bool distribute_run(Control *control, Call *call, const Function *function, Erro
         error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
         return false;
     }
-    if (control->distribute || control->shard_joining) {
+    if (control->distribute || control->shard_joining || control->fill_end) {
         error_set(err, SQLSTATE_OBJECT_IN_USE, "another table is being distributed");
         error_hint(err, "Try again when it is done.");
         return false;
@@ -253,6 +267,7 @@ static bool checks_start(DistributeJob *job, Error *err)
         const ShardConfig *shard = &config->shards[database->shards[i]];
         check->job = job;
         check->home = i == 0;
+        check->index = i;
         check->shard = arena_text(arena, slice_str(shard->name));
         const ServerConfig *server = control_primary(control, database->shards[i]);
         check->server = arena_text(arena, slice_str(server->name));
@@ -261,6 +276,9 @@ static bool checks_start(DistributeJob *job, Error *err)
         if (!sequences)
             return out_of_memory(err);
         check->queries[CHECK_BEGIN] = (PgQuery){.sql = "BEGIN"};
+        check->queries[CHECK_PATIENCE] = (PgQuery){
+            .sql = "SELECT pg_catalog.set_config(n, '0', true) FROM pg_catalog.unnest(ARRAY['statement_timeout',"
+                   " 'idle_in_transaction_session_timeout']) n"};
         check->queries[CHECK_FACTS] = check->queries[CHECK_FACTS_AGAIN] = facts;
         check->queries[CHECK_LOCK] = (PgQuery){.sql = lock};
         check->queries[CHECK_UNIQUE] = (PgQuery){unique_sql, job->values, 2};
@@ -409,30 +427,35 @@ static bool holds_local(const ShardCheck *check)
            strcmp(config->shards[check->job->plan.places->shard].name, check->shard) == 0;
 }
 
-static bool check_rows(const ShardCheck *check, const PGresult *rows, Error *err)
+static bool check_rows(ShardCheck *check, const PGresult *rows, Error *err)
 {
     const DistributePlan *plan = &check->job->plan;
-    if (!pg_bool(rows, 0, 0) || (plan->undo && check->home) || (plan->kind == TABLE_LOCAL && holds_local(check)))
+    bool copies = plan->undo && plan->kind == TABLE_REFERENCE; /* they are gone by now */
+    if (!pg_bool(rows, 0, 0) || copies)
         return true;
+    check->holds = true;
+    if (plan->undo || check->home || (plan->kind == TABLE_LOCAL && holds_local(check)))
+        return true; /* they stay, or go along (row_fill.h) */
     error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on shard %s",
               plan->schema, plan->name, check->shard);
-    if (plan->undo)
-        error_hint(err,
-                   "Rows on other shards than the home shard would no longer be found: move or "
-                   "delete them first.");
-    else
-        error_hint(err, "Copy them out, empty the table, distribute it, and load them through "
-                        "Shoal.");
+    error_hint(err, "Only rows on the home shard go along: move the others there, or delete them.");
     return false;
 }
 
 static bool check_on_result(PgClient *client, uint32_t index, const PGresult *rows, Error *err)
 {
-    const ShardCheck *check = client->ctx;
+    ShardCheck *check = client->ctx;
     if (check->job->releasing)
         return true;
+    if (check->job->filling) {
+        row_fill_take(&check->job->fill, check->index, index, rows);
+        return true;
+    }
     switch ((CheckQuestion)index) {
     case CHECK_FACTS:
+        if (check->home && PQntuples(rows) && pg_text(rows, 0, 6))
+            check->job->last_ids = arena_text(&check->job->job.call->arena, pg_slice(rows, 0, 6));
+        return check_facts(check, rows, err);
     case CHECK_FACTS_AGAIN:
         return check_facts(check, rows, err);
     case CHECK_UNIQUE:
@@ -446,6 +469,7 @@ static bool check_on_result(PgClient *client, uint32_t index, const PGresult *ro
     case CHECK_ROWS:
         return check_rows(check, rows, err);
     case CHECK_BEGIN:
+    case CHECK_PATIENCE:
     case CHECK_LOCK:
     case CHECK_SEQUENCES:
     case CHECK_COUNT:
@@ -482,8 +506,103 @@ static void check_on_done(PgClient *client, const Error *err)
         return;
     }
     Error failed;
-    if (!distribute_decide(job, &failed))
+    if (!distribute_go_on(job, &failed))
         job_end(&job->job, &failed);
+}
+
+/* ---- rows that go along (row_fill.h) -------------------------------------------------------------- */
+
+static void on_copied(RowFill *fill, const Error *err)
+{
+    DistributeJob *job = fill->ctx;
+    Error failed;
+    if (err || !distribute_go_on(job, &failed))
+        job_end(&job->job, err ? err : &failed);
+}
+
+/* Which shards have rows decides whether any must go; false: they may not. */
+static bool fill_is_needed(const DistributeJob *job, bool *holds, bool *ret, Error *err)
+{
+    const DistributePlan *plan = &job->plan;
+    const DatabaseConfig *database = &job->job.control->config->databases[plan->database];
+    bool others = false;
+    for (uint32_t i = 0; i < job->check_count; i++) {
+        holds[i] = job->checks[i].holds;
+        others |= i > 0 && holds[i];
+    }
+    bool stays = !plan->undo && plan->kind == TABLE_LOCAL && plan->places->shard == database->shards[0];
+    *ret = plan->undo ? others : holds[0] && !stays;
+    if (!*ret || plan->undo || !others)
+        return true;
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on several shards", plan->schema, plan->name);
+    error_hint(err, "Delete those that are not meant.");
+    return false;
+}
+
+static const char *role_of(const DistributeJob *job)
+{
+    const DatabaseConfig *database = &job->job.control->config->databases[job->plan.database];
+    return database->server_user ? database->server_user : job->job.call->user;
+}
+
+static bool fill_start(DistributeJob *job, bool *ret_needed, Error *err)
+{
+    Control *control = job->job.control;
+    Arena *arena = &job->job.call->arena;
+    bool *holds = arena_array(arena, bool, job->check_count + 1);
+    if (!holds)
+        return out_of_memory(err);
+    if (!fill_is_needed(job, holds, ret_needed, err) || !*ret_needed)
+        return !*ret_needed;
+    if (!row_fill_init(&job->fill, control, &job->plan, holds, role_of(job), arena, err))
+        return false;
+    job->fill.last_ids = job->last_ids;
+    job->fill.on_copied = on_copied;
+    job->fill.ctx = job;
+    job->filling = FILL_COPY;
+    row_fill_copy(&job->fill);
+    return true;
+}
+
+/* The next statements of all shards, in their open transactions. */
+static bool fill_run(DistributeJob *job, bool (*make)(RowFill *fill, uint32_t index), Error *err)
+{
+    Control *control = job->job.control;
+    const DatabaseConfig *database = &control->config->databases[job->plan.database];
+    for (uint32_t i = 0; i < job->check_count; i++)
+        if (!make(&job->fill, i))
+            return out_of_memory(err);
+    job->pending = job->check_count;
+    for (uint32_t i = 0; i < job->check_count; i++) {
+        PgLogin login = client_login(control->config, database, control_primary(control, database->shards[i]), job->job.call->user);
+        pg_client_run(&job->checks[i].client, &login, job->fill.shards[i].queries, job->fill.shards[i].query_count, 0);
+    }
+    return true;
+}
+
+/* All shards have answered, or the rows are copied: what comes next. False: it has failed. */
+static bool distribute_go_on(DistributeJob *job, Error *err)
+{
+    bool needed = false;
+    switch (job->filling) {
+    case FILL_NONE:
+        if (!fill_start(job, &needed, err))
+            return false;
+        return needed || distribute_decide(job, err);
+    case FILL_COPY:
+        job->filling = FILL_MOVE;
+        return fill_run(job, row_fill_moves_make, err);
+    case FILL_MOVE:
+        if (!row_fill_agrees(&job->fill, err) || !row_fill_begin_end(&job->fill, err))
+            return false;
+        job->filling = FILL_PREPARE;
+        return fill_run(job, row_fill_prepare_make, err);
+    default:
+        if (FAILPOINT_FAILS("fill_prepared", err) || !distribute_decide(job, err))
+            return false;
+        job->filling = FILL_DECIDED;
+        return true;
+    }
 }
 
 /* ---- the decision ---------------------------------------------------------------------------- */
@@ -516,6 +635,7 @@ static bool distribute_decide(DistributeJob *job, Error *err)
             log_error("control", &again);
         return false;
     }
+    (void)FAILPOINT("fill_stored");
     char text[200];
     snprintf(text, sizeof text, "table %s.%s of database %s %s a %s table%s%s", job->plan.schema,
              job->plan.name, control->config->databases[job->plan.database].name,
@@ -534,6 +654,10 @@ static const PgQuery CANCEL_QUERIES[] = {
             " WHERE pg_catalog.pg_backend_pid() = ANY (pg_catalog.pg_blocking_pids(a.pid))"
             " AND pg_catalog.pg_has_role(a.usesysid, 'USAGE')"},
 };
+/* The same, when the lock is a prepared transaction's. %s: the table. */
+static const char CANCEL_WAITING_SQL[] =
+    "SELECT pg_catalog.pg_cancel_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted"
+    " AND l.relation = %s::regclass WHERE pg_catalog.pg_has_role(a.usesysid, 'USAGE')";
 static const PgQuery RELEASE_QUERIES[] = {{.sql = "COMMIT"}};
 
 static void on_all_shards(DistributeJob *job, const PgQuery *queries, uint32_t count)
@@ -553,6 +677,9 @@ static void on_all_shards(DistributeJob *job, const PgQuery *queries, uint32_t c
 static void distribute_on_adopted(Job *base)
 {
     DistributeJob *job = container_of(base, DistributeJob, job);
+    const char *name = job->filling ? sql_quote_literal(&base->call->arena, slice_str(job->fill.table)) : "";
+    const char *cancel = name ? arena_printf(&base->call->arena, CANCEL_WAITING_SQL, name) : NULL;
+    job->cancel = (PgQuery){.sql = cancel ? cancel : "SELECT"};
     job->releasing = true;
     job->draining_since_us = base->control->loop.now_us;
     drain_start(&job->drain, base->control, FENCE_ANY_SHARD);
@@ -562,18 +689,29 @@ static void distribute_on_adopted(Job *base)
     timer_start_ms(&job->timer, 0);
 }
 
+/* What was prepared is committed on all shards. */
+static void on_rows_home(void *ctx)
+{
+    DistributeJob *job = ctx;
+    distribute_answer(job);
+}
+
 static void distribute_on_time(Timer *timer)
 {
     DistributeJob *job = timer->ctx;
     bool late = job->job.control->loop.now_us - job->draining_since_us > DRAIN_MAX_US;
     if (job->drain.done || (late && job->drain.waiting == 0)) {
         job->cancelling = false;
+        if (job->filling) {
+            row_fill_end_begin(job->job.control, on_rows_home, job);
+            return;
+        }
         on_all_shards(job, RELEASE_QUERIES, ARRAY_LEN(RELEASE_QUERIES));
         return;
     }
     drain_look(&job->drain);
     job->cancelling = true;
-    on_all_shards(job, CANCEL_QUERIES, ARRAY_LEN(CANCEL_QUERIES));
+    on_all_shards(job, job->filling ? &job->cancel : CANCEL_QUERIES, 1);
 }
 
 static void distribute_answer(DistributeJob *job)
@@ -597,11 +735,17 @@ static void distribute_answer(DistributeJob *job)
 static void distribute_on_free(Job *base)
 {
     DistributeJob *job = container_of(base, DistributeJob, job);
+    Control *control = base->control;
+    bool unfinished = job->filling >= FILL_PREPARE;
     drain_stop(&job->drain);
     if (job->timer.loop)
         timer_stop(&job->timer);
     for (uint32_t i = 0; job->checks && i < job->check_count; i++)
         pg_client_close(&job->checks[i].client);
+    row_fill_end_forget(control);
+    row_fill_finish(&job->fill);
     free(job->checks);
     free(job);
+    if (unfinished && !control->stopping) /* as the store says: rolled back, or committed */
+        row_fill_end_begin(control, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * distribute.h - makes an empty table a distributed one, and back.
+ * distribute.h - makes a table a distributed one, and back; rows that it holds go along (row_fill.h).
  *
  *     plan      what is asked, against catalog and topology (pure)             42P01 42703 42804
  * 42P07 ... check     on every shard, as the role that the client has there, in one open

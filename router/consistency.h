@@ -37,7 +37,7 @@ typedef struct SessionReads {
     ReadWish wish, local; /* `local`: by SET LOCAL, until the transaction ends */
     uint64_t wrote_us;    /* when its last write was acknowledged; 0 never */
     uint64_t saw_us;      /* when it was last answered by `saw_server` */
-    uint32_t saw_server;  /* server index; NO_SERVER: a primary, or nobody yet */
+    uint32_t saw_server;  /* server index; NO_SERVER: a primary, several, or nobody yet */
     bool tx_replica;      /* its transaction is on a replica */
     bool tx_read_only;    /* its transaction said READ ONLY, and no server knows of it yet */
     uint64_t *floors;     /* by shard: LSN that must be replayed where it reads; NULL none; owned */

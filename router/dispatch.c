@@ -47,6 +47,19 @@ static bool is_sharded(const Session *session)
     return session_database(session, session->worker->topology)->shard_count > 1;
 }
 
+/* A transaction that has begun nowhere yet: on several shards all of them, on one those that a replica may have. Its
+ * server is chosen when the first statement comes, so that SET LOCAL shoal.* may still say which. */
+static bool begins_lazily(const Request *request, const Shape *shape)
+{
+    const Session *session = request->session;
+    const Config *config = worker_config(session->worker);
+    uint32_t shard = session_database(session, session->worker->topology)->shards[0];
+    if (session->spread)
+        return true;
+    return shape && shape->kind == SHAPE_BEGIN && (shape->traits & SHAPE_HAS_READ_ONLY) && session->tx == TX_IDLE &&
+           !session->part_count && config->shards[shard].replica_count;
+}
+
 static void start(Request *request)
 {
     Session *session = request->session;
@@ -385,6 +398,21 @@ static void run_spread(Request *request, const Plan *plan)
         gather_start(request, plan->spread);
 }
 
+/* One portal, executed in parts within one series: the parts could not be told apart in its answer. */
+static bool refuse_repeated(Request *request)
+{
+    uint32_t executes = 0;
+    Error err;
+    for (uint32_t i = 0; i < request->step_count; i++)
+        executes += request->steps[i].op == TASK_EXECUTE;
+    if (executes < 2)
+        return false;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a portal over several shards cannot be executed twice in one series");
+    error_hint(&err, "Send Sync or Flush between the Execute messages.");
+    dispatch_error(request, &err);
+    return true;
+}
+
 static bool is_on_several(PlanKind kind)
 {
     return kind != PLAN_DIRECT && kind != PLAN_LOCAL && kind != PLAN_PROBE && kind != PLAN_REJECT;
@@ -412,6 +440,8 @@ static void run_plan(Request *request, Plan *plan)
     Error err;
     counter_add(&session->worker->stats.plans[plan->kind], 1);
     if (fails_with_transaction(request, plan))
+        return;
+    if (is_on_several(plan->kind) && refuse_repeated(request))
         return;
     if (is_on_several(plan->kind) && !request->planned[0].executed) {
         run_described(request);
@@ -514,7 +544,7 @@ static bool in_parts(Request *request)
     Session *session = request->session;
     bool several = request->planned_count > 1 ||
                    (request->planned_count == 1 && request->planned[0].shape->kind == SHAPE_MULTI);
-    if (!several || !is_sharded(session) || (session->tx != TX_IDLE && !session->spread) ||
+    if (!several || !(is_sharded(session) || session->spread) || (session->tx != TX_IDLE && !session->spread) ||
         session->tx_lost)
         return false;
     return (series_has_control(request) || planning_look(request).kind != PLAN_DIRECT ||
@@ -565,7 +595,7 @@ void dispatch_part(Request *request)
         return;
     if (shape && read_setting_run(request, shape))
         return;
-    if (is_sharded(session) && transaction_control(request, shape))
+    if ((is_sharded(session) || begins_lazily(request, shape)) && transaction_control(request, shape))
         return;
     if (session->tx_lost) {
         run_lost(request, shape);

@@ -402,8 +402,9 @@ static void note_on_shard(Session *session, Slice name, uint32_t shard, bool dec
 void portal_follow(Request *request, uint32_t shard)
 {
     Session *session = request->session;
-    if (!session->spread && list_empty(&session->portals) && !request->pins)
-        return;
+    if (session_database(session, session->worker->topology)->shard_count == 1 ||
+        (!session->spread && list_empty(&session->portals) && !request->pins))
+        return; /* where there is one server, it knows them all */
     for (uint32_t i = 0; i < request->planned_count; i++) {
         const PlanStatement *statement = &request->planned[i];
         const Shape *shape = statement->shape;

@@ -287,8 +287,8 @@ static void change_local(Request *request, const OwnSetting *own, Slice value)
         error_set(&err, late ? "25001" : SQLSTATE_FEATURE_NOT_SUPPORTED,
                   late ? "SET LOCAL %s must come before the transaction has a server" : "SET LOCAL %s is not supported",
                   own->name);
-        error_hint(&err, late ? "Without distributed tables that is BEGIN itself: write the comment "
-                                "/* shoal: read_consistency = ... */ before BEGIN, or SET before it."
+        error_hint(&err, late ? "Directly after BEGIN READ ONLY it is in time, or as a comment before BEGIN: "
+                                "/* shoal: read_consistency = ... */"
                               : "SET it for the session.");
         dispatch_error(request, &err);
         return;

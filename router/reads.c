@@ -23,6 +23,8 @@ Reads *reads_create(Worker *worker)
     if (!reads)
         return NULL;
     reads->worker = worker;
+    if (config->retry_max) /* the first of all may be the one that is lost */
+        reads->reruns.saved = BUDGET_SAVED_MAX;
     list_init(&reads->active);
     timer_init(&reads->timer, &worker->loop, reads_on_time, reads);
     if (!reads_grow(reads, config)) {
@@ -361,11 +363,12 @@ static Pool *primary_pool(Request *request, uint32_t shard)
 static bool route_read(Request *request, uint32_t shard, const ReadWish *wish, Pool **ret_pool, Error *err)
 {
     Reads *reads = request->session->worker->reads;
+    const DatabaseConfig *database = session_database(request->session, request->session->worker->topology);
     bool begins = request->session->tx == TX_IDLE && begins_read_only(request);
     ReadRule rule = begins ? READ_MAY_GO : rule_of(request);
     bool joins = request->session->tx != TX_IDLE; /* a shard joins a transaction that has begun elsewhere */
-    if (joins && !request->session->reads.tx_read_only)
-        rule = READ_RULE_KIND;
+    if (joins)
+        rule = !request->session->reads.tx_read_only ? READ_RULE_KIND : database->shard_count == 1 ? READ_MAY_GO : rule;
     request->read_rule = (int)rule;
     *ret_pool = primary_pool(request, shard);
     Read *read = rule == READ_MAY_GO ? read_create(request, shard, wish, begins || joins) : NULL;
@@ -437,9 +440,19 @@ bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err)
     if (!ret->pool)
         return true;
     ret->server = server;
+    budget_earn(&reads->reruns, config->retry_max);
     reads->servers[server].inflight++;
     counter_add(&reads->servers[server].reads, 1);
     breaker_begin(&reads->servers[server].breaker);
+    return true;
+}
+
+bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only)
+{
+    Reads *reads = worker->reads;
+    if (!primary_only && !budget_spend(&reads->reruns))
+        return false;
+    counter_add(&reads->servers[leg->server].reruns, 1);
     return true;
 }
 
@@ -494,6 +507,18 @@ static bool may_have_written(const Request *request)
     return false;
 }
 
+/* Where all is that the session has seen. Lookups that travel in batches may be under way together, each on the
+ * server that could go on from where the session was when it was asked: what two of them have seen on two servers
+ * is on neither for certain, only on who has all there was by now. */
+static uint32_t seen_where(const SessionReads *reads, const Read *read)
+{
+    const ReadPromise *promise = &read->promise;
+    uint32_t server = read->winner->server;
+    bool goes_on = promise->consistency == READ_SESSION && promise->seen_us == reads->saw_us &&
+                   promise->seen_server == reads->saw_server;
+    return goes_on || !reads->saw_us || server == reads->saw_server ? server : NO_SERVER;
+}
+
 void reads_note_end(Request *request, char tx_status)
 {
     SessionReads *reads = &request->session->reads;
@@ -502,8 +527,8 @@ void reads_note_end(Request *request, char tx_status)
         counter_add(&request->session->worker->reads->rules[request->read_rule], 1);
     uint64_t now_us = clock_now_us();
     if (read && read->winner) {
+        reads->saw_server = seen_where(reads, read);
         reads->saw_us = now_us;
-        reads->saw_server = read->winner->server;
         reads->tx_replica |= tx_status != TX_IDLE && !read->winner->fallback;
     } else if (reads->tx_replica) {
         reads->saw_us = now_us; /* a statement of a READ ONLY transaction there, or its end */

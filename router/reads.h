@@ -129,6 +129,8 @@ typedef struct LegRead {
 /* False: it must be refused (H82). */
 bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err) MUST_USE;
 void reads_leg_end(Worker *worker, LegRead *leg, bool ok);
+/* May it run again on the primary? What only the primary can tell costs one question at most; the rest is budgeted. */
+bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only) MUST_USE;
 /* An error that another server might not have. */
 bool reads_may_differ(const Frame *error, bool *ret_primary_only);
 

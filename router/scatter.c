@@ -154,7 +154,8 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         leg_frame(leg, task, frame);
         return;
     }
-    leg->again = frame->type == BACKEND_ERROR && may_run_again(leg) && reads_may_differ(frame, &primary_only);
+    leg->again = frame->type == BACKEND_ERROR && may_run_again(leg) && reads_may_differ(frame, &primary_only) &&
+                 reads_leg_again(leg->scatter->worker, &leg->read, primary_only);
     if (leg->again)
         return;
     bool speaks = frame->type == BACKEND_DATA_ROW || frame->type == BACKEND_COPY_DATA || frame->type == BACKEND_ERROR ||
@@ -240,7 +241,7 @@ static void leg_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_exe
     Session *session = session_of(scatter);
     Error told = *err;
     latency_on_answer(scatter->request, task);
-    if (may_run_again(leg) && !task->cancelled) {
+    if (may_run_again(leg) && !task->cancelled && reads_leg_again(leg->scatter->worker, &leg->read, false)) {
         leg_run_again(leg, false);
         return;
     }

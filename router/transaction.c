@@ -273,6 +273,8 @@ static void begin(Request *request, Slice sql)
         out_of_memory(request);
         return;
     }
+    if (request->last_reading) /* a comment before BEGIN is meant for all of it */
+        request->session->reads.local = consistency_read_hint(request->last_reading->hint);
     local_tag(request, "BEGIN", TX_BLOCK);
 }
 
@@ -421,7 +423,8 @@ static bool server_agrees(const Session *session)
 static bool refuse_snapshot(Request *request, const Shape *shape)
 {
     Error err;
-    if (!shape || shape->kind != SHAPE_SET_LOCAL || !slice_is(shape->setting, "transaction snapshot"))
+    if (!shape || shape->kind != SHAPE_SET_LOCAL || !slice_is(shape->setting, "transaction snapshot") ||
+        session_database(request->session, request->session->worker->topology)->shard_count == 1)
         return false;
     error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "a snapshot cannot be shared over several shards");
     error_detail(&err, "Each shard of a transaction has a snapshot of its own.");

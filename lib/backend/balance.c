@@ -3,7 +3,7 @@
  * thousand times a second from a handful of numbers, and must point into the right direction (H36).
  *
  * The default follows Prequal (Wydrowski et al., NSDI 2024): a server with more requests in flight than
- * most have is hot and left alone while a cold one is there; of the cold ones the quickest is taken. In
+ * most have is hot, and the hotter the slower it is taken for; the quickest is taken. In
  * flight rises at once when a server stalls, latency only when answers come: together they are quick
  * and steady. What Prequal has to probe is known here exactly.
  */
@@ -87,22 +87,29 @@ static uint32_t hot_limit(const Balancer *balancer)
     return BALANCE_RIF_MAX;
 }
 
+/* What a read would wait there. A hot server's latency counts once more for each read above the limit: where
+ * little is in flight the limit is none at all, and two quick servers with one read each must not send the next
+ * one to the slow third. Of a hot server that has never answered nothing is expected. */
+static uint64_t expected_us(const BalanceCandidate *c, uint32_t limit)
+{
+    if (c->inflight <= limit)
+        return c->latency_us;
+    return c->latency_us ? c->latency_us * (1 + c->inflight - limit) : UINT64_MAX;
+}
+
 static uint32_t choose_hot_cold(Balancer *balancer, const BalanceCandidate *c, uint32_t count)
 {
-    uint64_t all = count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1, cold = 0, quick = 0;
-    uint64_t lowest = UINT64_MAX;
+    uint64_t quick = 0, lowest = UINT64_MAX;
     uint32_t limit = hot_limit(balancer);
     for (uint32_t i = 0; i < count; i++) {
         rif_note(balancer, c[i].inflight);
-        if (c[i].inflight > limit)
-            continue;
-        cold |= UINT64_C(1) << i;
-        lowest = MIN(lowest, c[i].latency_us);
+        lowest = MIN(lowest, expected_us(&c[i], limit));
     }
+    uint64_t most = lowest > UINT64_MAX / LATENCY_EQUAL ? UINT64_MAX : lowest * LATENCY_EQUAL / 100;
     for (uint32_t i = 0; i < count; i++)
-        if ((cold >> i & 1) && c[i].latency_us * 100 <= lowest * LATENCY_EQUAL)
+        if (expected_us(&c[i], limit) <= most)
             quick |= UINT64_C(1) << i;
-    return choose_least_busy(balancer, c, count, quick ? quick : all);
+    return choose_least_busy(balancer, c, count, quick);
 }
 
 /* ---- the others ---------------------------------------------------------------------------------- */

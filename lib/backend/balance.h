@@ -1,7 +1,7 @@
 /*
  * balance.h - which of the servers that may answer a read gets it. Pure, but for its own memory of turns.
  *
- *     hot_cold            not busier than most, and of those the one with the lowest latency
+ *     hot_cold            the lowest latency, which counts the more the busier than most a server is
  *     round_robin         each in turn
  *     weighted            each in turn, as often as its weight says
  *     least_connections   fewest reads under way for its weight

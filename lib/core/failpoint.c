@@ -51,6 +51,10 @@ static const struct {
     {"recovery_tombstone_done", "the tombstone is written, nothing was rolled back"},
     {"recovery_finish", "recovery is about to send COMMIT PREPARED or ROLLBACK PREPARED"},
     {"recovery_forget", "recovery is about to delete decision rows"},
+    {"fill_copied", "a table's rows are copied, nothing is prepared"},
+    {"fill_prepared", "they are prepared on all shards, the store does not say so"},
+    {"fill_stored", "the store says that the table is distributed, nothing was committed"},
+    {"fill_half", "one shard has committed, others have not"},
     {"store_commit", "a change of the metadata store is about to be committed"},
 };
 

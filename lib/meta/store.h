@@ -49,6 +49,14 @@ typedef struct StorePrimary {
 } StorePrimary;
 bool store_load_primary(Store *store, const char *shard, StorePrimary *ret_primary, Error *err) MUST_USE;
 bool store_save_primary(Store *store, const char *shard, const StorePrimary *primary, Error *err) MUST_USE;
+/* Rows that go to their shards with their table (admin/row_fill.h); gid "": none do. */
+typedef struct StoreFill {
+    char gid[200], database[128], schema[64], name[64];
+    char when; /* what is prepared is committed when the table is in the store: '+', or when it is not: '-' */
+} StoreFill;
+bool store_load_fill(Store *store, StoreFill *ret_fill, Error *err) MUST_USE;
+/* Durable when it returns true. NULL: it is over. */
+bool store_save_fill(Store *store, const StoreFill *fill, Error *err) MUST_USE;
 /* Random identity of this cluster's metadata, made with the store. */
 const char *store_cluster_id(const Store *store);
 

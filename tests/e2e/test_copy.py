@@ -89,7 +89,7 @@ def same_rows(pair, table, clusters=None):
     return first
 
 
-def test_rows_land_where_they_are_looked_for(pair, clusters):
+def test_h54_rows_land_where_they_are_looked_for(pair, clusters):
     # A loaded row that its key does not find is lost (H54).
     data = b''.join(b'%d\tname %d\t\\N\n' % (i, i) for i in range(500))
     assert both(pair, 'COPY t FROM STDIN', data) == 500

@@ -134,6 +134,17 @@ def test_with_hold(both):
     both(*simple(f'DECLARE c CURSOR WITH HOLD FOR {ALL}', 'FETCH 1 FROM c', 'DISCARD ALL', 'FETCH 1 FROM c'), fails=1)
 
 
+def test_one_shard_knows_its_cursors(direct, shoal):
+    # A cursor that was closed among other statements is taken for open.
+    def script(conn):
+        seen = []
+        for sql in ('DECLARE c CURSOR WITH HOLD FOR SELECT 1', 'CLOSE c; SELECT 2', 'DECLARE c CURSOR WITH HOLD FOR SELECT 3', 'FETCH 1 FROM c',
+                    'CLOSE ALL', 'FETCH 1 FROM c'):
+            seen += conn.exchange(query(sql))
+        return seen
+    compare(script, direct, shoal)
+
+
 def test_one_query_of_several(both):
     both((query(f'BEGIN; DECLARE c CURSOR FOR {ALL}; FETCH 2 FROM c; FETCH 3 FROM c; COMMIT'), 1))
     both((query(f'DECLARE c CURSOR FOR {ALL}; FETCH 2 FROM c'), 1), *simple('FETCH 1 FROM c'), fails=1)
@@ -185,6 +196,14 @@ def test_bound_first_and_executed_later(both):
              (execute('p', 3) + sync(), 1), (close('P', 'p') + sync(), 1), (bind('p', 's') + sync(), 1), (execute('p') + sync(), 1), (query('COMMIT'), 1))
     for sql in ('UPDATE users SET age = age + 1', "INSERT INTO notes SELECT id + 1000, name FROM users", 'DELETE FROM orders'):
         both((query('BEGIN'), 1), (parse('', sql) + bind('p') + describe('P', 'p') + sync(), 1), (execute('p', 1) + sync(), 1), (query('ROLLBACK'), 1))
+
+
+def test_executed_twice_in_one_series(app):
+    # The second part of the rows is never sent, and nobody is told.
+    with app.connect('app', timeout_s=60) as conn:
+        seen = conn.exchange(parse('', ALL) + bind() + execute('', 5) + execute('', 5) + sync())
+        assert errors_of(seen)[0].code == '0A000' and not rows_of(seen)
+        assert len(rows_of(conn.exchange(query(ALL)))) == ROWS
 
 
 def test_flush_between(app, clusters):

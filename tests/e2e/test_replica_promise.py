@@ -148,11 +148,11 @@ class Load:
                 got = int(conn.query(f'SELECT n FROM versions WHERE id = {own}')[0][0])
                 if got != mine:
                     self.violations.append(f'session: wrote {mine}, read {got}')
-                key = turn % KEYS
-                version = self.ask(conn, [key])[0]
-                self.note('session', key, version, last[key], 'has seen')
-                last[key] = version
-                self.counts['session'] += 2
+                pair = [turn % KEYS, (turn + 7) % KEYS]  # under way together, perhaps on two servers
+                for key, version in zip(pair, self.ask(conn, pair)):
+                    self.note('session', key, version, last[key], 'has seen')
+                    last[key] = version
+                self.counts['session'] += 3
                 if turn % 50 == 0:
                     time.sleep(0.3)  # long enough that replicas come into play again
 
@@ -312,7 +312,7 @@ def test_a_million_reads_under_each_fault(shoal, servers, name):
         time.sleep(1.0)
     finally:
         counts = load.finish()
-    share = report(f'{name}, {time.monotonic() - began:.0f} s', counts, shares(shoal, before))
+    share = report(f'{name}, seed {host.SEED}, {time.monotonic() - began:.0f} s', counts, shares(shoal, before))
     assert counts['bounded'] >= READS and counts['session_writes'] >= 3 and counts['writes'] > 100
     assert share['s0/replica1'] + share['s0/replica2'] > 0.2, share  # 0.9 where nothing else runs
 
@@ -441,6 +441,43 @@ def test_a_read_only_transaction_stays_on_its_replica(shoal, servers):
         conn.query('BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY')
         assert ported(conn) == servers[0].port
         conn.query('COMMIT')
+
+
+def test_set_local_chooses_the_server_of_one_transaction(shoal, servers):
+    """Else: one page of an application that may be stale makes the next one stale too."""
+    with shoal.connect() as conn:
+        def goes(begin, *local):
+            conn.query(begin)
+            for each in local:
+                conn.query(each)
+            seen = {ported(conn), ported(conn)}
+            conn.query('COMMIT')
+            assert len(seen) == 1
+            return seen <= ports(servers)
+        local = "SET LOCAL shoal.read_consistency = 'eventual'"
+        wait_until('SET LOCAL to count', lambda: goes('BEGIN READ ONLY', local))
+        wait_until('SET LOCAL to count', lambda: goes('BEGIN TRANSACTION READ ONLY', "SET LOCAL statement_timeout = '1min'", local,
+                                                      'SAVEPOINT a', 'RELEASE a'))
+        wait_until('the comment to count', lambda: goes('/* shoal: read_consistency = eventual */ BEGIN READ ONLY'))
+        assert not goes('BEGIN READ ONLY') and not goes('BEGIN')
+        assert conn.query('SHOW shoal.read_consistency') == [['default']]
+        conn.query('BEGIN READ ONLY')
+        conn.query('SELECT 1')
+        for sql, code in ((local, '25001'), ('SELECT 1', '25P02')):
+            with pytest.raises(PgError) as err:
+                conn.query(sql)
+            assert err.value.code == code
+        conn.query('ROLLBACK')
+        conn.query('BEGIN READ ONLY')  # nothing of it ever reaches a server
+        conn.query('COMMIT')
+        conn.query('BEGIN READ ONLY')
+        seen = conn.exchange(query("SELECT 1; SELECT 2; COMMIT"))
+        assert [m.type for m in seen if m.type in 'CEZ'] == ['C', 'C', 'C', 'Z'] and conn.query('SELECT 3') == [['3']]
+        conn.query('BEGIN READ ONLY')
+        with pytest.raises(PgError) as err:
+            conn.query('UPDATE versions SET n = n')
+        assert err.value.code == '25006'
+        conn.query('ROLLBACK')
 
 
 def test_hint_session_and_startup_say_where(shoal, servers):

@@ -32,7 +32,7 @@ def on_each(clusters, sql):
     return [cluster.query(sql, database='app', user='app') for cluster in clusters]
 
 
-def test_reference_table(conn, clusters):
+def test_h56_reference_table(conn, clusters):
     # A join with a small table lacks rows on one shard, or the copies drift apart (H56).
     conn.query('CREATE TABLE countries (code text PRIMARY KEY, name text, seen timestamptz DEFAULT now())')
     conn.query('CREATE TABLE people (id bigint PRIMARY KEY, country text REFERENCES countries)')
@@ -81,7 +81,7 @@ def test_key_of_two_columns(conn, clusters):
             assert conn.query(f"SELECT shoal.shard_of('pairs', '{tenant}', '{region}')") == [[f's{index}']]
 
 
-def test_ranges_and_lists(conn, clusters):
+def test_h53_ranges_and_lists(conn, clusters):
     # A row goes to a shard that was not meant for it (H53).
     conn.query('CREATE TABLE days (day date PRIMARY KEY, n int)')
     conn.query('CREATE TABLE shops (land text, id int, PRIMARY KEY (land, id))')

@@ -272,7 +272,7 @@ class Wide(Grammar):
     def change(self, name):
         column, kind = self.pick(*[c for c in WRITTEN[name][0] if c[0] not in UNIQUE[name]])
         own = {'i': f'{column} + 1', 'n': f'{column} * 2', 't': f"{column} || 'x'", 'a': f"{column} || '{{q}}'::text[]", 'c': f'upper({column})',
-               'j': f"jsonb_set({column}, '{{a}}', '7')", 'd': f'{column} + 1', 's': f"{column} + interval '1 day'"}
+               'j': f"{column} || '{{\"z\": 1}}'", 'd': f'{column} + 1', 's': f"{column} + interval '1 day'"}
         return f'{column} = {self.pick(self.value(kind), own.get(kind, "NULL"), own.get(kind, "DEFAULT"), "NULL" if column != "note" else "DEFAULT")}'
 
     def write_update(self):

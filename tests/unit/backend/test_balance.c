@@ -156,6 +156,32 @@ static void test_hash_gives_no_server_more_than_its_share(void **state)
         assert_in_range(servers[i].inflight, 40, 127);
 }
 
+/* Else: each time both quick servers have a read in flight the next one waits for the slow third: p99 is its own. */
+static void test_a_few_reads_in_flight_do_not_send_others_to_the_slow_one(void **state)
+{
+    (void)state;
+    begin();
+    servers[1].latency_us = 100000;
+    choose(BALANCE_HOT_COLD, 500); /* nothing is in flight mostly */
+    servers[0].inflight = servers[2].inflight = 1;
+    choose(BALANCE_HOT_COLD, 20);
+    assert_int_equal(got[1], 0);
+}
+
+/* Else: a server that stands still keeps what it gets, because it has no latency yet. */
+static void test_a_server_that_never_answers_gets_few(void **state)
+{
+    (void)state;
+    begin();
+    servers[1].latency_us = 0;
+    for (int i = 0; i < 1000; i++) {
+        uint32_t chosen = balance_choose(&balancer, BALANCE_HOT_COLD, servers, 3, 0);
+        got[chosen]++;
+        servers[1].inflight += chosen == 1;
+    }
+    assert_true(got[1] < 20);
+}
+
 /* Else: a third of all reads waits for the slow one of three servers. */
 static void test_the_default_leaves_a_slow_server_alone(void **state)
 {
@@ -203,6 +229,8 @@ int main(void)
         cmocka_unit_test(test_nearest_takes_the_zone_then_the_distance),
         cmocka_unit_test(test_hash_keeps_a_key_where_it_is),
         cmocka_unit_test(test_hash_gives_no_server_more_than_its_share),
+        cmocka_unit_test(test_a_few_reads_in_flight_do_not_send_others_to_the_slow_one),
+        cmocka_unit_test(test_a_server_that_never_answers_gets_few),
         cmocka_unit_test(test_the_default_leaves_a_slow_server_alone),
         cmocka_unit_test(test_the_default_is_even_among_equals),
         cmocka_unit_test(test_the_default_sees_a_stall_before_any_latency),
