@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from . import servers
+
 ROOT = Path(__file__).resolve().parents[2]
 LONG = os.environ.get('SHOAL_LONG', '') == '1'
 SEED = int(os.environ.get('SHOAL_SEED', '0')) or random.SystemRandom().randrange(1, 2**31)
@@ -20,6 +22,9 @@ SEED = int(os.environ.get('SHOAL_SEED', '0')) or random.SystemRandom().randrange
 
 def pg_bin(program):
     """Path of one of PostgreSQL's server programs (Debian keeps them out of PATH)."""
+    other = servers.program(ROOT, program)
+    if other:
+        return other
     found = sorted(Path('/usr/lib/postgresql').glob(f'*/bin/{program}'))
     preferred = [p for p in found if p.parts[4] == '15']
     path = (preferred or found or [shutil.which(program)])[-1]
