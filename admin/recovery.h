@@ -57,7 +57,7 @@ typedef struct PreparedRow {
 typedef struct DecisionRow {
     struct DecisionRow *next;
     const char *gid;
-    const char *branches; /* names of the shards that prepared a part, by commas */
+    const char *branches; /* names of the shards with evidence of a part, by commas */
     bool commit, old; /* old: a tombstone that nobody can come too late for any more */
     bool active;      /* in A */
     bool over;        /* it has done its work: nobody holds it prepared */

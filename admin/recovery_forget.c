@@ -3,8 +3,8 @@
  *
  * A decision that nobody holds prepared any more has done its work, if each part was committed. PostgreSQL
  * does not lose what it has prepared; but a standby that is promoted may never have got it, and then "not
- * prepared any more" and "never came" look alike. So each part leaves a row of its own in shoal.branch,
- * seen once it is committed, and the decision names the shards where to look:
+ * prepared any more" and "never came" look alike. So each part on a shard with standbys leaves a row of its own
+ * in shoal.branch, seen once it is committed, and the decision names the shards where to look:
  *
  *     BRANCHES  rows of shoal.branch that are a minute old                   ┐ read in this order: a row
  *     DECISIONS rows of shoal.decision                                       ┘ whose decision is not in the later

@@ -60,13 +60,13 @@ static void prepare(Commit *commit)
     phase_begun(commit);
 }
 
-/* The shards that have prepared a part: recovery looks for evidence of each before it forgets the decision.
+/* The shards with evidence of a part: recovery looks for each before it forgets the decision.
  * Their names need no quoting (meta/config_cluster.c). NULL: no memory. */
 static const char *branches(Commit *commit)
 {
     const char *names = "";
     for (uint32_t i = 0; names && i < commit->leg_count; i++)
-        if (commit->legs[i].state == LEG_PREPARED)
+        if (commit->legs[i].state == LEG_PREPARED && commit->legs[i].evident)
             names = arena_printf(&commit->arena, "%s%s%s", names, *names ? "," : "",
                                  commit_leg_shard(commit, &commit->legs[i]));
     return names;

@@ -10,8 +10,8 @@
  * The last writer's own commit carries the decision: a row in its table shoal.decision, replicated with
  * its data and readable by any router. Before it nothing is committed; after it everything will be,
  * if need be by recovery (admin/recovery.h), which finds what is prepared and asks for that row. With one
- * writer there is nothing to prepare: it is the last one. Each prepared part carries a row of its own
- * (shoal.branch), by which recovery notices a part that a promoted standby has never got.
+ * writer there is nothing to prepare: it is the last one. On a shard with standbys each prepared part carries a
+ * row of its own (shoal.branch), by which recovery notices a part that a promoted standby has never got.
  *
  * The client hears COMMIT when the decision stands and phase FINISH is over, or has got stuck: then
  * recovery goes on. It hears an error when nothing is committed, and 08007 when the connection to the decider was lost

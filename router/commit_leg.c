@@ -144,11 +144,24 @@ void commit_leg_say(CommitLeg *leg, const char *sql)
     backend_run(leg->part.backend, &leg->task);
 }
 
+/* What a server has prepared it does not lose; a standby in its place may never have had it. */
+static bool has_standbys(const CommitLeg *leg)
+{
+    const Config *config = worker_config(leg->commit->worker);
+    return leg->part.shard < config->shard_count && config->shards[leg->part.shard].replica_count > 0;
+}
+
 /* In one message, so that it costs no round. The row becomes visible when the part is committed. */
 void commit_leg_prepare(CommitLeg *leg)
 {
     char sql[2 * GID_SIZE + 64];
-    snprintf(sql, sizeof sql, "SELECT shoal.branch('%s'); PREPARE TRANSACTION '%s'", leg->commit->gid, leg->commit->gid);
+    const char *gid = leg->commit->gid;
+    leg->evident = has_standbys(leg);
+    if (!leg->evident) {
+        commit_leg_say_gid(leg, "PREPARE TRANSACTION");
+        return;
+    }
+    snprintf(sql, sizeof sql, "SELECT shoal.branch('%s'); PREPARE TRANSACTION '%s'", gid, gid);
     commit_leg_say(leg, sql);
 }
 

@@ -28,6 +28,7 @@ typedef struct CommitLeg {
     CommitLegState state;
     bool busy;
     bool failed; /* the statement under way was answered by an error */
+    bool evident; /* its part leaves evidence, which recovery looks for */
     char tag[32];
 } CommitLeg;
 
@@ -67,7 +68,7 @@ const char *commit_leg_shard(const Commit *commit, const CommitLeg *leg);
 bool commit_take_legs(Commit *commit, Session *session) MUST_USE;
 /* Sends. commit_phase_over hears when the last leg of the phase has its answer, or will have none. */
 void commit_leg_say(CommitLeg *leg, const char *sql); /* NULL: there was no memory for it */
-/* PREPARE TRANSACTION, with evidence of the part (shoal.branch). */
+/* PREPARE TRANSACTION; on a shard with standbys with evidence of the part (shoal.branch). */
 void commit_leg_prepare(CommitLeg *leg);
 void commit_leg_say_gid(CommitLeg *leg, const char *verb);
 /* Its connection goes back: to the session when it left state there, to its pool otherwise. */
