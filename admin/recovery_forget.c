@@ -13,8 +13,9 @@
  *     FORGET    decisions that are whole; torn ones are told of first (lost_part, damage)
  *               rows of shoal.branch that outlive their decision
  *
- * Branches go a minute later than decisions at the earliest: a decider's own standby, promoted with the
- * decision still there, must not find its evidence gone.
+ * Branches go when they are a minute old and a later round finds no decision: a decider's own standby, promoted
+ * with a decision that was forgotten just before, still finds its evidence. One that lags by more than that, and
+ * brings back an old decision, is told as a lost part although nothing is lost.
  */
 #include <stdio.h>
 

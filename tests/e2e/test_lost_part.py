@@ -54,7 +54,7 @@ def pay(shoal, bank):
 
 
 def settled(servers):
-    """No decision and, a minute later at the earliest, no evidence: here only the former."""
+    """No decision any more; evidence stays longer."""
     return all(s.query('SELECT count(*) FROM shoal.decision WHERE commit', 'app') == [['0']] for s in servers)
 
 
@@ -68,7 +68,7 @@ def test_a_whole_transaction_shows_its_parts(workspace, cluster_of_three):
     wait_until('the decision to be forgotten', lambda: settled((s0, s1)), 30)
     assert counter(shoal, 'damage') == 0 and counter(shoal, 'forgotten') >= 1 and not events(shoal, 'lost_part')
 
-    # Evidence goes a minute after its decision; what still has one stays.
+    # Evidence goes when it is a minute old and has no decision any more; what still has one stays.
     gid = s1.query('SELECT gid FROM shoal.branch', 'app')[0][0]
     assert gid.endswith('_s0')
     other = gid[:-len('-00000000_s0')] + '-ffffffff_s0'
