@@ -156,8 +156,10 @@ bool http_ask(HttpRequest *request, const char *name)
 static void request_detach(HttpRequest *request)
 {
     for (size_t i = 0; i < request->show_count; i++)
-        if (request->shows[i].call)
+        if (request->shows[i].call) {
             request->shows[i].call->session = NULL;
+            request->shows[i].call = NULL; /* freed when it is back, maybe before the request */
+        }
     request->open_count = 0;
 }
 

@@ -709,6 +709,11 @@ static void pause_on_hear(Talk *t, const Frame *frame)
         backend_pause(t->task.backend);
 }
 
+static bool has_ten_rows(void *ctx)
+{
+    return ((Talk *)ctx)->rows == 10;
+}
+
 static void a_slow_client_stops_the_server(void **state)
 {
     /* P7: a client that does not read would fill our memory with its result. */
@@ -718,7 +723,8 @@ static void a_slow_client_stops_the_server(void **state)
     t->on_hear = pause_on_hear;
     say_query(t, "select repeat('x', 10000) from generate_series(1, 2000)");
     submit(t);
-    world_wait_ms(w, 300);
+    assert_true(world_until(w, has_ten_rows, t));
+    world_wait_ms(w, 300); /* and no more */
     assert_int_equal(t->rows, 10);
     assert_false(t->over);
     t->on_hear = NULL;
@@ -727,6 +733,11 @@ static void a_slow_client_stops_the_server(void **state)
     assert_int_equal(t->rows, 2000);
     talk_free(t);
     world_close(w);
+}
+
+static bool has_drained(void *ctx)
+{
+    return ((World *)ctx)->drained > 0;
 }
 
 static void a_choked_copy_waits_for_the_server(void **state)
@@ -755,8 +766,7 @@ static void a_choked_copy_waits_for_the_server(void **state)
         took = copy_in(t, line);
     }
     assert_false(took);
-    world_wait_ms(w, 200);
-    assert_true(w->drained > 0);
+    assert_true(world_until(w, has_drained, w));
     copy_done(t);
     finish(t);
     free(line);
@@ -764,6 +774,11 @@ static void a_choked_copy_waits_for_the_server(void **state)
     backend_release(lock->task.backend, false);
     talk_free(lock);
     world_close(w);
+}
+
+static bool was_notified(void *ctx)
+{
+    return ((World *)ctx)->held[0] != '\0';
 }
 
 static void notices_and_notifications_reach_whom_they_concern(void **state)
@@ -779,7 +794,7 @@ static void notices_and_notifications_reach_whom_they_concern(void **state)
     Backend *backend = t->task.backend;
     hear(t, "C(LISTEN) Z(I)");
     query(w, "notify chan", "C(NOTIFY) Z(I)");
-    world_wait_ms(w, 100);
+    assert_true(world_until(w, was_notified, w));
     assert_string_equal(w->held, "A");
     backend_release(backend, true);
     world_close(w);

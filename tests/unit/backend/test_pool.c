@@ -23,6 +23,16 @@ static bool is_idle(void *ctx)
     return counter_get(&stats->active) == 0 && counter_get(&stats->held) == 0;
 }
 
+static bool held_is_gone(void *ctx)
+{
+    return strchr(((World *)ctx)->held, '!') != NULL;
+}
+
+static bool is_empty(void *ctx)
+{
+    return is_idle(ctx) && counter_get(&pool_stats(((World *)ctx)->pool)->idle) == 0;
+}
+
 static char order[64];
 static void write_down(Talk *t)
 {
@@ -104,7 +114,7 @@ static void a_server_that_is_not_there_is_told_at_once_and_found_again(void **st
         say_query(t, "select 1");
         submit(t);
         finish(t);
-        assert_true(clock_now_us() - start_us < 1000000);
+        assert_true(clock_now_us() - start_us < 10 * 1000000);
         assert_non_null(strstr(t->err.message, "s0/primary"));
         assert_null(strstr(t->err.detail, "refused")); /* H88: libpq's words stay in the log */
         hear(t, "lost(08001,no)");
@@ -112,7 +122,7 @@ static void a_server_that_is_not_there_is_told_at_once_and_found_again(void **st
     assert_in_range(counter_get(&pool_stats(w->pool)->connect_failures), 1, 4); /* not 20 */
     assert_true(pg_cluster_up(&pg));
     bool back = false;
-    for (int i = 0; i < 30 && !back; i++) {
+    for (int i = 0; i < 600 && !back; i++) {
         Talk *t = talk(w);
         say_query(t, "select 1");
         submit(t);
@@ -135,7 +145,7 @@ static void a_killed_server_loses_what_runs_and_says_so(void **state)
     finish(held);
     say_query(t, "insert into c select 1 from pg_sleep(10)");
     submit(t);
-    world_wait_ms(w, 200);
+    world_until_asleep(w, &pg);
     Backend *backend = t->task.backend;
     assert_non_null(backend);
     kill(backend_server_pid(backend), SIGKILL); /* takes all sessions of the server with it */
@@ -143,12 +153,12 @@ static void a_killed_server_loses_what_runs_and_says_so(void **state)
     finish(t);
     assert_non_null(strstr(t->err.detail, "127.0.0.1 port"));
     hear(t, "lost(08006,yes)");
-    world_wait_ms(w, 200);
+    assert_true(world_until(w, held_is_gone, w));
     assert_string_equal(w->held, "N!"); /* PostgreSQL warns of the crash before it closes */
     hear(held, "C(BEGIN) Z(T)");
     talk_free(waiting);
     bool back = false;
-    for (int i = 0; i < 50 && !back; i++) {
+    for (int i = 0; i < 600 && !back; i++) {
         Talk *again = talk(w);
         say_query(again, "select count(*) from c");
         submit(again);
@@ -181,7 +191,7 @@ static void an_idle_connection_that_died_is_not_handed_out(void **state)
     /* H14: the first statement after a server's restart would fail. */
     World *w = world_open(pg.port);
     query(w, "select 1", "T D(1) C(SELECT 1) Z(I)");
-    assert_true(pg_sql(&pg, "select pg_terminate_backend(pid) from pg_stat_activity "
+    assert_true(pg_sql(&pg, "select pg_terminate_backend(pid, 60000) from pg_stat_activity "
                             "where application_name = 'shoal'"));
     w->loop.now_us = clock_now_us(); /* the reader has not run: it is seen by peeking */
     query(w, "select 2", "T D(2) C(SELECT 1) Z(I)");
@@ -196,14 +206,12 @@ static void idle_and_old_connections_go(void **state)
     w->config.server_idle_timeout_ms = 100;
     world_adopt(w);
     query(w, "select 1", "T D(1) C(SELECT 1) Z(I)");
-    world_wait_ms(w, 400);
-    assert_int_equal(counter_get(&pool_stats(w->pool)->idle), 0);
+    assert_true(world_until(w, is_empty, w));
     w->config.server_idle_timeout_ms = 0;
     w->config.server_lifetime_ms = 200;
     world_adopt(w);
     query(w, "select 1", "T D(1) C(SELECT 1) Z(I)");
-    world_wait_ms(w, 500);
-    assert_int_equal(counter_get(&pool_stats(w->pool)->idle), 0);
+    assert_true(world_until(w, is_empty, w));
     world_close(w);
 }
 
@@ -296,7 +304,7 @@ static void a_cancel_stops_its_statement(void **state)
     Talk *t = talk(w);
     say_query(t, "select pg_sleep(10)");
     submit(t);
-    world_wait_ms(w, 100);
+    world_until_asleep(w, &pg);
     task_cancel(&t->task);
     finish(t);
     hear(t, "T E(57014) Z(I)");
@@ -417,7 +425,7 @@ static void what_a_dead_client_left_is_cleaned_up(void **state)
     Talk *t = talk(w); /* in mid query, in a transaction of its own */
     say_query(t, "begin; insert into c values (1); select pg_sleep(10)");
     submit_held(t);
-    world_wait_ms(w, 100);
+    world_until_asleep(w, &pg);
     abandon(w, t);
 
     t = talk(w); /* before anything was answered */
@@ -482,7 +490,7 @@ static void an_abandoned_statement_of_a_transaction_keeps_the_hold(void **state)
     Talk *t = talk(w);
     say_query(t, "select pg_sleep(10)");
     run_on(t, backend);
-    world_wait_ms(w, 100);
+    world_until_asleep(w, &pg);
     task_abandon(&t->task);
     Talk *next = talk(w);
     say_query(next, "rollback");
@@ -525,7 +533,7 @@ static void tasks_in_flight_at_the_end_are_told(void **state)
     say_query(a, "select pg_sleep(10)");
     say_query(b, "select 2");
     submit(a);
-    world_wait_ms(w, 100);
+    world_until_asleep(w, &pg);
     submit(b);
     world_close(w);
     assert_string_equal(a->heard, "lost(08006,yes)");

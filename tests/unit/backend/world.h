@@ -22,6 +22,7 @@
 #include "backend/pool.h"
 #include "core/clock.h"
 #include "core/stream.h"
+#include "tests/support/pg_cluster.h"
 #include "wire/backend.h"
 #include "wire/frontend.h"
 
@@ -222,11 +223,11 @@ static inline void world_close(World *w)
 
 static inline void world_nudge(Timer *timer) {}
 
-/* Turns until `done` or some seconds; false then. */
+/* Turns until `done`, or for so long that only a hang takes it; false then. */
 static inline bool world_until(World *w, bool (*done)(void *ctx), void *ctx)
 {
     Timer nudge;
-    uint64_t end_us = clock_now_us() + 15u * 1000 * 1000;
+    uint64_t end_us = clock_now_us() + 60ull * 1000 * 1000;
     timer_init(&nudge, &w->loop, world_nudge, NULL);
     while (!done(ctx) && clock_now_us() < end_us) {
         timer_start_ms(&nudge, 50);
@@ -245,6 +246,18 @@ static inline void world_wait_ms(World *w, unsigned ms)
 {
     uint64_t end_us = clock_now_us() + ms * 1000u;
     (void)world_until(w, time_is_up, &end_us);
+}
+
+/* Until PostgreSQL executes pg_sleep() for somebody: a cancel before that has another answer. */
+static inline void world_until_asleep(World *w, PgCluster *pg)
+{
+    bool asleep = false;
+    for (int i = 0; i < 600 && !asleep; i++) {
+        world_wait_ms(w, 50);
+        asleep = pg_sql(pg, "do 'begin assert exists (select from pg_stat_activity "
+                            "where wait_event = ''PgSleep''); end'");
+    }
+    assert_true(asleep);
 }
 
 /* ---- talking -------------------------------------------------------------------------------- */
