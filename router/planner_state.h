@@ -135,6 +135,8 @@ bool planner_asks_catalog(const Planner *p);
 Plan plan_insert(Planner *p);
 /* The key of a row would change: p->plan refuses it. */
 bool plan_moves_rows(Planner *p);
+/* UPDATE of the key, after plan_moves_rows: where the rows are that may move, or why not. */
+Plan plan_rekey(Planner *p);
 bool plan_writes_reference(const Planner *p);
 /* The rows of this INSERT are made by a query or by a default: it goes by INSERT_SELECT. */
 Plan plan_insert_select(const Planner *p);
