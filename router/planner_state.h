@@ -109,7 +109,7 @@ void refs_fix_by_values(Planner *p);
 void refs_fix_by_joins(Planner *p);
 /* Each reference whose key columns are all known gets its shard. */
 void refs_place(Planner *p);
-/* Every distributed reference is joined to `target` on its key, and there are no tables of one shard: each
+/* Every distributed reference is joined to `target` on its key, and there are no tables of one shard (reference tables that are only read may be there): each
  * shard can do its part by itself. */
 bool refs_all_joined(const Planner *p, int target);
 /* Equal keys of both tables are on the same shard. */
