@@ -24,7 +24,7 @@
 #include "router/read_rules.h"
 #include "router/request.h"
 
-#define READ_ATTEMPTS_MAX 3
+#define READ_ATTEMPTS_MAX READ_COPIES_MAX
 #define READ_HOLD_MAX     ((size_t)16 * 1024)
 #define READ_SAMPLES_MIN  8
 
