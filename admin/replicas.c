@@ -112,6 +112,9 @@ static const char *why_out(const Control *control, const ServerHealth *health, c
         return "breaker is open";
     if (!health->receiver[0])
         return "receives nothing: no walreceiver";
+    ServerStanding standing = standing_get(control->standings, health->server->index);
+    if (control->config->max_lag_bytes && standing.lag_bytes > control->config->max_lag_bytes)
+        return read_refusal_text(READ_LAGS_BYTES);
     bool lags = server_lag_us(health, clock_now_us()) > (uint64_t)control->config->max_lag_ms * 1000;
     return lags ? read_refusal_text(READ_LAGS) : NULL;
 }
