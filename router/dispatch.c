@@ -705,6 +705,8 @@ bool dispatch_request(Request *request)
     session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
+    if (session->running && reads_wait_turn(request))
+        return false;
     if (!request->not_batched && offer_lookup(request)) {
         start_offered(request);
         return true;

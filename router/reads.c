@@ -506,6 +506,17 @@ void reads_leg_end(Worker *worker, LegRead *leg, bool ok)
     leg->pool = NULL;
 }
 
+bool reads_wait_turn(const Request *request)
+{
+    const Session *session = request->session;
+    const Config *config = worker_config(session->worker);
+    const DatabaseConfig *database = session_database(session, session->worker->topology);
+    bool replicas = false;
+    for (uint32_t i = 0; i < database->shard_count; i++)
+        replicas |= config->shards[database->shards[i]].replica_count > 0;
+    return replicas && wish_of(request).consistency == READ_SESSION;
+}
+
 /* ---- what the session has written and seen ------------------------------------------------------------ */
 
 /* Statements that cannot have written, and have seen nothing. */
