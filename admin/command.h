@@ -17,7 +17,7 @@
 typedef struct Control Control;
 typedef struct Command Command;
 
-#define COMMAND_WORDS_MAX 6
+#define COMMAND_WORDS_MAX 14 /* MOVE KEY t v1 ... v8 TO s1 */
 
 typedef struct CommandLine {
     const char *words[COMMAND_WORDS_MAX]; /* in the arena */

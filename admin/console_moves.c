@@ -134,7 +134,7 @@ static bool answer_move(Control *control, Call *call, uint64_t id)
 static bool move_syntax(Error *err)
 {
     error_set(err, SQLSTATE_SYNTAX_ERROR, "MOVE takes buckets, or a key, and a shard");
-    error_hint(err, "MOVE \"0-15,40\" TO s1, or MOVE KEY orders 42 TO s1.");
+    error_hint(err, "MOVE \"0-15,40\" TO s1, or MOVE KEY orders 42 TO s1; one value for each column of the key.");
     return false;
 }
 
@@ -152,17 +152,19 @@ static bool has_buckets(const Control *control, uint32_t database, const char *t
 }
 
 /* The bucket of a key of a table, in the only database that has such a table. */
-static bool key_buckets(Control *control, Call *call, const char *table, const char *key, BucketSet *buckets,
-                        Error *err)
+static bool key_buckets(Control *control, Call *call, const char *table, const char *const *keys, uint32_t count,
+                        BucketSet *buckets, Error *err)
 {
     bool found = false;
+    Slice values[TABLE_KEYS_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        values[i] = slice_str(keys[i]);
     for (uint32_t d = 0; d < control->config->database_count; d++) {
         uint32_t bucket, shard;
-        Slice value = slice_str(key);
         if (!topology_database_sharded(control->topology, d))
             continue;
         if (!has_buckets(control, d, table, &call->arena, err) ||
-            !key_bucket(control->topology, d, slice_str(table), &value, 1, &call->arena, &bucket, &shard, err)) {
+            !key_bucket(control->topology, d, slice_str(table), values, count, &call->arena, &bucket, &shard, err)) {
             if (!error_is(err, SQLSTATE_UNDEFINED_TABLE))
                 return false;
             continue;
@@ -206,7 +208,7 @@ bool console_move(Control *control, Call *call, const Command *command, const Co
     uint32_t n = arguments->count, source;
     BucketSet buckets;
     uint64_t id;
-    bool by_key = n == 5 && strcmp(words[0], "key") == 0;
+    bool by_key = n >= 5 && n - 4 <= TABLE_KEYS_MAX && strcmp(words[0], "key") == 0;
     if ((n != 3 && !by_key) || strcmp(words[n - 2], "to") != 0)
         return move_syntax(err);
     const ShardConfig *target = shard_named(control, words[n - 1], err);
@@ -215,7 +217,7 @@ bool console_move(Control *control, Call *call, const Command *command, const Co
     if (by_key) {
         if (!bucket_set_init(&buckets, control->map->bucket_count, &call->arena))
             return out_of_memory(err);
-        if (!key_buckets(control, call, words[1], words[2], &buckets, err))
+        if (!key_buckets(control, call, words[1], words + 2, n - 4, &buckets, err))
             return false;
     } else if (!bucket_set_read(slice_str(words[0]), control->map->bucket_count, &call->arena, &buckets, err)) {
         return false;

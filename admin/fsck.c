@@ -113,11 +113,12 @@ static const char *leftovers_sql(Arena *arena, const char *cluster)
 
 static const char *counts_sql(Arena *arena, const Table *table, uint32_t bucket_count)
 {
-    char *name = sql_table_name(arena, table), *key = sql_quote_identifier(arena, table->key);
-    char *bucket = key ? bucket_sql(arena, key, table->key_oid, bucket_count) : NULL;
-    return name && bucket ? arena_printf(arena, "SELECT CASE WHEN %s IS NULL THEN -1 ELSE %s END, count(*) FROM ONLY "
-                                                "%s GROUP BY 1 ORDER BY 1", key, bucket, name)
-                          : NULL;
+    char *name = sql_table_name(arena, table), *bucket = bucket_sql_table(arena, table, "", bucket_count);
+    char *has_key = bucket_sql_has_key(arena, table, "");
+    return name && bucket && has_key
+               ? arena_printf(arena, "SELECT CASE WHEN %s THEN %s ELSE -1 END, count(*) FROM ONLY %s GROUP BY 1 ORDER BY 1",
+                              has_key, bucket, name)
+               : NULL;
 }
 
 static bool ask_fill(FsckAsk *ask, Error *err)
@@ -133,13 +134,12 @@ static bool ask_fill(FsckAsk *ask, Error *err)
     ask->query_count = Q_FIRST_TABLE;
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *from = &topology->tables[i];
-        if (from->database != ask->database || from->key_type == KEY_NONE || ask->query_count == QUERIES_MAX)
+        if (from->database != ask->database || !bucket_sql_knows(from, control->map->bucket_count) ||
+            ask->query_count == QUERIES_MAX)
             continue;
         Table *table = &ask->tables[ask->table_count++];
-        *table = *from;
-        table->schema = arena_dup(arena, from->schema);
-        table->name = arena_dup(arena, from->name);
-        table->key = arena_dup(arena, from->key);
+        if (!table_keep(table, from, arena))
+            return out_of_memory(err);
         ask->queries[ask->query_count++] =
             (PgQuery){.sql = counts_sql(arena, table, control->map->bucket_count)};
     }

@@ -9,6 +9,7 @@
  * taken it away before. Nothing here waits; nothing here is called from two places at once: a step
  * runs, or a timer is armed, or the move rests.
  */
+#include "admin/move_sql.h"
 #include "admin/move_steps.h"
 
 #include <inttypes.h>
@@ -155,18 +156,13 @@ static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
             continue;
         if (has_gone(topology, from))
             continue;
-        Table *into = &leg->tables[leg->table_count++];
-        *into = *from;
-        into->schema = arena_dup(arena, from->schema);
-        into->name = arena_dup(arena, from->name);
-        into->key = arena_dup(arena, from->key);
-        if (!into->schema.data || !into->name.data || !into->key.data)
+        if (!table_keep(&leg->tables[leg->table_count++], from, arena))
             return false;
     }
     return true;
 }
 
-/* Its buckets cannot be told by one column: why. */
+/* Which rows are in its buckets cannot be told: why. */
 static bool leg_refuse(const Table *table, Error *err)
 {
     if (!table_is_ready(table)) {
@@ -176,7 +172,7 @@ static bool leg_refuse(const Table *table, Error *err)
     }
     error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "buckets of table \"%.*s\" cannot be moved yet",
               SLICE_FMT(table->name));
-    error_detail(err, table->key_count > 1 ? "Its key has several columns." : "Values of its key are pinned to shards.");
+    error_detail(err, "%s", tables_why_unmovable(table));
     return false;
 }
 
@@ -209,9 +205,8 @@ static bool legs_make(Move *move, Error *err)
             return false;
         }
         for (uint32_t t = 0; t < leg->table_count; t++) {
-            if (leg->tables[t].key_type != KEY_NONE)
-                continue;
-            return leg_refuse(&leg->tables[t], err);
+            if (!bucket_sql_knows(&leg->tables[t], control->map->bucket_count))
+                return leg_refuse(&leg->tables[t], err);
         }
     }
     return true;

@@ -42,9 +42,7 @@ static const char *name_pattern(const MoveLeg *leg)
 
 static const char *filter_of(const MoveLeg *leg, const Table *table, const char *alias)
 {
-    char *key = sql_quote_identifier(A(leg), table->key);
-    char *column = key ? arena_printf(A(leg), "%s%s", alias, key) : NULL;
-    return column ? bucket_sql_filter(A(leg), column, table->key_oid, &leg->move->buckets) : NULL;
+    return bucket_sql_table_filter(A(leg), table, alias, &leg->move->buckets);
 }
 
 /* "a, b, c": of all tables, each made by `one`; NULL when memory is out. */
@@ -286,9 +284,7 @@ const char *move_sql_digest(const MoveLeg *leg, uint32_t index)
 {
     const Table *table = &leg->tables[index];
     const char *name = one_name(leg, table), *filter = filter_of(leg, table, "t.");
-    char *key = sql_quote_identifier(A(leg), table->key);
-    char *column = key ? arena_printf(A(leg), "t.%s", key) : NULL;
-    char *bucket = column ? bucket_sql(A(leg), column, table->key_oid, leg->move->buckets.bucket_count) : NULL;
+    char *bucket = bucket_sql_table(A(leg), table, "t.", leg->move->buckets.bucket_count);
     if (!name || !filter || !bucket)
         return NULL;
     return arena_printf(A(leg),
@@ -328,14 +324,23 @@ const char *move_sql_requirements(const MoveLeg *leg)
     return tables_sql_requirements(A(leg), leg->tables, leg->table_count);
 }
 
+/* (1, 'a'), (1, 'b'), (2, 'id'): the tables' key columns, numbered like tables_array. */
+static const char *key_columns(Arena *arena, const Table *tables, uint32_t count)
+{
+    const char *text = "(0, NULL)";
+    for (uint32_t t = 0; t < count; t++) {
+        for (uint32_t i = 0; text && i < tables[t].key_count; i++) {
+            char *name = sql_quote_literal(arena, tables[t].keys[i].column);
+            text = name ? arena_printf(arena, "%s, (%u, %s)", text, t + 1, name) : NULL;
+        }
+    }
+    return text;
+}
+
 const char *tables_sql_requirements(Arena *arena, const Table *list, uint32_t count)
 {
     const char *tables = tables_array(arena, list, count);
-    const char *keys = "";
-    for (uint32_t i = 0; tables && keys && i < count; i++) {
-        char *key = sql_quote_literal(arena, list[i].key);
-        keys = key ? arena_printf(arena, "%s%s%s", keys, i ? ", " : "", key) : NULL;
-    }
+    const char *keys = key_columns(arena, list, count);
     if (!tables || !keys)
         return NULL;
     return arena_printf(
@@ -363,10 +368,20 @@ const char *tables_sql_requirements(Arena *arena, const Table *list, uint32_t co
         " be moved.' FROM %s JOIN pg_class c ON c.oid = t.rel WHERE c.relkind <> 'r'"
         " UNION ALL SELECT format('the replica identity of table %%s does not contain the key', c.oid::regclass),"
         " 'Add a primary key with the key column, or ALTER TABLE ... REPLICA IDENTITY FULL.' FROM %s JOIN pg_class c"
-        " ON c.oid = t.rel WHERE c.relreplident <> 'f' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON"
+        " ON c.oid = t.rel WHERE c.relreplident <> 'f' AND EXISTS (SELECT FROM (VALUES %s) k(n, name) WHERE k.n = t.n AND"
+        " NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON"
         " a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[]) WHERE i.indrelid = c.oid AND a.attname ="
-        " (ARRAY[%s])[t.n] AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END)"
+        " k.name AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END))"
         ") x", tables, tables, tables, keys);
+}
+
+const char *tables_why_unmovable(const Table *table)
+{
+    if (!table_is_ready(table))
+        return "Its key is not known yet: try again.";
+    if (table->place_count)
+        return "Values of its key are pinned to shards: undistribute it, and distribute it again without places.";
+    return "Its key has too many columns for so many buckets: undistribute it, and distribute it by fewer of them.";
 }
 
 /* The share of the shard's buckets, of its bytes and rows: exact enough for a plan. */

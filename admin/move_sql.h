@@ -53,6 +53,8 @@ const char *move_sql_requirements(const MoveLeg *leg);
 const char *tables_sql_requirements(Arena *arena, const Table *tables, uint32_t count);
 /* One cell: true when transactions that say nothing are READ COMMITTED, for everybody. */
 const char *move_sql_usual_isolation(const MoveLeg *leg);
+/* Of a table that bucket_sql_knows not: why, and what to do. */
+const char *tables_why_unmovable(const Table *table);
 /* Bytes and rows of the buckets, estimated. */
 const char *move_sql_sizes(const MoveLeg *leg);
 /* Is there any row of the buckets? One row per table that has some. */

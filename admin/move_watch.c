@@ -41,7 +41,7 @@ bool watch_begin(MoveLeg *leg)
     map_init(&watch->keys, key_equal);
     for (uint32_t t = 0; t < leg->table_count; t++)
         watch->tables[t] = (ChangeTable){
-            .schema = leg->tables[t].schema, .name = leg->tables[t].name, .column = leg->tables[t].key};
+            .schema = leg->tables[t].schema, .name = leg->tables[t].name, .column = leg->tables[t].keys[0].column};
     watch->on = true;
     return true;
 }
@@ -171,7 +171,7 @@ static const char *array_type(uint32_t oid)
 static const char *keys_array(const MoveLeg *leg, uint32_t table, bool all)
 {
     Arena *arena = &leg->move->scratch;
-    const char *type = array_type(leg->tables[table].key_oid);
+    const char *type = array_type(leg->tables[table].keys[0].oid);
     size_t cursor = 0;
     bool ok = type != NULL;
     Buf text;
@@ -195,13 +195,15 @@ const char *watch_sql_keys(const MoveLeg *leg, uint32_t index, bool all)
     Arena *arena = &leg->move->scratch;
     const Table *table = &leg->tables[index];
     const char *name = sql_table_name(arena, table), *keys = keys_array(leg, index, all);
-    const char *key = sql_quote_identifier(arena, table->key);
-    if (!name || !key || !keys)
+    const char *key = sql_quote_identifier(arena, table->keys[0].column);
+    /* Rows with the same first column may lie in other buckets, and are not ours. */
+    const char *ours = table->key_count == 1 ? "true" : bucket_sql_table_filter(arena, table, "t.", &leg->move->buckets);
+    if (!name || !key || !keys || !ours)
         return NULL;
     return arena_printf(arena,
                         "SELECT %u, %s%s%s, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM ONLY %s t WHERE "
-                        "t.%s = ANY (%s)%s", index, all ? "0" : "t.", all ? "" : key, all ? "" : "::text", name, key,
-                        keys, all ? "" : " GROUP BY 2");
+                        "t.%s = ANY (%s) AND %s%s", index, all ? "0" : "t.", all ? "" : key, all ? "" : "::text", name, key,
+                        keys, ours, all ? "" : " GROUP BY 2");
 }
 
 void watch_said(MoveLeg *leg, int side, const PGresult *rows)

@@ -29,7 +29,7 @@ typedef struct MoveLeg MoveLeg;
 #define WATCH_CHANGES     5000   /* read at once */
 
 typedef struct WatchKey {
-    uint32_t table;
+    uint32_t table;     /* of a key of several columns only the first is kept: its rows in all buckets that move */
     uint64_t round;     /* in which it is looked at; 0: not yet */
     uint64_t said[2];   /* hash of count and sum of its rows, by source and target; 0: no row */
     uint32_t len;

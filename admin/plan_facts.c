@@ -46,10 +46,9 @@ static const char DISK[] =
 
 static const char *sample_sql(Arena *arena, const Table *table, uint32_t number, uint32_t bucket_count)
 {
-    const char *name = sql_table_name(arena, table), *key = sql_quote_identifier(arena, table->key);
+    const char *name = sql_table_name(arena, table);
     const char *literal = name ? sql_quote_literal(arena, slice_str(name)) : NULL;
-    const char *column = key ? arena_printf(arena, "t.%s", key) : NULL;
-    const char *bucket = column ? bucket_sql(arena, column, table->key_oid, bucket_count) : NULL;
+    const char *bucket = bucket_sql_table(arena, table, "t.", bucket_count);
     const char *percent =
         literal ? arena_printf(arena, "least(100, 100.0 * %d * current_setting('block_size')::int / greatest("
                                       "pg_relation_size(%s::regclass), 1))", FACTS_PAGES, literal)
@@ -74,7 +73,7 @@ static const char *question(const FactsAsk *ask)
                                                        missing, shape)
                                         : NULL;
     for (uint32_t t = 0; text && t < ask->table_count; t++) {
-        if (ask->tables[t].key_type == KEY_NONE)
+        if (!bucket_sql_knows(&ask->tables[t], ask->facts->bucket_count))
             continue;
         const char *sample = sample_sql(arena, &ask->tables[t], t, ask->facts->bucket_count);
         text = sample ? arena_printf(arena, "%s%s", text, sample) : NULL;
@@ -110,12 +109,7 @@ static bool ask_fill(FactsAsk *ask)
         if (table->database != ask->database || table->kind != TABLE_HASH ||
             (catalog->loaded && !catalog_table(catalog, table->schema, table->name)))
             continue;
-        Table *into = &tables[ask->table_count++];
-        *into = *table;
-        into->schema = arena_dup(ask->facts->arena, table->schema);
-        into->name = arena_dup(ask->facts->arena, table->name);
-        into->key = arena_dup(ask->facts->arena, table->key);
-        if (!into->schema.data || !into->name.data || !into->key.data)
+        if (!table_keep(&tables[ask->table_count++], table, ask->facts->arena))
             return false;
     }
     ask->tables = tables;
@@ -128,13 +122,11 @@ static void tell_unmovable(const FactsAsk *ask)
     for (uint32_t t = 0; t < ask->table_count; t++) {
         const Table *table = &ask->tables[t];
         char problem[300];
-        if (table->key_type != KEY_NONE)
+        if (bucket_sql_knows(table, ask->facts->bucket_count))
             continue;
         snprintf(problem, sizeof problem, "buckets of table \"%.*s\" cannot be moved yet", SLICE_FMT(table->name));
         facts_find(ask->facts, ask->shard, database->name, problem,
-                   !table_is_ready(table)   ? "Its key is not known yet: try again."
-                   : table->key_count > 1 ? "Its key has several columns."
-                                          : "Values of its key are pinned to shards.");
+                   tables_why_unmovable(table));
     }
 }
 

@@ -7,7 +7,7 @@
 
 bool foreign_table(const Topology *topology, const Table *table)
 {
-    return topology->foreign && table && table->kind == TABLE_HASH && table->key_type != KEY_NONE;
+    return topology->foreign && table && bucket_sql_knows(table, topology->map->bucket_count);
 }
 
 Slice foreign_text(const Topology *topology, const Table *table, uint32_t shard, Slice alias, Slice text,
@@ -15,9 +15,9 @@ Slice foreign_text(const Topology *topology, const Table *table, uint32_t shard,
 {
     if (!foreign_table(topology, table) || topology->foreign[shard].count == 0)
         return text;
-    char *of = sql_quote_identifier(arena, alias), *key = sql_quote_identifier(arena, table->key);
-    char *column = of && key ? arena_printf(arena, "%s%s%s", alias.len ? of : "", alias.len ? "." : "", key) : NULL;
-    char *filter = column ? bucket_sql_filter(arena, column, table->key_oid, &topology->foreign[shard]) : NULL;
+    char *name = sql_quote_identifier(arena, alias);
+    char *of = name ? arena_printf(arena, "%s%s", alias.len ? name : "", alias.len ? "." : "") : NULL;
+    char *filter = of ? bucket_sql_table_filter(arena, table, of, &topology->foreign[shard]) : NULL;
     char *term = filter ? arena_printf(arena, "NOT COALESCE(%s, false)", filter) : NULL;
     return term ? term_add(text, term, columns, arena) : slice_of(NULL, 0);
 }

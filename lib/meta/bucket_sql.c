@@ -161,20 +161,32 @@ static const char *hash_function(uint32_t type_oid)
     }
 }
 
-char *bucket_sql(Arena *arena, const char *column, uint32_t type_oid, uint32_t bucket_count)
+/* hash64(v), of one column. */
+static char *value_hash_sql(Arena *arena, const char *column, uint32_t type_oid)
 {
     assert(key_type_of(type_oid) != KEY_NONE);
-    uint32_t mask = bucket_count - 1;
     const char *function = hash_function(type_oid);
-    return arena_printf(arena, "(((pg_catalog.%s(%s%s%s, %" PRId64 ") & %u) + %u) & %u)",
-                        function ? function : "hash_record_extended", function ? "" : "ROW(", column,
-                        function ? "" : ")", (int64_t)HASH_PARTITION_SEED, mask,
-                        (uint32_t)(COMBINE_CONSTANT & mask), mask);
+    return arena_printf(arena, "pg_catalog.%s(%s%s%s, %" PRId64 ")", function ? function : "hash_record_extended",
+                        function ? "" : "ROW(", column, function ? "" : ")", (int64_t)HASH_PARTITION_SEED);
 }
 
-char *bucket_sql_filter(Arena *arena, const char *column, uint32_t type_oid, const BucketSet *set)
+/* hash_combine64(0, h), its low bits. */
+static char *first_hash_sql(Arena *arena, const char *column, uint32_t type_oid, uint64_t mask)
 {
-    char *bucket = bucket_sql(arena, column, type_oid, set->bucket_count);
+    char *hash = value_hash_sql(arena, column, type_oid);
+    return hash ? arena_printf(arena, "(((%s & %" PRIu64 ") + %" PRIu64 ") & %" PRIu64 ")", hash, mask,
+                               COMBINE_CONSTANT & mask, mask)
+                : NULL;
+}
+
+char *bucket_sql(Arena *arena, const char *column, uint32_t type_oid, uint32_t bucket_count)
+{
+    return first_hash_sql(arena, column, type_oid, bucket_count - 1);
+}
+
+/* = ANY of the set's buckets, of a bigint[]. */
+static char *in_set(Arena *arena, const char *bucket, const BucketSet *set)
+{
     size_t size = (size_t)set->count * 6 + 1, at = 0;
     char *list = arena_alloc(arena, size);
     if (!bucket || !list)
@@ -184,6 +196,85 @@ char *bucket_sql_filter(Arena *arena, const char *column, uint32_t type_oid, con
         if (set->has[b])
             at += (size_t)snprintf(list + at, size - at, at ? ",%u" : "%u", b);
     }
-    return arena_printf(arena, "(%s IS NOT NULL AND %s = ANY ('{%s}'::pg_catalog.int8[]))", column, bucket,
-                        list);
+    return arena_printf(arena, "%s = ANY ('{%s}'::pg_catalog.int8[])", bucket, list);
+}
+
+char *bucket_sql_filter(Arena *arena, const char *column, uint32_t type_oid, const BucketSet *set)
+{
+    char *within = in_set(arena, bucket_sql(arena, column, type_oid, set->bucket_count), set);
+    return within ? arena_printf(arena, "(%s IS NOT NULL AND %s)", column, within) : NULL;
+}
+
+/* ---- of a whole key -------------------------------------------------------------------------- */
+
+/* hash_combine64(a, h) = a ^ (h + C + (a << 54) + (a >> 7)): its low bits need seven more of a, and never those that
+ * come from above. So the first column's hash is cut to the bits that all the others will need. */
+static uint32_t first_bits(const Table *table, uint32_t bucket_count)
+{
+    return (uint32_t)__builtin_ctz(bucket_count) + 7 * (table->key_count - 1);
+}
+
+bool bucket_sql_knows(const Table *table, uint32_t bucket_count)
+{
+    return table->kind == TABLE_HASH && table_is_ready(table) && table->key_count > 0 && table->place_count == 0 &&
+           first_bits(table, bucket_count) < 63; /* a sum of two such numbers is a bigint */
+}
+
+static char *key_column(Arena *arena, const TableKey *key, const char *of)
+{
+    char *name = sql_quote_identifier(arena, key->column);
+    return name ? arena_printf(arena, "%s%s", of, name) : NULL;
+}
+
+char *bucket_sql_table(Arena *arena, const Table *table, const char *of, uint32_t bucket_count)
+{
+    assert(bucket_sql_knows(table, bucket_count));
+    uint32_t bits = first_bits(table, bucket_count);
+    char *column = key_column(arena, &table->keys[0], of);
+    char *hash = column ? first_hash_sql(arena, column, table->keys[0].oid, (UINT64_C(1) << bits) - 1) : NULL;
+    for (uint32_t i = 1; hash && i < table->key_count; i++) {
+        bits -= 7;
+        uint64_t mask = (UINT64_C(1) << bits) - 1;
+        column = key_column(arena, &table->keys[i], of);
+        char *more = column ? value_hash_sql(arena, column, table->keys[i].oid) : NULL;
+        hash = more ? arena_printf(arena, "((%s # ((%s & %" PRIu64 ") + %" PRIu64 " + (%s >> 7))) & %" PRIu64 ")", hash,
+                                   more, mask, COMBINE_CONSTANT & mask, hash, mask)
+                    : NULL;
+    }
+    return hash;
+}
+
+char *bucket_sql_has_key(Arena *arena, const Table *table, const char *of)
+{
+    char *text = NULL;
+    for (uint32_t i = 0; i < table->key_count; i++) {
+        char *column = key_column(arena, &table->keys[i], of);
+        text = column ? arena_printf(arena, "%s%s%s IS NOT NULL", text ? text : "", text ? " AND " : "", column) : NULL;
+        if (!text)
+            return NULL;
+    }
+    return text;
+}
+
+char *bucket_sql_table_filter(Arena *arena, const Table *table, const char *of, const BucketSet *set)
+{
+    char *within = in_set(arena, bucket_sql_table(arena, table, of, set->bucket_count), set);
+    char *has_key = bucket_sql_has_key(arena, table, of);
+    return within && has_key ? arena_printf(arena, "(%s AND %s)", has_key, within) : NULL;
+}
+
+bool table_keep(Table *into, const Table *from, Arena *arena)
+{
+    *into = *from;
+    into->schema = arena_dup(arena, from->schema);
+    into->name = arena_dup(arena, from->name);
+    into->key = arena_dup(arena, from->key);
+    bool ok = into->schema.data && into->name.data && into->key.data;
+    for (uint32_t i = 0; ok && i < from->key_count; i++) {
+        into->keys[i].column = arena_dup(arena, from->keys[i].column);
+        ok = into->keys[i].column.data != NULL;
+    }
+    into->colocation = SLICE("");
+    into->places = NULL; /* place_count still tells that there are some */
+    return ok;
 }

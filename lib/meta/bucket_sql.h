@@ -32,4 +32,17 @@ char *bucket_sql(Arena *arena, const char *column, uint32_t type_oid, uint32_t b
 /* True for rows with a key in one of the buckets; false or NULL for all others. */
 char *bucket_sql_filter(Arena *arena, const char *column, uint32_t type_oid, const BucketSet *set) MUST_USE;
 
+/* The same of a table's whole key, of one column or several. */
+
+/* Every row of the table lies where its bucket does, and SQL can say which that is: a HASH table whose key is known,
+ * with nothing pinned. Eight columns and 16384 buckets are beyond bigint's bits. */
+bool bucket_sql_knows(const Table *table, uint32_t bucket_count);
+/* `of` stands before each column: "", "t.", "NEW." */
+char *bucket_sql_table(Arena *arena, const Table *table, const char *of, uint32_t bucket_count) MUST_USE;
+char *bucket_sql_table_filter(Arena *arena, const Table *table, const char *of, const BucketSet *set) MUST_USE;
+/* True when no column of the key is NULL. */
+char *bucket_sql_has_key(Arena *arena, const Table *table, const char *of) MUST_USE;
+/* A Table that lives as long as the arena does. */
+bool table_keep(Table *into, const Table *from, Arena *arena) MUST_USE;
+
 #endif

@@ -1,7 +1,7 @@
 /*
  * shape_build.h - a Shape under construction; private to lib/query.
  *
- *     shape_statement.c   which statement is it: kind, settings, names
+ *     shape_statement.c   which statement is it: kind, names (shape_ddl.c, shape_setting.c: of DDL, of SET)
  *        shape_query.c    SELECT, INSERT, UPDATE, DELETE, MERGE: their clauses, one Level each
  *           shape_level.c  FROM items of a Level, and what WHERE and ON say about their columns
  *           shape_facts.c  whatever stands in expressions: functions, operators, types, traits
@@ -99,6 +99,29 @@ void level_where(Build *build, Level *level, const PgQuery__Node *where);
 /* Only the joins, and only those of the items in `range`, from an ON. */
 void level_joins(Build *build, Level *level, const PgQuery__Node *on, FromRange range);
 
+/* --- shape_ddl.c, shape_setting.c: rows of shape_statement.c's table --- */
+typedef PgQuery__Node Node;
+/* Everything below is looked at; the tables named are what the statement works on. */
+void utility_read(Build *build, const Node *node);
+void rename_read(Build *build, const Node *node);
+void new_schema_read(Build *build, const Node *node);
+void create_read(Build *build, const Node *node);
+void alone_read(Build *build, const Node *node);
+void index_read(Build *build, const Node *node);
+void drop_read(Build *build, const Node *node);
+void alter_table_read(Build *build, const Node *node);
+void alter_database_read(Build *build, const Node *node);
+void vacuum_read(Build *build, const Node *node);
+void cluster_read(Build *build, const Node *node);
+void maintenance_read(Build *build, const Node *node);
+void function_create_read(Build *build, const Node *node);
+void set_read(Build *build, const Node *node);
+void set_constraints_read(Build *build, const Node *node);
+void show_read(Build *build, const Node *node);
+void discard_read(Build *build, const Node *node);
+/* BEGIN ISOLATION LEVEL x READ ONLY; the same of SET TRANSACTION (a level set there is its `setting`). */
+void transaction_options(Build *build, PgQuery__Node *const *options, size_t n);
+
 /* --- shape_facts.c --- */
 /* Everything at and below `message`, which stands in `level`. NULL is fine. */
 void facts_read(Build *build, const Level *level, const ProtobufCMessage *message);
@@ -139,6 +162,8 @@ static inline ShapeName build_name(Build *build, ShapeName name)
 {
     return (ShapeName){build_slice(build, name.schema), build_slice(build, name.name)};
 }
+
+static inline void kind_set(Build *build, ShapeKind kind) { build->shape->kind = kind; }
 
 static inline void build_trait(Build *build, uint32_t traits) { build->shape->traits |= traits; }
 
