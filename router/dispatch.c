@@ -21,6 +21,7 @@
 #include "router/portal.h"
 #include "router/portal_open.h"
 #include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/resolve.h"
 #include "router/route.h"
 #include "router/series.h"
