@@ -84,7 +84,8 @@ static const char RELATIONS_SQL[] =
     "  OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),"
     " EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),"
     " EXISTS (SELECT FROM pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f'"
-    "   AND (k.confdeltype NOT IN ('a', 'r') OR k.confupdtype NOT IN ('a', 'r')))"
+    "   AND (k.confdeltype NOT IN ('a', 'r') OR k.confupdtype NOT IN ('a', 'r'))),"
+    " CASE WHEN c.relispartition THEN coalesce(pg_catalog.pg_partition_root(c.oid)::oid, 0) ELSE 0 END"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE c.relkind IN (" TABLE_KINDS ") AND c.relpersistence <> 't' AND " SESSION_SCHEMAS
     " ORDER BY c.oid";
@@ -297,6 +298,7 @@ static bool take_relations(CatalogLoader *loader, const PGresult *rows)
         table->has_rules_or_triggers = pg_bool(rows, i, 6);
         table->has_children = pg_bool(rows, i, 7);
         table->cascades = pg_bool(rows, i, 8);
+        table->root = (uint32_t)pg_u64(rows, i, 9);
         ok = ok && catalog_add_table(catalog, table);
         loader->by_oid[i] = table;
     }

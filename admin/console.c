@@ -325,6 +325,8 @@ static bool show_tables(Control *control, Call *call, const Command *command,
     answer_columns(call, COLUMNS, ARRAY_LEN(COLUMNS));
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *table = &topology->tables[i];
+        if (table->partition)
+            continue;
         const char *state = table_is_ready(table)    ? "ready"
                             : table->keys[0].oid      ? "key type not allowed"
                             : topology->catalogs[table->database]->loaded

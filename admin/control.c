@@ -1,12 +1,11 @@
 /*
- * control.c - the control thread's parts, how they come to be, and how a Topology is made of them.
+ * control.c - the control thread: how it comes to be, what it is asked, and how it ends.
  *
- * Order of birth: loop, inbox, config, store, map, tables, catalogs (empty), first topology; then,
+ * Order of birth: loop, inbox, config, store, map, tables, catalogs (empty), first topology (parts.c); then,
  * when the loop runs, loaders and probes. Death is the opposite. Everything that replaces a part
  * (RELOAD, a catalog, a distributed table) ends in control_publish.
  */
 #include "admin/control_state.h"
-#include "admin/row_fill_end.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,18 +15,16 @@
 #include "admin/console.h"
 #include "admin/functions.h"
 #include "admin/moves.h"
-#include "admin/places.h"
 #include "admin/resolve.h"
+#include "admin/row_fill_end.h"
 #include "core/clock.h"
 
 #define COLLECT_MS         1000
 #define HTTP_RETRY_MS      5000
 #define READY_MS           3000 /* a home shard that does not answer must not hold up the others' start */
 
-static bool out_of_memory(Error *err);
 static void control_start(Control *control);
 static void control_open_http(Timer *timer);
-static bool parts_load(Control *control, Config *config, Error *err);
 static void loaders_start(Control *control);
 static void loaders_finish(Control *control);
 static void epoch_begin(Control *control);
@@ -50,7 +47,7 @@ static bool members_store(Control *control, const Config *config, Error *err)
     const char **names = arena_array(&arena, const char *, config->shard_count);
     for (uint32_t i = 0; names && i < config->shard_count; i++)
         names[i] = config->shards[i].name;
-    bool ok = names ? store_put_members(control->store, names, config->shard_count, err) : out_of_memory(err);
+    bool ok = names ? store_put_members(control->store, names, config->shard_count, err) : control_out_of_memory(err);
     arena_finish(&arena);
     return ok;
 }
@@ -105,7 +102,7 @@ Control *control_create(const ControlOptions *options, Config *config, Error *er
         control_destroy(control);
         return NULL;
     }
-    if (!parts_load(control, config, err)) {
+    if (!control_load_parts(control, config, err)) {
         control_destroy(control);
         return NULL;
     }
@@ -209,279 +206,6 @@ static void control_open_http(Timer *timer)
     timer_start_ms(timer, HTTP_RETRY_MS);
 }
 
-/* ---- parts and topology ---------------------------------------------------------------------- */
-
-static bool out_of_memory(Error *err)
-{
-    error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory while building the topology");
-    return false;
-}
-
-static bool table_declare(Store *store, const Config *config, const TableConfig *t, Arena *arena, Error *err)
-{
-    StoreTable table = {.database = t->database, .schema = t->schema, .name = t->name, .key = t->key,
-                        .kind = t->kind, .placement = "", .colocation = t->colocate_with};
-    TableKind kind = TABLE_HASH;
-    Place *places = NULL;
-    uint32_t count = 0;
-    if (!table_kind_read(slice_str(t->kind), &kind))
-        return false;
-    if (kind == TABLE_LOCAL) {
-        places = arena_new(arena, Place);
-        count = 1;
-        if (!places || !place_shard_read(slice_str(t->shard), config, &places->shard, err))
-            return false;
-    } else if (t->places) {
-        uint32_t oid = key_type_oid(slice_str(t->key_type));
-        if (!places_read(slice_str(t->places), kind, oid, config, arena, &places, &count, err))
-            return false;
-    }
-    if (count && !(table.placement = placement_write(places, count, config, arena)))
-        return out_of_memory(err);
-    if (!table.colocation)
-        table.colocation = colocation_default(kind, t->schema, t->name, arena);
-    return table.colocation ? store_add_table(store, &table, err) : out_of_memory(err);
-}
-
-/* [table] sections are tables to begin with: once in the store they stay, whatever becomes of the
- * section, because rows may be spread already. */
-static bool tables_declare(Store *store, const Config *config, Error *err)
-{
-    for (uint32_t i = 0; i < config->table_count; i++) {
-        const TableConfig *t = &config->tables[i];
-        if (!t->key)
-            continue; /* it is about batching */
-        Arena arena;
-        arena_init(&arena, 1024);
-        bool ok = table_declare(store, config, t, &arena, err);
-        arena_finish(&arena);
-        if (ok)
-            continue;
-        error_detail(err, "%s:%d: [table %s]", config->path, t->line, t->name);
-        return false;
-    }
-    return true;
-}
-
-/* The catalog in force for the same database on the same servers, or an empty one. */
-static Catalog *catalog_carry_over(const Control *control, const Config *config, uint32_t i)
-{
-    const DatabaseConfig *new = &config->databases[i];
-    const DatabaseConfig *old =
-        control->config ? config_database(control->config, slice_str(new->name)) : NULL;
-    if (!old || strcmp(old->dbname, new->dbname) != 0)
-        return catalog_create();
-    const ServerConfig *old_home = control->config->shards[old->shards[0]].primary;
-    const ServerConfig *new_home = config->shards[new->shards[0]].primary;
-    if (strcmp(old_home->conninfo, new_home->conninfo) != 0)
-        return catalog_create();
-    return catalog_retain(control->catalogs[old->index]);
-}
-
-static LogLevel log_level_of(const char *name)
-{
-    static const char *const NAMES[] = {"debug", "info", "warning", "error"};
-    for (size_t i = 0; name && i < ARRAY_LEN(NAMES); i++) {
-        if (strcmp(name, NAMES[i]) == 0)
-            return (LogLevel)i;
-    }
-    return LOG_INFO;
-}
-
-/* What RELOAD replaces as a whole. */
-typedef struct Parts {
-    Config *config;
-    uint32_t *config_refs;
-    ShardMap *map;
-    Catalog **catalogs;
-} Parts;
-
-static Parts parts_of(const Control *control)
-{
-    return (Parts){control->config, control->config_refs, control->map, control->catalogs};
-}
-
-static void parts_put(Control *control, Parts parts)
-{
-    control->config = parts.config;
-    control->config_refs = parts.config_refs;
-    control->map = parts.map;
-    control->catalogs = parts.catalogs;
-}
-
-static void parts_free(Parts parts)
-{
-    for (uint32_t i = 0; parts.catalogs && i < parts.config->database_count; i++)
-        catalog_free(parts.catalogs[i]);
-    free(parts.catalogs);
-    shard_map_free(parts.map);
-    if (parts.config_refs)
-        topology_release_config(parts.config, parts.config_refs);
-    else
-        config_free(parts.config);
-}
-
-/* A move knows the tables that it began with: a new one's rows would stay behind. */
-static bool tables_may_grow(const Control *control, const Config *config, Error *err)
-{
-    for (uint32_t i = 0; i < config->table_count && moves_any(control); i++) {
-        const TableConfig *t = &config->tables[i];
-        const DatabaseConfig *database = t->key ? config_database(control->config, slice_str(t->database)) : NULL;
-        if (!t->key || (database && topology_table(control->topology, database->index, slice_str(t->schema),
-                                                   slice_str(t->name))))
-            continue;
-        error_set(err, SQLSTATE_OBJECT_IN_USE, "buckets are being moved: table \"%.100s\" cannot be distributed now", t->name);
-        error_hint(err, "Try again when SHOW MOVES says that they are done, or REBALANCE FINISH.");
-        return false;
-    }
-    return true;
-}
-
-static bool parts_make(const Control *control, Parts *parts, Error *err)
-{
-    const Config *config = parts->config;
-    parts->config_refs = malloc(sizeof *parts->config_refs);
-    parts->catalogs = calloc(MAX(config->database_count, 1), sizeof(Catalog *));
-    if (!parts->config_refs || !parts->catalogs)
-        return out_of_memory(err);
-    *parts->config_refs = 1;
-    for (uint32_t i = 0; i < config->database_count; i++) {
-        parts->catalogs[i] = catalog_carry_over(control, config, i);
-        if (!parts->catalogs[i])
-            return out_of_memory(err);
-    }
-    parts->map = store_load_map(control->store, config, err);
-    return parts->map && tables_may_grow(control, config, err) && tables_declare(control->store, config, err);
-}
-
-/* Replaces config, map, tables and catalogs by those of `config` and publishes; on failure nothing
- * has changed and the config is freed. */
-static bool parts_load(Control *control, Config *config, Error *err)
-{
-    Parts old = parts_of(control), new = {.config = config};
-    if (!parts_make(control, &new, err)) {
-        parts_free(new);
-        return false;
-    }
-    parts_put(control, new);
-    if (control_load_tables(control, err) && control_publish(control, err)) {
-        parts_free(old);
-        log_level_set(log_level_of(config->log_level));
-        return true;
-    }
-    parts_put(control, old);
-    parts_free(new);
-    Error again;
-    if (old.config && !control_load_tables(control, &again))
-        log_error("control", &again);
-    return false;
-}
-
-bool control_load_tables(Control *control, Error *err)
-{
-    Arena arena;
-    arena_init(&arena, 4096);
-    StoreTable *stored;
-    uint32_t stored_count;
-    Table *tables = NULL;
-    uint32_t count = 0;
-    bool ok = store_load_tables(control->store, &arena, &stored, &stored_count, err);
-    if (ok) {
-        tables = arena_array(&arena, Table, MAX(stored_count, 1));
-        ok = tables || out_of_memory(err);
-    }
-    for (uint32_t i = 0; ok && i < stored_count; i++) {
-        const DatabaseConfig *database =
-            config_database(control->config, slice_str(stored[i].database));
-        if (!database) {
-            log_line(LOG_WARNING, "control",
-                     "table %s.%s is distributed in database %s, which is not in %s",
-                     stored[i].schema, stored[i].name, stored[i].database, control->config->path);
-            continue;
-        }
-        Table *table = &tables[count++];
-        *table = (Table){.database = database->index,
-                         .schema = slice_str(stored[i].schema),
-                         .name = slice_str(stored[i].name),
-                         .key = slice_str(stored[i].key),
-                         .colocation = slice_str(stored[i].colocation)};
-        ok = table_kind_read(slice_str(stored[i].kind), &table->kind);
-        if (!ok)
-            error_set(err, SQLSTATE_DATA_CORRUPTED, "table %s.%s is of an unknown kind, \"%.20s\"",
-                      stored[i].schema, stored[i].name, stored[i].kind);
-        ok = ok &&
-             placement_read(slice_str(stored[i].placement), control->config, &arena, &table->places,
-                            &table->place_count, err);
-    }
-    if (!ok) {
-        arena_finish(&arena);
-        return false;
-    }
-    arena_finish(&control->tables_arena);
-    control->tables_arena = arena;
-    control->tables = tables;
-    control->table_count = count;
-    return true;
-}
-
-/* A fence of no bucket, on all shards: there is none while moves are under way (shard_add.c). */
-static bool topology_add_joining(const Control *control, Topology *topology)
-{
-    uint32_t shards = topology->config->shard_count;
-    if (!control->joining_since)
-        return true;
-    uint64_t *since = arena_array(&topology->arena, uint64_t, shards);
-    topology->fenced = arena_zalloc(&topology->arena, topology->map->bucket_count);
-    for (uint32_t s = 0; since && s < shards; s++)
-        since[s] = control->joining_since;
-    topology->fence_since = topology->gain_since = since;
-    topology->joining = true;
-    return since && topology->fenced;
-}
-
-/* What the moves of this moment ask of the data path. */
-static bool topology_add_moves(Control *control, Topology *topology, Error *err)
-{
-    if (moves_fence(control, topology) && moves_foreign(control, topology) && topology_add_joining(control, topology))
-        return true;
-    return out_of_memory(err);
-}
-
-/* What recovery has found out about the shards; a RELOAD changes neither shards nor databases. */
-static bool control_add_two_phase(Control *control, Topology *topology, Error *err)
-{
-    Arena arena;
-    if (!control->recovery.control)
-        return true;
-    arena_init(&arena, 1024);
-    const char *const *why = recovery_two_phase_why(&control->recovery, &arena);
-    bool ok = why ? topology_set_two_phase(topology, why, err) : out_of_memory(err);
-    arena_finish(&arena);
-    return ok;
-}
-
-bool control_publish(Control *control, Error *err)
-{
-    Topology *topology =
-        topology_create(control->config, control->config_refs, control->map, control->tables,
-                        control->table_count, control->catalogs, err);
-    if (!topology)
-        return false;
-    topology->standings = control->standings;
-    failover_fill(control, topology);
-    if (!topology_add_moves(control, topology, err) || !control_add_two_phase(control, topology, err) ||
-        !oid_book_fill(&control->oids, topology, err)) {
-        topology_destroy(&topology->published);
-        return false;
-    }
-    control->topology = topology;
-    published_set(control->options.topologies, &topology->published);
-    for (uint32_t i = 0; i < control->worker_count && !control->stop_told; i++)
-        worker_wake(control->workers[i]);
-    published_collect(control->options.topologies);
-    return true;
-}
-
 /* Topologies that long statements held on to are freed here. */
 static void control_on_collect(Timer *timer)
 {
@@ -498,7 +222,7 @@ static bool members_keep(const Control *control, Config *config, Arena *arena, E
     const Config *now = control->config;
     const char **names = arena_array(arena, const char *, now->shard_count);
     if (!names)
-        return out_of_memory(err);
+        return control_out_of_memory(err);
     for (uint32_t i = 0; i < now->shard_count; i++)
         names[i] = now->shards[i].name;
     return config_arrange(config, names, now->shard_count, NULL, err);
@@ -534,7 +258,7 @@ bool control_adopt_shard(Control *control, Config *config, Error *err)
     bool grown = recovery_grow(&control->recovery, control);
     control->config = old;
     deadlock_finish(&control->deadlock);
-    bool ok = parts_load(control, config, err);
+    bool ok = control_load_parts(control, config, err);
     if (!ok && !members_store(control, old, &again))
         log_error("store", &again);
     config_changed(control);
@@ -575,7 +299,7 @@ bool control_reload(Control *control, Arena *arena, const char **ret_restart, Er
         config_free(config);
         return false;
     }
-    if (!parts_load(control, config, err))
+    if (!control_load_parts(control, config, err))
         return false;
     *ret_restart = restart;
     config_changed(control);
@@ -816,7 +540,7 @@ void control_destroy(Control *control)
     deadlock_finish(&control->deadlock);
     loaders_finish(control);
     oid_book_finish(&control->oids);
-    parts_free(parts_of(control));
+    control_free_parts(control);
     arena_finish(&control->tables_arena);
     store_close(control->store);
     failover_finish(control);

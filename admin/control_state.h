@@ -107,6 +107,13 @@ void control_try_ready(Control *control);
 void control_answer(Control *control, Call *call);
 /* Makes a Topology of the parts in force, publishes it and wakes the workers. */
 bool control_publish(Control *control, Error *err) MUST_USE;
+/* Replaces config, map, tables and catalogs by those of `config` and publishes; on failure nothing
+ * has changed and the config is freed. */
+bool control_load_parts(Control *control, Config *config, Error *err) MUST_USE;
+/* At the end. */
+void control_free_parts(Control *control);
+/* False, with the error set. */
+bool control_out_of_memory(Error *err);
 /* A Config with one shard more, whose schema stands: takes it over, also on failure. */
 bool control_adopt_shard(Control *control, Config *config, Error *err) MUST_USE;
 /* Reads control->tables from the store again. */

@@ -87,13 +87,14 @@ static const PgClientEvents CLIENT_EVENTS = {.on_result = check_on_result,
 
 /* %s is the key: a text[]. */
 static const char FACTS_SQL[] =
-    "SELECT c.relkind, (SELECT pg_catalog.string_agg(a.atttypid::text, ',' ORDER BY k.i)"
+    "SELECT CASE WHEN c.relkind <> 'p' OR NOT EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_class f"
+    "   ON f.oid = p.relid WHERE f.relkind NOT IN ('r', 'p')) THEN c.relkind ELSE 'f' END, (SELECT pg_catalog.string_agg(a.atttypid::text, ',' ORDER BY k.i)"
     "   FROM pg_catalog.unnest(%s) WITH ORDINALITY k(name, i) JOIN pg_attribute a ON a.attrelid = c.oid"
     "    AND a.attname = k.name AND a.attnum > 0 AND NOT a.attisdropped),"
     " NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation"
     "   WHERE a.attrelid = c.oid AND a.attname = ANY (%s) AND NOT l.collisdeterministic),"
     " pg_catalog.current_setting('server_encoding'),"
-    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid),"
+    " EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR (i.inhparent = c.oid AND c.relkind <> 'p')),"
     " pg_catalog.pg_has_role(c.relowner, 'USAGE'),"
     " (SELECT pg_catalog.json_object_agg(a.attname, coalesce(pg_catalog.pg_sequence_last_value(d.objid), 0)) FROM pg_depend d"
     "   JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid"
@@ -105,9 +106,10 @@ static const char FACTS_SQL[] =
 /* Unique indexes and exclusion constraints without all columns of the key among theirs. */
 static const char UNIQUE_SQL[] =
     "SELECT x.relname FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
-    " JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " JOIN pg_class c ON c.oid = i.indrelid OR i.indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace"
     " WHERE n.nspname = $1 AND c.relname = $2 AND (i.indisunique OR i.indisexclusion)"
-    " AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY (%s)"
+    " AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attname = ANY (%s)"
     "   AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k"
     "     WHERE i.indkey[k] = a.attnum)) ORDER BY 1 LIMIT 1";
 
@@ -247,8 +249,9 @@ static bool checks_start(DistributeJob *job, Error *err)
     if (!job->checks || !schema || !name)
         return out_of_memory(err);
     const DistributePlan *plan = &job->plan;
-    const char *lock = arena_printf(arena, "LOCK TABLE ONLY %s.%s IN EXCLUSIVE MODE", schema, name);
-    const char *rows = arena_printf(arena, "SELECT EXISTS (SELECT FROM ONLY %s.%s)", schema, name);
+    const char *only = plan->partitioned ? "" : "ONLY ";
+    const char *lock = arena_printf(arena, "LOCK TABLE %s%s.%s IN EXCLUSIVE MODE", only, schema, name);
+    const char *rows = arena_printf(arena, "SELECT EXISTS (SELECT FROM %s%s.%s)", only, schema, name);
     /* A reference table's copies go when it becomes an ordinary one: the home shard has all of its rows. */
     const char *clear = arena_printf(arena, "WITH gone AS (DELETE FROM ONLY %s.%s RETURNING 1)"
                                             " SELECT count(*) < 0 FROM gone", schema, name);
@@ -313,8 +316,8 @@ static bool check_facts(const ShardCheck *check, const PGresult *rows, Error *er
         return true;
     const Catalog *catalog = check->job->job.control->catalogs[plan->database];
     const char *reason = NULL;
-    if (*PQgetvalue(rows, 0, 0) != 'r')
-        reason = "is not an ordinary table";
+    if (*PQgetvalue(rows, 0, 0) != (plan->partitioned ? 'p' : 'r'))
+        reason = plan->partitioned ? "is not a partitioned table of ordinary ones" : "is not an ordinary table";
     else if (pg_bool(rows, 0, 4))
         reason = "is part of an inheritance tree";
     else if (plan->key_count && (!pg_text(rows, 0, 1) || strcmp(pg_text(rows, 0, 1), plan->key_oids) != 0))
@@ -532,6 +535,11 @@ static bool fill_is_needed(const DistributeJob *job, bool *holds, bool *ret, Err
     }
     bool stays = !plan->undo && plan->kind == TABLE_LOCAL && plan->places->shard == database->shards[0];
     *ret = plan->undo ? others : holds[0] && !stays;
+    if (*ret && plan->partitioned) {
+        error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "partitioned table \"%s.%s\" holds rows", plan->schema, plan->name);
+        error_hint(err, "Distribute an empty one like it, INSERT the rows there, and drop this one: INSERT ... SELECT does it.");
+        return false;
+    }
     if (!*ret || plan->undo || !others)
         return true;
     error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on several shards", plan->schema, plan->name);

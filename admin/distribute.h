@@ -27,6 +27,7 @@ typedef struct DistributePlan {
     const char *key_text; /* for people */
     const char *key_array; /* for PostgreSQL: a text[] */
     const char *key_oids; /* "20,25" */
+    bool partitioned; /* its rows are in its partitions */
     TableKey keys[TABLE_KEYS_MAX];
     uint32_t key_count;
     const char *colocation, *placement; /* as the store has them */

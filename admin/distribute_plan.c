@@ -90,16 +90,20 @@ static bool plan_key(const CatalogTable *table, Slice wanted, Arena *arena, Dist
     return plan_key_texts(plan, arena, err);
 }
 
-static bool plan_kind(const CatalogTable *table, const DistributePlan *plan, Error *err)
+static bool plan_kind(const CatalogTable *table, DistributePlan *plan, Error *err)
 {
-    const char *reason = table->kind != 'r'          ? "is not an ordinary table"
+    plan->partitioned = table->kind == 'p' && plan->kind == TABLE_HASH;
+    const char *reason = table->root                 ? "is a partition of another table"
+                         : plan->partitioned         ? NULL
+                         : table->kind != 'r'        ? "is not an ordinary table"
                          : table->persistence == 't' ? "is a temporary table"
                          : table->has_children       ? "has inheritance children"
                                                      : NULL;
     if (!reason)
         return true;
     error_set(err, "42809", "\"%s.%s\" %s", plan->schema, plan->name, reason);
-    error_hint(err, "Only ordinary tables can be distributed.");
+    error_hint(err, "%s", table->root ? "Distribute that one: its partitions go with it."
+                                      : "Only ordinary tables can be distributed, and partitioned ones by a hash.");
     return false;
 }
 
@@ -243,6 +247,12 @@ static bool plan_undistribute(const Topology *topology, Arena *arena, Distribute
         error_hint(err, "Remove its [table] section (line %d) and RELOAD first.", t->line);
         return false;
     }
+    if (now->partition) {
+        error_set(err, "42809", "\"%s.%s\" is a partition of another table", plan->schema, plan->name);
+        error_hint(err, "Undistribute that one: its partitions go with it.");
+        return false;
+    }
+    plan->partitioned = now->partitioned;
     plan->kind = now->kind;
     plan->key_count = now->key_count;
     memcpy(plan->keys, now->keys, sizeof plan->keys);

@@ -113,10 +113,10 @@ static const char *leftovers_sql(Arena *arena, const char *cluster)
 
 static const char *counts_sql(Arena *arena, const Table *table, uint32_t bucket_count)
 {
-    char *name = sql_table_name(arena, table), *bucket = bucket_sql_table(arena, table, "", bucket_count);
+    char *name = sql_table_rows(arena, table), *bucket = bucket_sql_table(arena, table, "", bucket_count);
     char *has_key = bucket_sql_has_key(arena, table, "");
     return name && bucket && has_key
-               ? arena_printf(arena, "SELECT CASE WHEN %s THEN %s ELSE -1 END, count(*) FROM ONLY %s GROUP BY 1 ORDER BY 1",
+               ? arena_printf(arena, "SELECT CASE WHEN %s THEN %s ELSE -1 END, count(*) FROM %s GROUP BY 1 ORDER BY 1",
                               has_key, bucket, name)
                : NULL;
 }
@@ -134,7 +134,7 @@ static bool ask_fill(FsckAsk *ask, Error *err)
     ask->query_count = Q_FIRST_TABLE;
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *from = &topology->tables[i];
-        if (from->database != ask->database || !bucket_sql_knows(from, control->map->bucket_count) ||
+        if (from->database != ask->database || from->partition || !bucket_sql_knows(from, control->map->bucket_count) ||
             ask->query_count == QUERIES_MAX)
             continue;
         Table *table = &ask->tables[ask->table_count++];

@@ -152,7 +152,8 @@ static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
         return false;
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *from = &topology->tables[i];
-        if (from->database != database || from->kind != TABLE_HASH) /* the others have no buckets */
+        if (from->database != database || from->partition || /* its whole goes */
+            from->kind != TABLE_HASH) /* the others have no buckets */
             continue;
         if (has_gone(topology, from))
             continue;

@@ -61,26 +61,32 @@ static const char *one_name(const MoveLeg *leg, const Table *table)
     return sql_table_name(A(leg), table);
 }
 
+static const char *one_rows(const MoveLeg *leg, const Table *table)
+{
+    return sql_table_rows(A(leg), table);
+}
+
 static const char *one_filtered(const MoveLeg *leg, const Table *table)
 {
-    const char *name = one_name(leg, table), *filter = filter_of(leg, table, "");
-    return name && filter ? arena_printf(A(leg), "TABLE ONLY %s WHERE (%s)", name, filter) : NULL;
+    const char *name = one_rows(leg, table), *filter = filter_of(leg, table, "");
+    return name && filter ? arena_printf(A(leg), "TABLE %s WHERE (%s)", name, filter) : NULL;
 }
 
 /* ---- streams --------------------------------------------------------------------------------- */
 
 const char *move_sql_lock(const MoveLeg *leg, const char *mode)
 {
-    const char *names = join_tables(leg, one_name);
-    return names ? arena_printf(A(leg), "LOCK TABLE ONLY %s IN %s MODE", names, mode) : NULL;
+    const char *names = join_tables(leg, one_rows);
+    return names ? arena_printf(A(leg), "LOCK TABLE %s IN %s MODE", names, mode) : NULL;
 }
 
+/* Rows of a partitioned table travel as its own: the other side finds their partitions by itself. */
 const char *move_sql_create_publication(const MoveLeg *leg, bool back)
 {
     const char *name = object_name(leg, back), *tables = join_tables(leg, one_filtered);
     return name && tables ? arena_printf(A(leg),
                                          "CREATE PUBLICATION %s FOR %s WITH (publish = 'insert, update, "
-                                         "delete')", name, tables)
+                                         "delete', publish_via_partition_root = true)", name, tables)
                           : NULL;
 }
 
@@ -232,11 +238,11 @@ const char *move_sql_advance(const MoveLeg *leg, bool back)
 MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t index, const char *columns)
 {
     const Table *table = &leg->tables[index];
-    const char *name = one_name(leg, table), *filter = filter_of(leg, table, "");
+    const char *name = one_name(leg, table), *rows = one_rows(leg, table), *filter = filter_of(leg, table, "");
     MoveCopyTable copy = {NULL, NULL};
-    if (!name || !filter)
+    if (!name || !rows || !filter)
         return copy;
-    copy.out = arena_printf(A(leg), "COPY (SELECT %s FROM ONLY %s WHERE %s) TO STDOUT", columns, name, filter);
+    copy.out = arena_printf(A(leg), "COPY (SELECT %s FROM %s WHERE %s) TO STDOUT", columns, rows, filter);
     copy.in = arena_printf(A(leg), "COPY %s (%s) FROM STDIN", name, columns);
     return copy;
 }
@@ -283,13 +289,13 @@ const char *move_sql_analyze(const MoveLeg *leg, uint32_t table)
 const char *move_sql_digest(const MoveLeg *leg, uint32_t index)
 {
     const Table *table = &leg->tables[index];
-    const char *name = one_name(leg, table), *filter = filter_of(leg, table, "t.");
+    const char *name = one_rows(leg, table), *filter = filter_of(leg, table, "t.");
     char *bucket = bucket_sql_table(A(leg), table, "t.", leg->move->buckets.bucket_count);
     if (!name || !filter || !bucket)
         return NULL;
     return arena_printf(A(leg),
                         "SELECT %u, %s AS bucket, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM "
-                        "ONLY %s t WHERE %s GROUP BY 2 ORDER BY 2", index, bucket, name, filter);
+                        "%s t WHERE %s GROUP BY 2 ORDER BY 2", index, bucket, name, filter);
 }
 
 const char *move_sql_facts(const MoveLeg *leg)
@@ -315,7 +321,13 @@ const char *tables_sql_facts(Arena *arena, const Table *list, uint32_t count)
         " pg_constraint k WHERE k.conrelid = t.rel AND k.contype <> 'n'"
         " UNION ALL SELECT format('%%s index %%s %%s', t.n, i.indexrelid::regclass::text,"
         " pg_get_indexdef(i.indexrelid)) FROM pg_index i WHERE i.indrelid = t.rel AND i.indisvalid"
-        " UNION ALL SELECT format('%%s identity %%s', t.n, c.relreplident)) AS x",
+        " UNION ALL SELECT format('%%s identity %%s', t.n, c.relreplident)"
+        " UNION ALL SELECT format('%%s partition %%s of %%s %%s %%s %%s', t.n, p.relid, p.parentrelid, l.relreplident,"
+        " pg_get_expr(l.relpartbound, l.oid), pg_get_partkeydef(l.oid)) FROM pg_partition_tree(t.rel) p JOIN pg_class l"
+        " ON l.oid = p.relid"
+        " UNION ALL SELECT format('%%s partition %%s index %%s', t.n, p.relid, pg_get_indexdef(i.indexrelid)) FROM"
+        " pg_partition_tree(t.rel) p JOIN pg_index i ON i.indrelid = p.relid AND i.indisunique AND i.indisvalid"
+        " WHERE p.relid <> t.rel) AS x",
         tables);
 }
 
@@ -363,16 +375,22 @@ const char *tables_sql_requirements(Arena *arena, const Table *list, uint32_t co
         " 'COMMIT PREPARED or ROLLBACK PREPARED it: a replication slot cannot be made before.' FROM"
         " pg_prepared_xacts WHERE prepared < now() - interval '1min'"
         " UNION ALL SELECT format('table %%s is unlogged', c.oid::regclass), 'ALTER TABLE ... SET LOGGED.' FROM %s"
-        " JOIN pg_class c ON c.oid = t.rel WHERE c.relpersistence = 'u'"
+        " LEFT JOIN LATERAL pg_partition_tree(t.rel) p ON true JOIN pg_class c ON c.oid = coalesce(p.relid, t.rel)"
+        " WHERE c.relpersistence = 'u'"
         " UNION ALL SELECT format('table %%s is not an ordinary table', c.oid::regclass), 'Only ordinary tables can"
-        " be moved.' FROM %s JOIN pg_class c ON c.oid = t.rel WHERE c.relkind <> 'r'"
+        " be moved, and partitioned ones of such.' FROM %s LEFT JOIN LATERAL pg_partition_tree(t.rel) p ON true JOIN"
+        " pg_class c ON c.oid = coalesce(p.relid, t.rel) WHERE c.relkind NOT IN ('r', 'p')"
+        " UNION ALL SELECT format('partition %%s of table %%s has another replica identity than the whole', l.oid::regclass,"
+        " c.oid::regclass), 'ALTER TABLE ... REPLICA IDENTITY DEFAULT, or FULL, on the table and on each partition.' FROM %s"
+        " JOIN pg_class c ON c.oid = t.rel JOIN LATERAL pg_partition_tree(t.rel) p ON p.isleaf JOIN pg_class l ON l.oid ="
+        " p.relid WHERE c.relkind = 'p' AND (l.relreplident <> c.relreplident OR l.relreplident NOT IN ('d', 'f'))"
         " UNION ALL SELECT format('the replica identity of table %%s does not contain the key', c.oid::regclass),"
         " 'Add a primary key with the key column, or ALTER TABLE ... REPLICA IDENTITY FULL.' FROM %s JOIN pg_class c"
         " ON c.oid = t.rel WHERE c.relreplident <> 'f' AND EXISTS (SELECT FROM (VALUES %s) k(n, name) WHERE k.n = t.n AND"
         " NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON"
         " a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[]) WHERE i.indrelid = c.oid AND a.attname ="
         " k.name AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END))"
-        ") x", tables, tables, tables, keys);
+        ") x", tables, tables, tables, tables, keys);
 }
 
 const char *tables_why_unmovable(const Table *table)
@@ -382,6 +400,17 @@ const char *tables_why_unmovable(const Table *table)
     if (table->place_count)
         return "Values of its key are pinned to shards: undistribute it, and distribute it again without places.";
     return "Its key has too many columns for so many buckets: undistribute it, and distribute it by fewer of them.";
+}
+
+const char *sql_table_size(Arena *arena, const Table *table, const char *function)
+{
+    const char *name = sql_table_name(arena, table);
+    const char *literal = name ? sql_quote_literal(arena, slice_str(name)) : NULL;
+    if (!literal)
+        return NULL;
+    return table->partitioned
+               ? arena_printf(arena, "(SELECT sum(%s(p.relid)) FROM pg_partition_tree(%s) p)", function, literal)
+               : arena_printf(arena, "%s(%s::regclass)", function, literal);
 }
 
 /* The share of the shard's buckets, of its bytes and rows: exact enough for a plan. */
@@ -395,7 +424,8 @@ const char *move_sql_sizes(const MoveLeg *leg)
     const char *tables = table_array(leg);
     return tables ? arena_printf(A(leg),
                                  "SELECT (sum(pg_table_size(c.oid)) * %u / %u)::int8, (sum(greatest(c.reltuples, 0)) "
-                                 "* %u / %u)::int8 FROM %s JOIN pg_class c ON c.oid = t.rel", move->buckets.count,
+                                 "FILTER (WHERE c.relkind <> 'p') * %u / %u)::int8 FROM %s LEFT JOIN LATERAL "
+                                 "pg_partition_tree(t.rel) p ON true JOIN pg_class c ON c.oid = coalesce(p.relid, t.rel)", move->buckets.count,
                                  MAX(owned, 1), move->buckets.count, MAX(owned, 1), tables)
                   : NULL;
 }
@@ -411,11 +441,11 @@ const char *move_sql_any_rows(const MoveLeg *leg)
 {
     const char *text = NULL;
     for (uint32_t i = 0; i < leg->table_count; i++) {
-        const char *name = one_name(leg, &leg->tables[i]);
+        const char *name = one_rows(leg, &leg->tables[i]);
         const char *filter = filter_of(leg, &leg->tables[i], "");
         if (!name || !filter)
             return NULL;
-        text = arena_printf(A(leg), "%s%sSELECT %u WHERE EXISTS (SELECT FROM ONLY %s WHERE %s)", text ? text : "",
+        text = arena_printf(A(leg), "%s%sSELECT %u WHERE EXISTS (SELECT FROM %s WHERE %s)", text ? text : "",
                             text ? " UNION ALL " : "", i, name, filter);
         if (!text)
             return NULL;
@@ -427,17 +457,17 @@ const char *move_sql_pages(const MoveLeg *leg)
 {
     const char *tables = table_array(leg);
     return tables ? arena_printf(A(leg),
-                                 "SELECT greatest(max(pg_relation_size(t.rel) / current_setting('block_size')::int8), 1) FROM "
-                                 "%s", tables)
+                                 "SELECT greatest(max(pg_relation_size(coalesce(p.relid, t.rel)) / current_setting('block_size')"
+                                 "::int8), 1) FROM %s LEFT JOIN LATERAL pg_partition_tree(t.rel) p ON true", tables)
                   : NULL;
 }
 
 const char *move_sql_delete_pages(const MoveLeg *leg, uint32_t index, uint64_t first, uint64_t behind)
 {
     const Table *table = &leg->tables[index];
-    const char *name = one_name(leg, table), *filter = filter_of(leg, table, "");
+    const char *name = one_rows(leg, table), *filter = filter_of(leg, table, "");
     return name && filter ? arena_printf(A(leg),
-                                         "DELETE FROM ONLY %s WHERE ctid >= '(%" PRIu64 ",0)'::tid AND ctid < '(%" PRIu64
+                                         "DELETE FROM %s WHERE ctid >= '(%" PRIu64 ",0)'::tid AND ctid < '(%" PRIu64
                                          ",0)'::tid AND (%s)", name, first, behind, filter)
                           : NULL;
 }
@@ -445,11 +475,11 @@ const char *move_sql_delete_pages(const MoveLeg *leg, uint32_t index, uint64_t f
 const char *move_sql_delete(const MoveLeg *leg, uint32_t index, uint32_t limit)
 {
     const Table *table = &leg->tables[index];
-    const char *name = one_name(leg, table), *filter = filter_of(leg, table, "");
-    return name && filter ? arena_printf(A(leg),
-                                         "DELETE FROM ONLY %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY "
-                                         "%s WHERE %s LIMIT %u))", name, name, filter, limit)
-                          : NULL;
+    const char *name = one_rows(leg, table), *filter = filter_of(leg, table, "");
+    const char *sql = table->partitioned /* each partition counts its ctids from 0 */
+                          ? "DELETE FROM %s WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM %s WHERE %s LIMIT %u)"
+                          : "DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %s WHERE %s LIMIT %u))";
+    return name && filter ? arena_printf(A(leg), sql, name, name, filter, limit) : NULL;
 }
 
 const char *move_sql_sequences(const MoveLeg *leg)

@@ -55,6 +55,8 @@ const char *tables_sql_requirements(Arena *arena, const Table *tables, uint32_t 
 const char *move_sql_usual_isolation(const MoveLeg *leg);
 /* Of a table that bucket_sql_knows not: why, and what to do. */
 const char *tables_why_unmovable(const Table *table);
+/* Sum of `function` (pg_relation_size ...) over the table and its partitions. */
+const char *sql_table_size(Arena *arena, const Table *table, const char *function);
 /* Bytes and rows of the buckets, estimated. */
 const char *move_sql_sizes(const MoveLeg *leg);
 /* Is there any row of the buckets? One row per table that has some. */

@@ -194,14 +194,14 @@ const char *watch_sql_keys(const MoveLeg *leg, uint32_t index, bool all)
 {
     Arena *arena = &leg->move->scratch;
     const Table *table = &leg->tables[index];
-    const char *name = sql_table_name(arena, table), *keys = keys_array(leg, index, all);
+    const char *name = sql_table_rows(arena, table), *keys = keys_array(leg, index, all);
     const char *key = sql_quote_identifier(arena, table->keys[0].column);
     /* Rows with the same first column may lie in other buckets, and are not ours. */
     const char *ours = table->key_count == 1 ? "true" : bucket_sql_table_filter(arena, table, "t.", &leg->move->buckets);
     if (!name || !key || !keys || !ours)
         return NULL;
     return arena_printf(arena,
-                        "SELECT %u, %s%s%s, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM ONLY %s t WHERE "
+                        "SELECT %u, %s%s%s, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM %s t WHERE "
                         "t.%s = ANY (%s) AND %s%s", index, all ? "0" : "t.", all ? "" : key, all ? "" : "::text", name, key,
                         keys, ours, all ? "" : " GROUP BY 2");
 }

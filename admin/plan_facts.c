@@ -47,18 +47,19 @@ static const char DISK[] =
 static const char *sample_sql(Arena *arena, const Table *table, uint32_t number, uint32_t bucket_count)
 {
     const char *name = sql_table_name(arena, table);
-    const char *literal = name ? sql_quote_literal(arena, slice_str(name)) : NULL;
     const char *bucket = bucket_sql_table(arena, table, "t.", bucket_count);
+    const char *total = sql_table_size(arena, table, "pg_total_relation_size");
+    const char *heap = sql_table_size(arena, table, "pg_relation_size");
     const char *percent =
-        literal ? arena_printf(arena, "least(100, 100.0 * %d * current_setting('block_size')::int / greatest("
-                                      "pg_relation_size(%s::regclass), 1))", FACTS_PAGES, literal)
-                : NULL;
-    if (!bucket || !percent)
+        heap ? arena_printf(arena, "least(100, 100.0 * %d * current_setting('block_size')::int / greatest(%s, 1))",
+                            FACTS_PAGES, heap)
+             : NULL;
+    if (!bucket || !percent || !total)
         return NULL;
     return arena_printf(arena,
-                        " UNION ALL SELECT 'table', '%u', pg_total_relation_size(%s::regclass)::text, (%s)::text, NULL"
+                        " UNION ALL SELECT 'table', '%u', (%s)::text, (%s)::text, NULL"
                         " UNION ALL (SELECT 'bucket', '%u', (%s)::text, count(*)::text, sum(pg_column_size(t.*))::text"
-                        " FROM %s t TABLESAMPLE SYSTEM ((SELECT (%s)::real)) GROUP BY 3)", number, literal, percent,
+                        " FROM %s t TABLESAMPLE SYSTEM ((SELECT (%s)::real)) GROUP BY 3)", number, total, percent,
                         number, bucket, name, percent);
 }
 
@@ -106,7 +107,7 @@ static bool ask_fill(FactsAsk *ask)
     const Catalog *catalog = topology->catalogs[ask->database];
     for (uint32_t i = 0; tables && i < topology->table_count; i++) {
         const Table *table = &topology->tables[i];
-        if (table->database != ask->database || table->kind != TABLE_HASH ||
+        if (table->database != ask->database || table->partition || table->kind != TABLE_HASH ||
             (catalog->loaded && !catalog_table(catalog, table->schema, table->name)))
             continue;
         if (!table_keep(&tables[ask->table_count++], table, ask->facts->arena))

@@ -238,6 +238,8 @@ static const char *copied_columns(const Planner *p, const CatalogTable *table)
 static Plan plan_copy_out(const Planner *p, int reference)
 {
     Plan plan = {.kind = PLAN_COPY_OUT, .table = p->refs[reference].table};
+    if (plan.table->partitioned && p->shape->tables[reference].target) /* the shards refuse it, as PostgreSQL does */
+        return plan;
     plan_pass_over_foreign(p, &plan, reference, copied_columns(p, p->refs[reference].catalog));
     return plan;
 }
@@ -369,8 +371,8 @@ static Plan plan_sharded(Planner *p)
         if (moves_table(p) || plan_moves_rows(p))
             return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "a distributed table keeps its name, its schema and its key",
-                          "Shoal finds its rows by them; inheritance is not followed.",
-                          "shoal.undistribute_table() first, or make a new table.");
+                          "Shoal finds its rows by them; inheritance is not followed, and partitions are neither attached nor detached.",
+                          "shoal.undistribute_table() first, or make a new table or partition.");
         if (plan_breaks_unique(p))
             return p->plan;
         if (p->in->in_transaction && p->shape->kind == SHAPE_DDL_ALONE)

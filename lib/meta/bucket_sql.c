@@ -135,6 +135,12 @@ char *sql_table_name(Arena *arena, const Table *table)
     return schema && name ? arena_printf(arena, "%s.%s", schema, name) : NULL;
 }
 
+char *sql_table_rows(Arena *arena, const Table *table)
+{
+    char *name = sql_table_name(arena, table);
+    return name ? arena_printf(arena, "%s%s", table->partitioned ? "" : "ONLY ", name) : NULL;
+}
+
 /* ---- the expression -------------------------------------------------------------------------- */
 
 /* The type's own extended hash function, where SQL can call it with a value of the type. */

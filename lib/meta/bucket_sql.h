@@ -25,6 +25,8 @@ char *sql_quote_identifier(Arena *arena, Slice name) MUST_USE;
 char *sql_quote_literal(Arena *arena, Slice text) MUST_USE;
 /* "schema"."name" */
 char *sql_table_name(Arena *arena, const Table *table) MUST_USE;
+/* ONLY "schema"."name"; without ONLY when its partitions hold its rows. */
+char *sql_table_rows(Arena *arena, const Table *table) MUST_USE;
 
 /* The bucket of a row; `column` is written as it is (quoted, maybe with an alias before it). NULL
  * in the column gives NULL or some bucket: ask for IS NOT NULL where that matters. */

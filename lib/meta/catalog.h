@@ -61,6 +61,7 @@ typedef struct CatalogTable {
     bool row_security;
     bool has_rules_or_triggers; /* rules other than a view's own, or triggers that change SELECT/writes */
     bool has_children;          /* inheritance */
+    uint32_t root;              /* OID of the partitioned table that it is a partition of, at whatever depth; 0: none */
     const CatalogReads *reads;  /* of a view, or one with row security; NULL: not known */
     const CatalogView *view;    /* of a view (not materialized); NULL: not known */
     bool cascades; /* a foreign key to it changes other rows when one of its rows is deleted or updated */

@@ -54,6 +54,7 @@ static void table_find_keys(Table *table, const Catalog *catalog)
     if (!catalog->loaded)
         return;
     const CatalogTable *facts = catalog_table(catalog, table->schema, table->name);
+    table->partitioned = facts && facts->kind == 'p';
     for (uint32_t i = 0; i < table->key_count; i++) {
         TableKey *key = &table->keys[i];
         const CatalogColumn *column = facts ? catalog_column(facts, key->column) : NULL;
@@ -112,9 +113,61 @@ static bool table_copy(Table *into, const Table *from, Arena *arena)
            (into->colocation.data || from->colocation.len == 0);
 }
 
+/* The distributed table among the first `count` that this one is a partition of. */
+static const Table *table_of_partition(const Topology *t, uint32_t count, uint32_t database, const CatalogTable *part)
+{
+    const CatalogTable *root = part->root ? catalog_table_by_oid(t->catalogs[database], part->root) : NULL;
+    for (uint32_t i = 0; root && i < count; i++) {
+        const Table *table = &t->tables[i];
+        if (table->database == database && slice_equal(table->name, root->name) && slice_equal(table->schema, root->schema))
+            return table;
+    }
+    return NULL;
+}
+
+static uint32_t partition_count(const Topology *t)
+{
+    uint32_t count = 0;
+    for (uint32_t d = 0; d < t->config->database_count; d++)
+        for (uint32_t i = 0; t->catalogs[d]->loaded && i < t->catalogs[d]->by_oid_count; i++)
+            count += t->catalogs[d]->by_oid[i]->root != 0;
+    return count;
+}
+
+static bool already(const Topology *t, uint32_t count, uint32_t database, const CatalogTable *part)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (t->tables[i].database == database && slice_equal(t->tables[i].name, part->name) &&
+            slice_equal(t->tables[i].schema, part->schema))
+            return true;
+    return false;
+}
+
+/* Whoever names a partition means rows that are placed like those of the whole. The catalog outlives us. */
+static uint32_t topology_add_partitions(Topology *t, uint32_t count)
+{
+    uint32_t all = count;
+    for (uint32_t d = 0; d < t->config->database_count; d++) {
+        const Catalog *catalog = t->catalogs[d];
+        for (uint32_t i = 0; catalog->loaded && i < catalog->by_oid_count; i++) {
+            const CatalogTable *part = catalog->by_oid[i];
+            const Table *whole = table_of_partition(t, count, d, part);
+            if (!whole || already(t, count, d, part))
+                continue;
+            Table *table = &t->tables[all++];
+            *table = *whole;
+            table->schema = part->schema;
+            table->name = part->name;
+            table->partition = true;
+            table_find_keys(table, catalog);
+        }
+    }
+    return all;
+}
+
 static bool topology_add_tables(Topology *t, const Table *tables, uint32_t count, Error *err)
 {
-    t->tables = arena_array(&t->arena, Table, MAX(count, 1));
+    t->tables = arena_array(&t->arena, Table, MAX(count + partition_count(t), 1));
     if (!t->tables)
         goto no_memory;
     for (uint32_t i = 0; i < count; i++) {
@@ -123,6 +176,7 @@ static bool topology_add_tables(Topology *t, const Table *tables, uint32_t count
             goto no_memory;
         table_find_keys(&t->tables[i], t->catalogs[tables[i].database]);
     }
+    count = topology_add_partitions(t, count);
     if (count > 1)
         qsort(t->tables, count, sizeof *t->tables, table_compare);
     t->table_count = count;

@@ -64,6 +64,9 @@ typedef struct Table {
     Slice colocation; /* name of the group; tables of one group share map and places */
     Place *places;    /* RANGE, LIST: all; HASH: pinned values; LOCAL: the one shard */
     uint32_t place_count;
+    bool partitioned; /* PostgreSQL's own partitions hold its rows, and none are in itself */
+    bool partition;   /* of a table that was distributed: placed like that one, for who names it directly. Not in the
+                       * store: topology_create takes it from the catalog */
 } Table;
 
 /* Of a shard's primary. 0: not known. */

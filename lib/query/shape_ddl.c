@@ -139,7 +139,7 @@ void create_read(Build *build, const Node *node)
         unique_read(build, create->table_elts[i], NULL);
         column_uniques_read(build, create->table_elts[i]);
     }
-    if (node->create_stmt->n_inh_relations)
+    if (create->n_inh_relations && !create->partbound)
         build_trait(build, SHAPE_MOVES_TABLE);
     utility_read(build, node);
 }
@@ -157,7 +157,8 @@ static void alter_facts(Build *build, const PgQuery__AlterTableStmt *alter)
             break;
         case PG_QUERY__ALTER_TABLE_TYPE__AT_AddInherit:
         case PG_QUERY__ALTER_TABLE_TYPE__AT_DropInherit:
-        case PG_QUERY__ALTER_TABLE_TYPE__AT_AttachPartition:
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_AttachPartition: /* with rows that are elsewhere */
+        case PG_QUERY__ALTER_TABLE_TYPE__AT_DetachPartition:
             build_trait(build, SHAPE_MOVES_TABLE);
             break;
         case PG_QUERY__ALTER_TABLE_TYPE__AT_AddConstraint:

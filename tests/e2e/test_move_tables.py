@@ -3,6 +3,7 @@ import pytest
 
 from tests.support.cluster import wait_until
 from tests.support.moves import Moving
+from tests.support.wire import PgError
 
 pytestmark = pytest.mark.shoal_only
 
@@ -127,3 +128,132 @@ def test_an_identity_without_the_whole_key_is_refused(moving):
         moving.shoal.console(f'REBALANCE FINISH {number}')
         assert moving.wait(number)['state'] == 'done'
         conn.query('DROP TABLE half')
+
+
+# ---- partitioned tables ------------------------------------------------------------------------
+
+MONTHS = 4
+
+
+@pytest.fixture(scope='module')
+def parted(moving):
+    """Partitions by month, one of them cut again, one that takes the rest; dropped columns shift those of one."""
+    with moving.shoal.connect() as conn:
+        conn.query('CREATE TABLE events(id bigint, at date, kind int, body text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)')
+        conn.query("SELECT shoal.distribute_table('events', 'id')")
+        for month in range(1, MONTHS):
+            conn.query(f"CREATE TABLE events_{month} PARTITION OF events FOR VALUES FROM ('2024-{month:02}-01') TO "
+                       f"('2024-{month + 1:02}-01')")
+        conn.query("CREATE TABLE events_4 PARTITION OF events FOR VALUES FROM ('2024-04-01') TO ('2024-05-01') "
+                   'PARTITION BY HASH (at)')
+        for part in range(2):
+            conn.query(f'CREATE TABLE events_4_{part} PARTITION OF events_4 FOR VALUES WITH (modulus 2, remainder {part})')
+        conn.query('CREATE TABLE events_rest PARTITION OF events DEFAULT')
+        insert(conn, 'events', [f"({i}, '2024-{1 + i % 6:02}-{1 + i % 28:02}', {i % 9}, repeat('b', {i % 50}))"
+                                for i in range(ROWS)])
+    moving.tables['events'] = 'id'
+    return moving
+
+
+def events_of(conn):
+    return conn.query('SELECT id, at, kind, body FROM events ORDER BY id, at')
+
+
+def test_partitions_are_placed_like_the_whole(parted):
+    # Who names a partition reads and writes the home shard's rows only.
+    with parted.shoal.connect() as conn:
+        for part, month in (('events_1', 1), ('events_2', 2), ('events_4', 4), ('events_4_0', None), ('events_rest', None)):
+            there = sum(int(c.query(f'SELECT count(*) FROM {part}', 'app')[0][0]) for c in parted.joined())
+            assert there > 0 and conn.query(f'SELECT count(*) FROM {part}') == [[str(there)]], part
+            if month:
+                assert there == len([i for i in range(ROWS) if 1 + i % 6 == month])
+        conn.query("INSERT INTO events_1 VALUES (5000, '2024-01-09', 1, 'x'), (5001, '2024-01-09', 1, 'x'), "
+                   "(5002, '2024-01-09', 1, 'x'), (5003, '2024-01-09', 1, 'x')")
+        for key in range(5000, 5004):
+            assert conn.query(f'SELECT body FROM events WHERE id = {key}') == [['x']]
+            assert conn.query(f'SELECT body FROM events_1 WHERE id = {key}') == [['x']]
+        conn.query('DELETE FROM events_1 WHERE id >= 5000')
+        assert parted.shoal.console('FSCK') == []
+        for sql in ('ALTER TABLE events DETACH PARTITION events_1', 'ALTER TABLE events_1 RENAME TO other',
+                    "ALTER TABLE events ATTACH PARTITION single FOR VALUES IN (1)", 'CREATE UNIQUE INDEX late ON events_1(at)'):
+            with pytest.raises(PgError) as refused:
+                conn.query(sql)
+            assert refused.value.code == '0A000', sql
+        for sql in ("SELECT shoal.distribute_table('events_1', 'id')", "SELECT shoal.undistribute_table('events_1')"):
+            with pytest.raises(PgError, match='is a partition of another table'):
+                conn.query(sql)
+        with pytest.raises(PgError, match='holds rows'):
+            conn.query("SELECT shoal.undistribute_table('events')")
+        with pytest.raises(PgError, match='cannot copy from partitioned table'):
+            conn.query('COPY events TO STDOUT')
+        assert [row['name'] for row in parted.shoal.console('SHOW TABLES') if row['name'].startswith('events')] == ['events']
+
+
+def test_a_partitioned_table_moves_and_comes_back(parted):
+    # Rows of a partition stay behind, or arrive in another one.
+    moving, before = parted, rows_of(parted, 'events')
+    plan = moving.shoal.console('REBALANCE PLAN DRAIN s0')[0]
+    assert plan['blocked_by'] is None, plan
+    number = moving.move('0-15', 's1')
+    held(moving, number)
+    with moving.shoal.connect() as conn:
+        count = [[str(ROWS)]]
+        assert conn.query('SELECT count(*) FROM events') == count  # on two shards, and counted once
+        assert conn.query("SELECT count(*) FROM events e WHERE at >= '2024-01-01'") == count
+        parts = ('events_1', 'events_2', 'events_3', 'events_4', 'events_rest')
+        assert sum(int(conn.query(f'SELECT count(*) FROM {part}')[0][0]) for part in parts) == ROWS
+        with pytest.raises(PgError, match='cannot copy from partitioned table'):
+            conn.query('COPY events TO STDOUT')
+        for sql in ("CREATE TABLE events_9 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')",
+                    'DROP TABLE events_1', 'TRUNCATE events_2'):
+            with pytest.raises(PgError) as refused:
+                conn.query(sql)
+            assert refused.value.code == '55006', sql
+        conn.query('UPDATE events SET kind = kind + 1 WHERE kind = 3')
+        conn.query("UPDATE events_2 SET body = body || '!'")
+        for key in range(0, ROWS, 2):  # from one partition to another: DELETE and INSERT in the log
+            conn.query(f"UPDATE events SET at = at + 30 WHERE id = {key}")
+        conn.query('DELETE FROM events WHERE kind = 8')
+        insert(conn, 'events', [f"({ROWS + i}, '2024-0{1 + i % 7}-05', 1, 'new')" for i in range(60)])
+        wanted = events_of(conn)
+        switched(moving, number)
+        assert events_of(conn) == wanted
+        conn.query("CREATE TABLE events_9 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2025-02-01')")
+        insert(conn, 'events', [f"({ROWS + i}, '2025-01-07', 2, 'newer')" for i in range(60)])
+        conn.query("UPDATE events_9 SET body = 'newest'")
+        conn.query('UPDATE events SET kind = kind + 1 WHERE kind = 5')
+        wanted = events_of(conn)
+        assert moving.shoal.console('FSCK') == []
+        moving.shoal.console(f'REBALANCE ROLLBACK {number}')
+        assert moving.wait(number)['state'] == 'cancelled', moving.state(number)
+        assert events_of(conn) == wanted and len(rows_of(moving, 'events')) == len(wanted)
+        number = moving.move('0-15', 's1')  # and for good
+        switched(moving, number)
+        moving.shoal.console(f'REBALANCE FINISH {number}')
+        assert moving.wait(number)['state'] == 'done', moving.state(number)
+        assert events_of(conn) == wanted and len(rows_of(moving, 'events')) == len(wanted)
+    assert before != wanted and moving.shoal.console('FSCK') == []
+    wait_until('nothing to be left behind', lambda: not moving.leftovers(), 30, 0.2)
+
+
+def test_partitions_of_another_identity_are_refused(parted):
+    # A DELETE in that partition arrives without what tells its row, and the copy keeps it.
+    moving = parted
+    for cluster in moving.joined():
+        cluster.sql('ALTER TABLE events_3 REPLICA IDENTITY FULL', database='app')
+    row = moving.wait(moving.move('31', 's1'))
+    assert row['state'] == 'failed' and 'another replica identity than the whole' in row['reason'], row
+    blocked = moving.shoal.console('REBALANCE PLAN DRAIN s0')[0]['blocked_by']
+    assert 'events_3' in blocked and 'on the table and on each partition' in blocked
+    for cluster in moving.joined():
+        cluster.sql(*[f'ALTER TABLE {t} REPLICA IDENTITY FULL' for t in
+                      ('events', 'events_1', 'events_2', 'events_4_0', 'events_4_1', 'events_rest', 'events_9')],
+                    database='app')
+    with moving.shoal.connect() as conn:
+        wanted = events_of(conn)
+        number = moving.move('31', 's1')
+        switched(moving, number)
+        moving.shoal.console(f'REBALANCE FINISH {number}')
+        assert moving.wait(number)['state'] == 'done', moving.state(number)
+        assert events_of(conn) == wanted
+    assert moving.shoal.console('FSCK') == []
