@@ -242,6 +242,8 @@ static const Setting SETTINGS[] = {
      "those beyond are refused (53300)."},
     {"replicas", "hedge", SETTING_BOOL, SHOAL(hedge), 0, 1, NULL, "on", RELOADS, false,
      "Ask a second server when the first is slower than hedge_percentile of reads; the first answer counts."},
+    {"replicas", "copies", SETTING_INT, SHOAL(copies), 1, 3, NULL, "1", RELOADS, false,
+     "Servers that each read on replicas asks at once; the first answer counts. More than 1 costs that many times the load."},
     {"replicas", "hedge_percentile", SETTING_INT, SHOAL(hedge_percentile), 50, 99, NULL, "95", RELOADS, false,
      "Reads that take longer than this share of them are hedged."},
     {"replicas", "hedge_max", SETTING_INT, SHOAL(hedge_max), 0, 100, NULL, "5", RELOADS, false,
@@ -336,6 +338,8 @@ static const Setting SETTINGS[] = {
      false, "Single-row INSERT, UPDATE and DELETE of several clients may share one commit."},
     {"table", "profile", SETTING_TEXT, AT(TableConfig, profile), 1, 63, NULL, NULL, RELOADS, false,
      "Profile of batches that read this table. Default: the application's, the user's or the database's."},
+    {"table", "copies", SETTING_INT, AT(TableConfig, copies), 0, 3, NULL, "0", RELOADS, false,
+     "Servers that a read of this table asks at once. 0: as [replicas] says."},
     {"table", "prefetch_max_age_ms", SETTING_INT, AT(TableConfig, prefetch_max_age_ms), 0, 60000, NULL, "0",
      RELOADS, false, "The same for queries of this table. 0: as the user or the database has it."},
 };
