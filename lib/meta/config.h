@@ -180,7 +180,7 @@ typedef struct Config {
     int http_port;            /* 0: off */
     const char *http_password; /* NULL: nobody is asked */
     uint32_t move_parallel;
-    uint64_t move_bytes_per_s, move_lag_max; /* bytes */
+    uint64_t move_bytes_per_s, move_lag_max, move_lag_undo; /* bytes */
     uint32_t move_load_max; /* statements that run on the source; 0: no bound */
     uint32_t move_slot_timeout_ms, move_fence_timeout_ms, move_fence_attempts, move_rollback_window_ms;
     uint32_t fence_wait_max; /* requests per worker */
