@@ -115,6 +115,8 @@ bool console_show_moves(Control *control, Call *call, const Command *command, co
         cells[15] = *row->reason ? row->reason : NULL;
         if (move && move->load.high)
             cells[15] = arena_printf(arena, "pauses: %" PRIu64 " statements run on %s", move->load.running, row->source);
+        else if (move && move->load.behind)
+            cells[15] = arena_printf(arena, "pauses: %s is %" PRIu64 " bytes of log behind", row->target, move->load.lag);
         answer_row(call, cells, ARRAY_LEN(COLUMNS));
     }
     return answer_with(control, call, "SHOW");

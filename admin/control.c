@@ -231,10 +231,10 @@ static bool members_keep(const Control *control, Config *config, Arena *arena, E
 /* Who holds pointers into the Config that was replaced begins anew. */
 static void config_changed(Control *control)
 {
-    probes_finish(&control->probes);
     loaders_finish(control);
     loaders_start(control);
-    probes_start(control);
+    if (!probes_restart(&control->probes, control->config, control->standings, control->roles))
+        log_line(LOG_ERROR, "control", "out of memory: servers are not watched");
 }
 
 bool control_adopt_shard(Control *control, Config *config, Error *err)

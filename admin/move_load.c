@@ -1,5 +1,5 @@
 /*
- * move_load.c - a look each second, while the move copies or catches up.
+ * move_load.c - a look each second at the source's load, while the move copies or catches up; and at the target's lag.
  */
 #include "admin/move_load.h"
 
@@ -30,7 +30,7 @@ bool move_load_judge(uint64_t running, uint64_t max, bool high)
 
 bool move_load_holds(const Move *move)
 {
-    return move->load.high || (move->control->config->move_load_max > 0 && !move->load.looked);
+    return move->load.high || move->load.behind || (move->control->config->move_load_max > 0 && !move->load.looked);
 }
 
 void move_load_start(Move *move)
@@ -40,7 +40,7 @@ void move_load_start(Move *move)
         timer_init(&load->timer, &move->control->loop, load_on_time, move);
         pg_client_init(&load->client, &move->control->loop, &EVENTS, move);
     }
-    load->high = load->looked = false;
+    load->high = load->looked = load->behind = false;
     timer_start_ms(&load->timer, 0);
 }
 
@@ -68,6 +68,22 @@ static void judge(Move *move)
     control_event(move->control, LOG_INFO, "move", text);
     for (uint32_t i = 0; i < move->leg_count; i++)
         move_copy_hold(&move->legs[i].copy, high);
+}
+
+/* It has what it needs: the target, which goes on applying. Only the pause of everybody else would be too long. */
+void move_lag_look(Move *move, uint64_t lag)
+{
+    MoveLoad *load = &move->load;
+    uint64_t max = move->control->config->move_lag_max;
+    bool behind = move_load_judge(lag, max, load->behind);
+    char text[200];
+    load->lag = lag;
+    if (behind == load->behind)
+        return;
+    load->behind = behind;
+    snprintf(text, sizeof text, "move %" PRIu64 " %s: %s is %.1f MB of log behind (move_lag_max is %.1f MB)", move->id,
+             behind ? "pauses" : "goes on", move->target, (double)lag / 1e6, (double)max / 1e6);
+    control_event(move->control, LOG_INFO, "move", text);
 }
 
 static void load_on_time(Timer *timer)

@@ -21,12 +21,16 @@ typedef struct MoveLoad {
     uint64_t running; /* statements, at the last look */
     bool looked;      /* there was a look */
     bool high;        /* the move stands still */
+    uint64_t lag;     /* bytes of log that the target lacks, at the last look of catching up */
+    bool behind;      /* too many: nothing is switched */
 } MoveLoad;
 
 /* With its first look. The move has legs. */
 void move_load_start(Move *move);
 /* Also for one that was never started; nothing stands still any more. */
 void move_load_stop(Move *move);
+/* The target's lag was looked at: told when it passes move_lag_max, either way. */
+void move_lag_look(Move *move, uint64_t lag);
 /* It must not be switched now. */
 bool move_load_holds(const Move *move);
 /* Is it above the bound? For the two looks' rule: `high` is what it was. Pure. */

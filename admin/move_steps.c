@@ -88,15 +88,17 @@ static bool catch_up_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGr
 
 static void catch_up_end(Move *move)
 {
-    bool all = true, behind = false;
+    bool all = true;
+    uint64_t lag = 0;
     LEGS_EACH(leg, move) {
         all &= leg->caught_up;
-        behind |= leg->lag_bytes > move->control->config->move_lag_max;
+        lag = MAX(lag, leg->lag_bytes);
     }
-    if (behind) {
+    move_lag_look(move, lag);
+    if (lag > move->control->config->move_lag_undo) {
         Error err;
-        error_set(&err, SQLSTATE_OBJECT_NOT_READY, "the target falls behind: the source keeps more than move_lag_max");
-        error_hint(&err, "Move when less is written, fewer buckets at a time, or raise move_lag_max.");
+        error_set(&err, SQLSTATE_OBJECT_NOT_READY, "the target falls behind: the source keeps more than move_lag_undo");
+        error_hint(&err, "Move when less is written, fewer buckets at a time, or raise move_lag_undo.");
         move_fail(move, &err);
         move_fail_now(move);
     } else if (move_fails_at(move, "catchup_mid")) {

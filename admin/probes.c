@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "admin/catalog_loader.h"
 #include "core/clock.h"
@@ -84,6 +85,7 @@ static bool shards_init(Probes *probes, const RoleMemory *memory)
     for (uint32_t i = 0; probes->shards && i < config->shard_count; i++) {
         ShardHealth *shard = &probes->shards[i];
         shard->memory = memory[i];
+        shard->history_of = NO_PRIMARY;
         shard->memory.primary = place_in_shard(&config->shards[i], memory[i].primary);
         if (has_replicas(probes, i)) {
             shard->history = calloc(1, sizeof *shard->history);
@@ -92,6 +94,15 @@ static bool shards_init(Probes *probes, const RoleMemory *memory)
         }
     }
     return probes->shards != NULL;
+}
+
+/* Another server at the same address is known by its system identifier, as ever. */
+static char *place_of(const Config *config, const ServerConfig *server)
+{
+    char text[600];
+    snprintf(text, sizeof text, "%s %s:%d", config->shards[server->shard].name, server->host ? server->host : "",
+             server->port);
+    return strdup(text);
 }
 
 bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *standings,
@@ -112,6 +123,7 @@ bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *st
         health->probes = probes;
         health->server = config->servers[i];
         health->changed_wall_us = clock_wall_us();
+        health->place = place_of(config, health->server);
         pg_client_init(&health->client, loop, &CLIENT_EVENTS, health);
         patroni_init(&health->patroni, loop, health->server->patroni_host, health->server->patroni_port);
         if (has_replicas(probes, health->server->shard))
@@ -125,23 +137,97 @@ bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *st
     return true;
 }
 
-void probes_finish(Probes *probes)
+/* Nobody is asked any more. */
+static void probes_hush(Probes *probes)
 {
-    if (!probes->servers)
-        return;
     timer_stop(&probes->timer);
     for (uint32_t i = 0; i < probes->count; i++) {
         pg_client_close(&probes->servers[i].client);
         if (probes->servers[i].patroni.loop)
             patroni_finish(&probes->servers[i].patroni);
+    }
+}
+
+static void probes_free(Probes *probes)
+{
+    for (uint32_t i = 0; i < probes->count; i++) {
+        free(probes->servers[i].place);
         free(probes->servers[i].lags);
     }
     for (uint32_t i = 0; probes->shards && i < probes->shard_count; i++)
         free(probes->shards[i].history);
     free(probes->shards);
     free(probes->servers);
+}
+
+void probes_finish(Probes *probes)
+{
+    if (!probes->servers)
+        return;
+    probes_hush(probes);
+    probes_free(probes);
     probes->servers = NULL;
     probes->shards = NULL;
+}
+
+/* ---- another Config ------------------------------------------------------------------------------ */
+
+static bool same_place(const ServerHealth *a, const ServerHealth *b)
+{
+    return a->place && b->place && strcmp(a->place, b->place) == 0;
+}
+
+static void lags_inherit(Probes *probes, Probes *old)
+{
+    for (uint32_t i = 0; i < probes->count; i++)
+        for (uint32_t k = 0; k < old->count; k++) {
+            ServerHealth *to = &probes->servers[i], *from = &old->servers[k];
+            if (!to->lags || !from->lags || !same_place(to, from))
+                continue;
+            free(to->lags);
+            to->lags = from->lags;
+            to->lag_next = from->lag_next;
+            from->lags = NULL;
+        }
+}
+
+/* What a primary had, and when, is as true as before while it is the primary: without it a standby that lags
+ * would be of an unknown age until it has caught up with the RELOAD. */
+static void history_inherit(Probes *probes, Probes *old, uint32_t shard)
+{
+    ShardHealth *to = &probes->shards[shard];
+    if (!to->history || to->memory.primary == ROLES_NONE)
+        return;
+    uint32_t primary = shard_server(&probes->config->shards[shard], to->memory.primary)->index;
+    for (uint32_t i = 0; i < old->shard_count; i++) {
+        ShardHealth *from = &old->shards[i];
+        if (!from->history || from->history_of == NO_PRIMARY ||
+            !same_place(&probes->servers[primary], &old->servers[from->history_of]))
+            continue;
+        free(to->history);
+        to->history = from->history;
+        to->history_of = primary;
+        from->history = NULL;
+    }
+}
+
+bool probes_restart(Probes *probes, const Config *config, Standings *standings, const RoleMemory *memory)
+{
+    if (probes->servers)
+        probes_hush(probes);
+    Probes old = *probes; /* of it only what lies on the heap */
+    if (!probes_init(probes, old.loop, config, standings, memory, &old.events)) {
+        if (old.servers)
+            probes_free(&old);
+        return false;
+    }
+    if (old.servers) {
+        lags_inherit(probes, &old);
+        for (uint32_t i = 0; i < probes->shard_count; i++)
+            history_inherit(probes, &old, i);
+        probes_free(&old);
+    }
+    return true;
 }
 
 /* ---- asking ------------------------------------------------------------------------------------ */
@@ -313,8 +399,10 @@ static void shard_judge(Probes *probes, uint32_t shard)
     const RoleMemory *memory = &health->memory;
     for (uint32_t i = 0; i < count; i++)
         verdict_apply(&probes->servers[shard_server(config, i)->index], verdicts[i], memory);
-    if (moved)
+    if (moved) {
         lag_reset(health->history);
+        health->history_of = NO_PRIMARY;
+    }
     for (int good = 0; good < 2; good++) /* whom nobody may use any more, they hear first */
         for (uint32_t i = 0; i < count; i++)
             if ((probes->servers[shard_server(config, i)->index].state == HEALTH_UP) == good)
@@ -343,6 +431,7 @@ static void shard_age(Probes *probes, uint32_t shard)
     bool news = !history->count || history->samples[last].asked_us != primary->measured_us;
     if (!news || !primary->answered || primary->in_recovery)
         return;
+    health->history_of = primary->server->index;
     lag_add(health->history, primary->measured_us, primary->lsn);
     for (uint32_t i = 0; i < shard_size(config); i++)
         health_publish(&probes->servers[shard_server(config, i)->index]);

@@ -52,6 +52,7 @@ typedef struct ServerHealth {
     uint64_t measured_us;          /* when the last answered question was asked; 0 never */
     uint64_t vouched_us;           /* an operator has said that it is the primary; 0 never */
     uint64_t ended_us;             /* when the last question that ended, well or not, was asked; 0 never */
+    char *place;                   /* its shard and address, still there when the Config is gone; owned */
     LagSecond *lags;               /* ring of LAG_SECONDS, standbys only */
     uint32_t lag_next;
 } ServerHealth;
@@ -59,6 +60,7 @@ typedef struct ServerHealth {
 /* What is known of a shard as a whole. */
 typedef struct ShardHealth {
     LagHistory *history; /* of the primary; NULL for a shard without replicas */
+    uint32_t history_of; /* index of the server that it is of; NO_PRIMARY: it is empty */
     RoleMemory memory;   /* its `primary` counts the shard's servers, primary of the file first */
 } ShardHealth;
 
@@ -85,6 +87,8 @@ struct Probes {
 /* `memory`: by shard index, what was remembered of roles (primary is a server index or NO_PRIMARY). */
 bool probes_init(Probes *probes, Loop *loop, const Config *config, Standings *standings,
                  const RoleMemory *memory, const ProbeEvents *events) MUST_USE;
+/* Another Config: all are asked anew; the lags of servers whose address has not changed are kept. */
+bool probes_restart(Probes *probes, const Config *config, Standings *standings, const RoleMemory *memory) MUST_USE;
 void probes_finish(Probes *probes);
 /* An operator says that this one is the primary of its shard, whoever does not answer. */
 void probes_vouch(Probes *probes, uint32_t server);

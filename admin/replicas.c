@@ -14,6 +14,7 @@
 #include "admin/answer.h"
 #include "admin/control_state.h"
 #include "core/clock.h"
+#include "router/doubt.h"
 #include "router/reads.h"
 #include "wire/value.h"
 
@@ -58,7 +59,7 @@ bool show_replica_lag(Control *control, Call *call, const Command *command,
 /* ---- SHOW REPLICAS ------------------------------------------------------------------------------- */
 
 enum { OWN_NAME, OWN_READS, OWN_INFLIGHT, OWN_LATENCY, OWN_HEDGES, OWN_WINS, OWN_RERUNS, OWN_FAILURES,
-       OWN_BREAKER, OWN_OPENED };
+       OWN_BREAKER, OWN_OPENED, OWN_DOUBT };
 
 static const ReportRow *row_of(const Report *report, const char *server)
 {
@@ -83,12 +84,25 @@ static uint64_t shard_reads(const Control *control, const Report *report, uint32
     return total;
 }
 
+/* After a stop of this process; NULL: nothing of it keeps anybody away from the server. */
+static const char *doubt_text(DoubtWord word)
+{
+    static const char *const TEXTS[] = {
+        [DOUBT_HELD] = "held: Shoal was stopped, and not all of the shard's servers have answered since",
+        [DOUBT_SILENT] = "has not answered since Shoal was stopped: the primary is held until it does, or RESUME",
+    };
+    return (size_t)word < ARRAY_LEN(TEXTS) ? TEXTS[word] : NULL;
+}
+
 /* What keeps reads away; NULL when nothing does. */
 static const char *why_out(const Control *control, const ServerHealth *health, const ReportRow *own,
                            bool primary, Arena *arena)
 {
+    const char *doubt = doubt_text((DoubtWord)cell(own, OWN_DOUBT));
     if (health->state != HEALTH_UP)
-        return arena_text(arena, slice_str(health->why));
+        return doubt ? arena_printf(arena, "%s; %s", health->why, doubt) : arena_text(arena, slice_str(health->why));
+    if (doubt)
+        return doubt;
     if (primary)
         return control->leaving[health->server->shard] == health->server->index
                    ? "paused: what runs may end there, everything else waits" : NULL;
@@ -98,6 +112,9 @@ static const char *why_out(const Control *control, const ServerHealth *health, c
         return "breaker is open";
     if (!health->receiver[0])
         return "receives nothing: no walreceiver";
+    ServerStanding standing = standing_get(control->standings, health->server->index);
+    if (control->config->max_lag_bytes && standing.lag_bytes > control->config->max_lag_bytes)
+        return read_refusal_text(READ_LAGS_BYTES);
     bool lags = server_lag_us(health, clock_now_us()) > (uint64_t)control->config->max_lag_ms * 1000;
     return lags ? read_refusal_text(READ_LAGS) : NULL;
 }

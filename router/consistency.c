@@ -103,6 +103,15 @@ bool consistency_read_lag(Slice text, uint32_t *ret_ms)
     return false;
 }
 
+bool consistency_read_copies(Slice text, uint32_t *ret)
+{
+    uint8_t digit = text.len == 1 ? text.data[0] : 0;
+    if (digit < '0' || digit > '0' + READ_COPIES_MAX)
+        return false;
+    *ret = (uint32_t)(digit - '0');
+    return true;
+}
+
 bool consistency_read_deadline(Slice text, ReadWish *ret)
 {
     static const char STALE[] = " stale";
@@ -164,7 +173,7 @@ static void wish_take(ReadWish *wish, Slice key, Slice value)
     } else if (slice_equal_nocase(key, SLICE("late"))) {
         wish->late_stale = slice_equal_nocase(value, SLICE("stale"));
     } else if (slice_equal_nocase(key, SLICE("copies"))) {
-        if (consistency_read_lag(value, &copies) && copies <= 3)
+        if (consistency_read_copies(value, &copies))
             wish->copies = copies;
     }
 }

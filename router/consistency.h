@@ -20,13 +20,14 @@
 #include "meta/config.h"
 #include "meta/standing.h"
 
-#define NO_SERVER UINT32_MAX
+#define NO_SERVER       UINT32_MAX
+#define READ_COPIES_MAX 3
 
 /* What somebody asked for; READ_DEFAULT and 0 where nothing was said. */
 typedef struct ReadWish {
     ReadConsistency consistency;
     uint32_t max_lag_ms;
-    uint32_t copies; /* ask so many servers at once, the first answer counts */
+    uint32_t copies; /* ask so many servers at once, the first answer counts; 0: nothing was said */
     uint32_t deadline_ms;      /* no answer by then: it ends; 0: none */
     uint32_t deadline_percent; /* ... or by what this share of reads takes; 0: none */
     bool late_stale; /* then any replica may answer, however old its data */
@@ -77,6 +78,8 @@ ReadRefusal consistency_check(const ReadPromise *promise, const ServerStanding *
 bool consistency_read(Slice text, ReadConsistency *ret) MUST_USE;
 /* "80ms", "p99", "p99 stale", "off": of ReadWish only the deadline's fields are set. */
 bool consistency_read_deadline(Slice text, ReadWish *ret) MUST_USE;
+/* "1" to "3"; "0": as the table or [replicas] says. */
+bool consistency_read_copies(Slice text, uint32_t *ret) MUST_USE;
 /* "500ms", "2s", "1min"; a bare number is milliseconds. */
 bool consistency_read_lag(Slice text, uint32_t *ret_ms) MUST_USE;
 /* read_consistency = ..., max_lag = ..., copies = ... in a leading comment, in any order. What is not

@@ -21,6 +21,7 @@
 #include "router/portal.h"
 #include "router/portal_open.h"
 #include "router/read_setting.h"
+#include "router/reads.h"
 #include "router/resolve.h"
 #include "router/route.h"
 #include "router/series.h"
@@ -427,6 +428,8 @@ bool dispatch_request(Request *request)
     session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
+    if (session->running && reads_wait_turn(request))
+        return false;
     if (!request->not_batched && offer_lookup(request)) {
         start_offered(request);
         return true;

@@ -108,14 +108,20 @@ void doubt_notice(Worker *worker)
 
 /* ---- it ends --------------------------------------------------------------------------------------- */
 
+/* Since the router woke up; one that was lost long before the stop is not waited for. */
+static bool is_heard(const Topology *topology, const Doubt *doubt, uint32_t server)
+{
+    ServerStanding standing = standing_get(topology->standings, server);
+    bool lost_before = standing.measured_us + SILENT_US + (uint64_t)topology->config->lag_check_ms * 1000 < doubt->slept_us;
+    return standing.measured_us > doubt->woke_us || lost_before;
+}
+
 static bool others_heard(const Topology *topology, const Doubt *doubt, uint32_t shard, uint32_t primary)
 {
     const ShardConfig *config = &topology->config->shards[shard];
     for (uint32_t i = 0; i <= config->replica_count; i++) {
         const ServerConfig *server = i == 0 ? config->primary : config->replicas[i - 1];
-        ServerStanding standing = standing_get(topology->standings, server->index);
-        bool lost_before = standing.measured_us + SILENT_US + (uint64_t)topology->config->lag_check_ms * 1000 < doubt->slept_us;
-        if (server->index != primary && standing.measured_us <= doubt->woke_us && !lost_before)
+        if (server->index != primary && !is_heard(topology, doubt, server->index))
             return false;
     }
     return true;
@@ -134,6 +140,17 @@ static bool is_known(const Topology *topology, const Doubt *doubt, uint32_t shar
     if (standing.vouched_us > doubt->woke_us)
         return true;
     return heard && standing.state == HEALTH_UP && !standing.in_recovery && standing.measured_us > doubt->woke_us;
+}
+
+DoubtWord doubt_word(const Worker *worker, uint32_t server)
+{
+    const ServerConfig *config = worker_config(worker)->servers[server];
+    if (!doubt_about(worker, config->shard))
+        return DOUBT_NONE;
+    const Doubt *doubt = &worker->doubts.shards[config->shard];
+    if (strcmp(doubt->server, config->name) == 0)
+        return DOUBT_HELD;
+    return is_heard(worker->topology, doubt, server) ? DOUBT_HEARD : DOUBT_SILENT;
 }
 
 static void doubt_end(Worker *worker, Doubt *doubt)

@@ -40,6 +40,14 @@ void doubt_look(Worker *worker);
 bool doubt_about(const Worker *worker, uint32_t shard);
 /* As topology_primary; NULL also while the shard is in doubt. */
 const ServerConfig *doubt_primary(const Worker *worker, uint32_t shard);
+/* For SHOW REPLICAS: what the doubt about its shard means for this server. */
+typedef enum DoubtWord {
+    DOUBT_NONE,
+    DOUBT_HEARD,  /* nothing: it has answered since */
+    DOUBT_HELD,   /* it was the primary: nothing is written there until the doubt is over */
+    DOUBT_SILENT, /* it is waited for */
+} DoubtWord;
+DoubtWord doubt_word(const Worker *worker, uint32_t server);
 /* What is said to who has waited in vain: the shard has no primary, or nobody knows. */
 void doubt_tell(const Worker *worker, uint32_t shard, Error *err);
 

@@ -335,7 +335,15 @@ Plan plan_merge_into(Planner *p)
     if (!together && (p->refs[source].kind != REF_REFERENCE || actions.inserts))
         return refuse_merge("Its rows would have to meet, or be inserted, on other shards than those they are on.");
     Plan plan = {.kind = PLAN_WRITE, .shards = p->database->shards, .shard_count = p->database->shard_count};
-    plan_pass_over_foreign(p, &plan, target, NULL); /* refused while its shards hold rows of others */
+    /* Rows of the source decide what is done, those of other shards by the term in each WHEN; WHEN NOT MATCHED knows
+     * no other columns. A reference table has none of others: then those of the target are passed over. */
+    bool ours = p->refs[source].kind == REF_DISTRIBUTED;
+    if (!ours && actions.inserts && foreign_table(p->in->topology, p->refs[target].table)) {
+        plan.kind = PLAN_REJECT;
+        foreign_error(&plan.error);
+        return plan;
+    }
+    plan_pass_over_foreign(p, &plan, ours ? source : target, NULL);
     return plan;
 }
 

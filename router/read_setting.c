@@ -146,6 +146,12 @@ static bool set_deadline(Session *session, Slice value, Error *err)
                                                    "'80ms', 'p99', 'p99 stale', or 'off'.");
 }
 
+static bool set_copies(Session *session, Slice value, Error *err)
+{
+    return consistency_read_copies(value, &session->reads.wish.copies) ||
+           bad_value(err, "shoal.copies", value, "Give 1 to 3, or 0: as the table or [replicas] has it.");
+}
+
 typedef struct OwnSetting {
     const char *name;
     bool (*set)(Session *session, Slice value, Error *err);
@@ -156,6 +162,7 @@ static const OwnSetting SETTINGS[] = {
     {"shoal.read_consistency", set_consistency, "default"},
     {"shoal.max_lag", set_max_lag, "0"},
     {"shoal.deadline", set_deadline, "off"},
+    {"shoal.copies", set_copies, "0"},
     {"shoal.session_lsn", token_take, ""},
 };
 
@@ -239,6 +246,9 @@ static void show(Request *request, const OwnSetting *own)
         answer_text(request, own->name, READ_CONSISTENCY_NAMES[reads->wish.consistency]);
     } else if (own->set == set_max_lag) {
         snprintf(text, sizeof text, "%ums", reads->wish.max_lag_ms);
+        answer_text(request, own->name, text);
+    } else if (own->set == set_copies) {
+        snprintf(text, sizeof text, "%u", reads->wish.copies);
         answer_text(request, own->name, text);
     } else if (own->set == set_deadline) {
         const ReadWish *wish = &reads->wish;

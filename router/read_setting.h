@@ -4,7 +4,7 @@
  *
  *     SET shoal.read_consistency = 'session'      strong | bounded | session | eventual | default
  *     SET shoal.max_lag = '500ms'                 of bounded reads
- *     SET shoal.deadline = 'p99 stale'            no answer by then: any replica, or (without stale) an error
+ *     SET shoal.copies = 2                        servers that each read asks at once
  *     SET shoal.deadline = 'p99 stale'            no answer by then: any replica; without stale: an error
  *     SHOW shoal.session_lsn                      s0=0/5000060,s1=0/4F00028: what this session has written
  *     SET shoal.session_lsn = '...'               ... must be there when this one reads

@@ -98,6 +98,7 @@ static void wish_add(ReadWish *wish, ReadConsistency consistency, uint32_t max_l
 static void wish_add_said(ReadWish *wish, const ReadWish *said)
 {
     wish_add(wish, said->consistency, said->max_lag_ms);
+    wish->copies = wish->copies ? wish->copies : said->copies;
     if (wish->deadline_ms || wish->deadline_percent)
         return;
     wish->deadline_ms = said->deadline_ms;
@@ -126,6 +127,38 @@ static ReadWish wish_of(const Request *request)
     if (wish.consistency == READ_DEFAULT)
         wish.consistency = READ_STRONG;
     return wish;
+}
+
+/* [table NAME] copies: of the tables that it reads the one that has most. */
+static uint32_t table_copies(const Request *request)
+{
+    const Session *session = request->session;
+    const Topology *topology = session->worker->topology;
+    const Catalog *catalog = topology->catalogs[session->database_index];
+    Slice path = session_search_path(session, topology), user = slice_str(session->user);
+    uint32_t copies = 0;
+    for (uint32_t i = 0; i < request->planned_count; i++) {
+        const Shape *shape = request->planned[i].shape;
+        for (uint32_t k = 0; k < shape->table_count; k++) {
+            ShapeName name = shape->tables[k].name;
+            const CatalogTable *table = catalog_resolve_table(catalog, name.schema, name.name, path, user);
+            const TableConfig *section =
+                table ? config_table(topology->config, session_database(session, topology)->name, table->schema,
+                                     table->name)
+                      : NULL;
+            copies = section ? MAX(copies, section->copies) : copies;
+        }
+    }
+    return copies;
+}
+
+static uint32_t copies_of(const Request *request, const ReadWish *wish)
+{
+    const Config *config = worker_config(request->session->worker);
+    uint32_t copies = wish->copies;
+    if (!copies && config->table_copies)
+        copies = table_copies(request);
+    return copies ? copies : config->copies;
 }
 
 static ReadPromise promise_of(const Request *request, const ReadWish *wish, uint32_t shard)
@@ -321,7 +354,7 @@ static Read *read_create(Request *request, uint32_t shard, const ReadWish *wish,
                    .promise = promise_of(request, wish, shard),
                    .kept = kept,
                    .may_hedge = !whole_transaction,
-                   .copies = whole_transaction ? 0 : wish->copies,
+                   .copies = whole_transaction ? 0 : copies_of(request, wish),
                    .deadline_us = whole_transaction ? 0 : deadline_of(request, wish, shard),
                    .late_stale = wish->late_stale};
     list_init(&read->link);
@@ -471,6 +504,17 @@ void reads_leg_end(Worker *worker, LegRead *leg, bool ok)
     counter_add(&server->failures, !ok);
     breaker_end(&server->breaker, &limits, now_us, ok, now_us - leg->started_us);
     leg->pool = NULL;
+}
+
+bool reads_wait_turn(const Request *request)
+{
+    const Session *session = request->session;
+    const Config *config = worker_config(session->worker);
+    const DatabaseConfig *database = session_database(session, session->worker->topology);
+    bool replicas = false;
+    for (uint32_t i = 0; i < database->shard_count; i++)
+        replicas |= config->shards[database->shards[i]].replica_count > 0;
+    return replicas && wish_of(request).consistency == READ_SESSION;
 }
 
 /* ---- what the session has written and seen ------------------------------------------------------------ */

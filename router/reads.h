@@ -24,7 +24,7 @@
 #include "router/read_rules.h"
 #include "router/request.h"
 
-#define READ_ATTEMPTS_MAX 3
+#define READ_ATTEMPTS_MAX READ_COPIES_MAX
 #define READ_HOLD_MAX     ((size_t)16 * 1024)
 #define READ_SAMPLES_MIN  8
 
@@ -107,6 +107,9 @@ void reads_destroy(Reads *reads);
 /* The pool for a request that runs on a connection of its own on `shard`; with request->read when more
  * than one server may answer it. *ret_pool NULL: nobody takes writes there now. False: it must be refused. */
 bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err) MUST_USE;
+/* True: it must not be under way together with what the session asked before: it was promised that nothing of
+ * that is gone again, and nobody knows yet what that saw. */
+bool reads_wait_turn(const Request *request);
 /* Where the first task's answers go. */
 Sink *reads_sink(Request *request);
 /* The first task was submitted. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "router/doubt.h"
 #include "router/reads.h"
 #include "router/commit.h"
 #include "router/request.h"
@@ -72,7 +73,7 @@ static const ReportColumn REPLICAS[] = {
     {"server", TEXT, REPORT_KEEP},   {"reads", INT, REPORT_SUM},      {"inflight", INT, REPORT_SUM},
     {"latency_us", INT, REPORT_MAX}, {"hedges", INT, REPORT_SUM},     {"hedge_wins", INT, REPORT_SUM},
     {"reruns", INT, REPORT_SUM},     {"failures", INT, REPORT_SUM},   {"breaker", INT, REPORT_MAX},
-    {"breaker_opened", INT, REPORT_SUM},
+    {"breaker_opened", INT, REPORT_SUM}, {"doubt", INT, REPORT_MAX},
 };
 static const ReportColumn N1[] = {
     {"database", TEXT, REPORT_KEEP},   {"parent", TEXT, REPORT_KEEP},   {"child", TEXT, REPORT_KEEP},
@@ -517,6 +518,7 @@ static void report_replicas(Worker *worker, Report *report)
         cell_int(&c, counter_get(&s->failures));
         cell_int(&c, (uint64_t)s->breaker.state);
         cell_int(&c, s->breaker.opened);
+        cell_int(&c, (uint64_t)doubt_word(worker, i));
         if (!report_add(report, c.at))
             return;
     }

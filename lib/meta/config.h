@@ -133,6 +133,7 @@ typedef struct TableConfig {
     bool batch;          /* statements that read it may be batched */
     bool batch_writes;   /* single-row writes of several clients may share a commit */
     const char *profile; /* NULL: the user's or the database's */
+    uint32_t copies;     /* servers that a read of it asks at once; 0: as [replicas] says */
     uint32_t prefetch_max_age_ms; /* 0: as the user has it */
     int line;
 } TableConfig;
@@ -179,7 +180,7 @@ typedef struct Config {
     int http_port;            /* 0: off */
     const char *http_password; /* NULL: nobody is asked */
     uint32_t move_parallel;
-    uint64_t move_bytes_per_s, move_lag_max; /* bytes */
+    uint64_t move_bytes_per_s, move_lag_max, move_lag_undo; /* bytes */
     uint32_t move_load_max; /* statements that run on the source; 0: no bound */
     uint32_t move_slot_timeout_ms, move_fence_timeout_ms, move_fence_attempts, move_rollback_window_ms;
     uint32_t fence_wait_max; /* requests per worker */
@@ -213,6 +214,7 @@ typedef struct Config {
     uint32_t lag_check_ms;
     uint32_t primary_reads_max;  /* reads for which no replica will do, at one time at a primary */
     bool hedge;
+    uint32_t copies;             /* servers that a read asks at once */
     uint32_t hedge_percentile;
     uint32_t hedge_max;          /* percent of reads */
     uint32_t retry_max;          /* percent of reads */
@@ -236,6 +238,7 @@ typedef struct Config {
     TableConfig *tables;
     uint32_t table_count;
     bool batch_writes; /* some table has it */
+    bool table_copies; /* likewise */
     ProfileConfig *profiles; /* the three first, then own ones */
     uint32_t profile_count;
     ApplicationConfig *applications;

@@ -249,7 +249,8 @@ static bool table_read_key(ConfigLoader *loader, TableConfig *table, IniSection 
     const IniEntry *entry = entry_find(section, "key");
     bool keyless = strcmp(table->kind, "reference") == 0 || strcmp(table->kind, "local") == 0;
     bool other = entry_find(section, "batch") || entry_find(section, "batch_writes") ||
-                 entry_find(section, "profile") || entry_find(section, "prefetch_max_age_ms");
+                 entry_find(section, "profile") || entry_find(section, "prefetch_max_age_ms") ||
+                 entry_find(section, "copies");
     if (!entry && other && !entry_find(section, "kind"))
         return true; /* the section is about batching */
     if (keyless && entry)
@@ -334,6 +335,7 @@ static bool load_table(ConfigLoader *loader, IniSection *section, Map *seen)
         !table_read_database(loader, table, section))
         return false;
     c->batch_writes |= table->batch_writes;
+    c->table_copies |= table->copies > 0;
     uint64_t hash = slice_hash(slice_str(table->name), slice_hash(slice_str(table->schema), 0));
     const TableConfig *first = map_get(seen, hash, table);
     if (first)

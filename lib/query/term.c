@@ -89,6 +89,20 @@ static bool copy_add(Maker *maker, PgQuery__CopyStmt *copy, PgQuery__Node *term,
            select_add(maker, query->select_stmt, term);
 }
 
+/* Of all that MERGE does: a row that the term keeps out finds no WHEN that would do something. */
+static bool merge_add(Maker *maker, PgQuery__MergeStmt *merge, PgQuery__Node *term)
+{
+    for (size_t i = 0; i < merge->n_merge_when_clauses; i++) {
+        PgQuery__Node *node = merge->merge_when_clauses[i];
+        if (node->node_case != PG_QUERY__NODE__NODE_MERGE_WHEN_CLAUSE)
+            return false;
+        PgQuery__MergeWhenClause *when = node->merge_when_clause;
+        if (when->command_type != PG_QUERY__CMD_TYPE__CMD_NOTHING && !where_add(maker, &when->condition, term))
+            return false;
+    }
+    return merge->n_merge_when_clauses > 0;
+}
+
 Slice term_add(Slice text, const char *term, const char *columns, Arena *arena)
 {
     Maker maker = {.arena = arena};
@@ -106,6 +120,9 @@ Slice term_add(Slice text, const char *term, const char *columns, Arena *arena)
         break;
     case PG_QUERY__NODE__NODE_DELETE_STMT:
         ok = where_add(&maker, &node->delete_stmt->where_clause, extra);
+        break;
+    case PG_QUERY__NODE__NODE_MERGE_STMT:
+        ok = merge_add(&maker, node->merge_stmt, extra);
         break;
     case PG_QUERY__NODE__NODE_COPY_STMT:
         ok = copy_add(&maker, node->copy_stmt, extra, columns);

@@ -28,19 +28,21 @@ def shard(workspace):
     """One primary, two standbys that follow whoever is promoted; new for each test."""
     made = []
 
-    def make(name):
+    def make(name, standbys=2):
         primary = Cluster(workspace, name).create().start()
         primary.sql('CREATE ROLE app LOGIN SUPERUSER', 'CREATE ROLE admin LOGIN', 'CREATE DATABASE app OWNER app')
         primary.sql('CREATE TABLE log (id bigint PRIMARY KEY, client int NOT NULL)', database='app', user='app')
+        mine = [primary]
         made.append(primary)
-        for i in (1, 2):
-            made.append(primary.create_replica(f'{name}-r{i}', dict(SYNC)).start())
-        for replica in made[1:]:
+        for i in range(1, standbys + 1):
+            mine.append(primary.create_replica(f'{name}-r{i}', dict(SYNC)).start())
+            made.append(mine[-1])
+        for replica in mine[1:]:
             primary.wait_caught_up(replica)
-        # Both have what was acknowledged, so that either may be promoted.
-        primary.configure(**dict(SYNC, synchronous_standby_names="'2 (*)'"))
+        # All have what was acknowledged, so that any may be promoted.
+        primary.configure(**dict(SYNC, synchronous_standby_names=f"'{standbys} (*)'"))
         primary.query('SELECT pg_reload_conf()')
-        return made
+        return mine
     yield make
     for server in made:
         server.thaw()
@@ -371,6 +373,42 @@ def test_resume_ends_a_doubt(workspace, shard):
         shoal.finish()
         for proxy in proxies:
             proxy.close()
+
+
+def test_a_doubt_is_about_one_shard(workspace, shard):
+    """Else: one standby that does not answer after a stop of the router keeps all shards from their writes; or nobody
+    can see why."""
+    made = [shard('one', 1), shard('two', 1)]
+    for pair in made:
+        settle(*pair)
+    silent = Proxy(made[1][1].port)
+    shoal = Shoal(workspace, {'s0': tuple(made[0]), 's1': (made[1][0], silent)}, name='doubts',
+                  databases={'app': {'shards': 's0'}, 'other': {'shards': 's1', 'dbname': 'app'}},
+                  users={'admin': {'admin': 'on'}, 'app': {}}, settings={'tcp_user_timeout': '1s'},
+                  replicas={'lag_check': '50ms', 'failover_wait': '2s'})
+    shoal.start()
+    try:
+        for database in ('app', 'other'):
+            wait_until('writes', lambda: shoal.query('INSERT INTO log VALUES (1, 1)', database=database) == [])
+        wait_until('all to be heard', lambda: all(not row['why'] for row in shoal.console('SHOW REPLICAS')))
+        with asleep(shoal):
+            silent.block(b'\0postgres\0')
+        with shoal.connect(database='other', timeout_s=60) as doubted, shoal.connect(timeout_s=60) as trusted:
+            trusted.query('INSERT INTO log VALUES (2, 1)')
+            with pytest.raises(PgError) as err:
+                doubted.query('INSERT INTO log VALUES (2, 1)')
+            assert err.value.code == '08001' and 'no primary of shard s1 is known' in err.value['M'], err.value
+            assert 'was stopped' in row_of(shoal, 's1/primary')['why'] and 'held' in row_of(shoal, 's1/primary')['why']
+            assert 'has not answered since Shoal was stopped' in row_of(shoal, 's1/replica1')['why']
+            assert not row_of(shoal, 's0/primary')['why'] and not row_of(shoal, 's0/replica1')['why']
+            trusted.query('INSERT INTO log VALUES (3, 1)')
+            silent.heal()
+            wait_until('writes to go on', lambda: not errors_of(doubted.exchange(query('INSERT INTO log VALUES (3, 1)'))))
+            wait_until('the doubt to be over', lambda: not row_of(shoal, 's1/primary')['why'])
+        assert rows_of_log(made[0][0]) == {1, 2, 3} and rows_of_log(made[1][0]) == {1, 3}
+    finally:
+        shoal.finish()
+        silent.close()
 
 
 def test_n5_a_connection_asks_who_is_there(workspace, shard):

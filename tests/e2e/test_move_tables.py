@@ -1,6 +1,11 @@
 """Tables of every shape move with their buckets: keys of several columns; what cannot move is said before."""
+import os
+import subprocess
+import sys
+
 import pytest
 
+from tests.support import host
 from tests.support.cluster import wait_until
 from tests.support.moves import Moving
 from tests.support.wire import PgError
@@ -257,3 +262,17 @@ def test_partitions_of_another_identity_are_refused(parted):
         assert moving.wait(number)['state'] == 'done', moving.state(number)
         assert events_of(conn) == wanted
     assert moving.shoal.console('FSCK') == []
+
+
+SUITES = ['test_move_crash.py', 'test_move_tables.py', 'test_move_flow.py', 'test_move_hazards.py']
+
+
+@pytest.mark.parametrize('version', ['16', '17', '18'])
+@pytest.mark.skipif(not host.LONG or 'SHOAL_PG' in os.environ, reason='the long form, by itself')
+def test_servers_of_another_version(version):
+    # What logical replication does differs by version: a move that loses rows on PostgreSQL 18 only.
+    env = {name: value for name, value in os.environ.items() if name != 'SHOAL_LONG'}
+    done = subprocess.run([sys.executable, '-B', '-m', 'pytest', '-q', *[f'tests/e2e/{suite}' for suite in SUITES]],
+                          cwd=host.ROOT, env=dict(env, SHOAL_PG=version), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout[-4000:]

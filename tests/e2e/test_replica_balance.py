@@ -217,6 +217,110 @@ def test_hash_moves_only_the_keys_of_who_goes(shoal, servers, proxies):
             proxies[1].heal()
 
 
+def at_once(shoal, sql, count):
+    """The same statement by so many clients together: how many were answered by whom."""
+    answers, start = [], threading.Barrier(count)
+
+    def work():
+        with shoal.connect(timeout_s=60) as conn:
+            conn.query('SELECT 1')
+            start.wait(60)
+            answers.append(int(conn.query(sql)[0][0]))
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == count
+    return {port: answers.count(port) for port in set(answers)}
+
+
+def test_hash_spills_over_where_a_key_is_hot(shoal, servers):
+    """Else: the one page that everybody reads takes its replica down, and two others look on."""
+    shoal.reload(**dict(BASE, balance='hash'))
+    hot = "SELECT current_setting('port'), pg_sleep(0.5) FROM words WHERE id = 5"
+    weights = {server.port: i + 1 for i, server in enumerate(servers[1:])}
+    seen = []
+
+    def spills():
+        seen.append(at_once(shoal, hot, 12))
+        # A quarter more than its share, and the one that takes the room.
+        within = all(count <= 12 * 1.25 * weights[port] / 6 + 2 for port, count in seen[-1].items())
+        return len(seen[-1]) >= 2 and within
+    wait_until('a hot key on more than one replica', spills)
+    print(seen[-1])
+    with shoal.connect() as conn:  # one at a time it has its place
+        wait_until('it to be at home', lambda: len({conn.query(hot.replace('0.5', '0'))[0][0] for _ in range(8)}) == 1)
+
+
+# -- copies -------------------------------------------------------------------------------------------------
+
+def test_copies_ask_several_and_take_the_first(shoal, proxies, servers):
+    """Else: a statement that must be quick waits for the one server that is not; or a loser's answer is the next one's."""
+    shoal.reload(**dict(BASE, balance='round_robin'))
+    crowd(shoal, 0.3)  # connections are there
+    pids = "SELECT pid FROM pg_stat_activity WHERE usename = 'app' ORDER BY 1"
+
+    def asked(conn, copies):
+        before = counted(shoal, 'reads')
+        for number in range(1, 31):  # an answer that went astray would be the next one's
+            row = conn.query(f"/* shoal: copies = {copies} */ SELECT {number}, word FROM words WHERE id = {number}")
+            assert row == [[str(number), f'word {number}']]
+        return counted(shoal, 'reads', before)
+    with shoal.connect(timeout_s=60) as conn:
+        for copies in (1, 2, 3):
+            wait_until(f'{copies} to be asked', lambda: sum(asked(conn, copies).values()) == 30 * copies)
+        wait_until('each of three to be asked each time', lambda: [asked(conn, 3)[name] for name in NAMES] == [30] * 3)
+        before = [server.query(pids) for server in servers[2:]]
+        for proxy in proxies[1:]:
+            proxy.delay(0.3)
+
+        def first():
+            ports = {conn.query(f"/* shoal: copies = 3 */ SELECT current_setting('port'), {i} FROM words WHERE id = 1")[0][0]
+                     for i in range(20)}
+            return ports == {str(servers[1].port)}
+        wait_until('the quick one to be first', first)
+        for proxy in proxies:
+            proxy.delay(0)
+        assert [row[0] for row in conn.query('SELECT id FROM words ORDER BY id LIMIT 3')] == ['1', '2', '3']
+    for server, pids_before in zip(servers[2:], before):  # losers were left to finish
+        assert set(map(tuple, pids_before)) <= set(map(tuple, server.query(pids)))
+        assert 'canceling statement due to user request' not in server.log.read_text()
+
+
+def test_copies_are_said_once_for_a_table_or_for_all(shoal):
+    """Else: each statement of an application must be edited to be asked twice."""
+    def asked(sql='SELECT word FROM words WHERE id = 3', **parameters):
+        with shoal.connect(**parameters) as conn:
+            return counting(conn, sql)
+
+    def counting(conn, sql):
+        before = sum(counted(shoal, 'reads').values())
+        for _ in range(10):
+            conn.query(sql)
+        return (sum(counted(shoal, 'reads').values()) - before) / 10
+    shoal.tables = {'words': {'copies': '2'}}
+    try:
+        shoal.reload(**BASE)
+        wait_until('two for the table', lambda: asked() == 2)
+        wait_until('one for what reads no table', lambda: asked('SELECT 1 + 2') == 1)
+        wait_until('what the statement says', lambda: asked('/* shoal: copies = 3 */ SELECT word FROM words WHERE id = 3') == 3)
+        with shoal.connect() as conn:
+            conn.query('SET shoal.copies = 1')
+            assert conn.query('SHOW shoal.copies') == [['1']]
+            wait_until('what the session says', lambda: counting(conn, 'SELECT word FROM words WHERE id = 3') == 1)
+            conn.query('RESET shoal.copies')
+            wait_until('the table again', lambda: counting(conn, 'SELECT word FROM words WHERE id = 3') == 2)
+            with pytest.raises(PgError) as err:
+                conn.query('SET shoal.copies = 4')
+            assert err.value.code == '22023'
+        shoal.tables = {}
+        shoal.reload(**dict(BASE, copies='3'))
+        wait_until('three for all', lambda: asked('SELECT 1 + 2') == 3)
+    finally:
+        shoal.tables = {}
+
+
 # -- a slow one of three: what users wait -------------------------------------------------------------------
 
 def tail(shoal, **settings):

@@ -524,6 +524,46 @@ def test_the_token_of_one_session_holds_for_another(shoal, servers):
             reader.query("SET shoal.session_lsn = 's9=0/1'")
 
 
+@pytest.mark.parametrize('batch', ['off', 'on'])
+def test_two_reads_on_their_way_do_not_go_back(workspace, servers, batch):
+    """Monotonic reads, also of statements that are asked before the first is answered. Else: a list shows a row, and the
+    detail page that was asked for with it does not have it. replica1 stands still; round robin offers it every second read."""
+    own = Shoal(workspace, {'s0': tuple(servers)}, name=f'pair-{batch}', users={'admin': {'admin': 'on'}, 'app': {}},
+                batch={'batch': batch},
+                replicas={'lag_check': '50ms', 'balance': 'round_robin', 'hedge': 'off', 'breaker': 'off'})
+    own.start()
+    try:
+        key, ask = 11, 'SELECT n FROM versions WHERE id = 11'
+        wait_until('lags to be known', lambda: all(row_of(own, f's0/replica{i}')['lag_ms'] == '0' for i in (1, 2)))
+        before = int(servers[0].query(f'SELECT n FROM versions WHERE id = {key}', database='app', user='app')[0][0])
+        readers = [own.connect(timeout_s=60) for _ in range(8)]
+        for reader in readers:
+            reader.query("SET shoal.read_consistency = 'session'")
+
+        def free():  # what they knew when the last one said SET is behind them
+            with own.connect() as conn:
+                conn.query("SET shoal.read_consistency = 'eventual'")
+                known = {ported(conn) for _ in range(4)} == ports(servers)
+            return known and ported(readers[-1]) in ports(servers)
+        wait_until('replicas to answer', free)
+        servers[1].pause_replay()
+        servers[0].sql(f'UPDATE versions SET n = n + 1 WHERE id = {key}', database='app', user='app')
+        servers[0].wait_caught_up(servers[2])
+        olds, backs, share = 0, [], shares(own)
+        for reader in readers[1:]:
+            for _ in range(6):
+                seen = [int(row[0]) for row in rows_of(reader.exchange(query(ask) * 4, 4, timeout_s=60))]
+                assert set(seen) <= {before, before + 1} and len(seen) == 4
+                olds += before in seen
+                if seen != sorted(seen):
+                    backs.append(seen)
+        print(f'{olds} answers were old, reads {shares(own, share)}')
+        assert not backs, backs
+    finally:
+        servers[1].resume_replay()
+        own.finish()
+
+
 # -- trouble on the replica ---------------------------------------------------------------------------------------
 
 def test_a_recovery_conflict_is_answered_elsewhere(shoal, servers):
@@ -619,6 +659,68 @@ def test_lag_is_zero_when_idle_and_grows_when_cut(shoal, servers):
     finally:
         servers[1].join_receiver()
     assert any(int(row['lag_ms'] or 0) >= 500 for row in shoal.console('SHOW REPLICA_LAG') if row['server'] == 's0/replica1')
+
+
+def test_lags_survive_a_reload(workspace, servers):
+    """Else: after RELOAD a replica that lags is of unknown age until it has caught up, and its history is gone."""
+    own = Shoal(workspace, {'s0': tuple(servers)}, name='kept', users={'admin': {'admin': 'on'}, 'app': {}},
+                replicas={'lag_check': '50ms'})
+    own.start()
+    try:
+        wait_until('lags to be known', lambda: all(row_of(own, f's0/replica{i}')['lag_ms'] == '0' for i in (1, 2)))
+        for replica in servers[1:]:
+            replica.pause_replay()
+        servers[0].sql('UPDATE versions SET n = n + 1 WHERE id = 8', database='app', user='app')
+        wait_until('a lag', lambda: int(row_of(own, 's0/replica1')['lag_ms'] or 0) > 1500)
+
+        def history():
+            return {row['at'] for row in own.console('SHOW REPLICA_LAG') if row['server'] == 's0/replica1'}
+        before, lag = history(), int(row_of(own, 's0/replica1')['lag_ms'])
+        assert before
+        own.reload(lag_check='60ms')
+        wait_until('it to be asked again', lambda: row_of(own, 's0/replica1')['lag_bytes'] not in (None, '0'))
+        wait_until('the lag to go on', lambda: int(row_of(own, 's0/replica1')['lag_ms'] or 0) >= lag)
+        assert before <= history()
+    finally:
+        for replica in servers[1:]:
+            replica.resume_replay()
+        own.finish()
+
+
+def test_a_bound_in_bytes(workspace, servers):
+    """Else: max_lag_bytes stands in the file, and a replica that is a gigabyte behind answers."""
+    own = Shoal(workspace, {'s0': tuple(servers)}, name='bytes', users={'admin': {'admin': 'on'}, 'app': {}},
+                replicas={'lag_check': '50ms', 'read_consistency': 'bounded', 'max_lag': '1h', 'max_lag_bytes': '1MB'})
+    own.start()
+    try:
+        names = ('s0/replica1', 's0/replica2')
+
+        def behind(name):
+            return int(row_of(own, name)['lag_bytes'] or 0)
+
+        def emit(size):
+            servers[0].query(f"SELECT pg_logical_emit_message(false, 'far', repeat('x', {size}))")
+        wait_until('lags to be known', lambda: all(row_of(own, name)['lag_ms'] == '0' for name in names))
+        for replica in servers[1:]:
+            replica.pause_replay()
+        with own.connect() as conn:
+            emit(50_000)
+            wait_until('them to be behind', lambda: all(behind(name) > 50_000 for name in names))
+            assert all(behind(name) < 1_000_000 for name in names)
+            wait_ported(conn, servers)
+            for _ in range(3):
+                emit(500_000)
+            wait_until('them to be too far behind', lambda: all(behind(name) > 1_500_000 for name in names))
+            assert {ported(conn) for _ in range(10)} == {servers[0].port}
+            servers[2].resume_replay()
+            wait_until('one to be near enough', lambda: ported(conn) == servers[2].port)
+            assert servers[1].port not in {ported(conn) for _ in range(10)}
+            # By bytes alone: an hour old would do.
+            assert int(row_of(own, 's0/replica1')['lag_ms']) < 3_600_000
+    finally:
+        for replica in servers[1:]:
+            replica.resume_replay()
+        own.finish()
 
 
 def test_a_replica_of_another_cluster_is_not_read(workspace, servers, shoal):
