@@ -143,7 +143,9 @@ static const char COLUMNS_SQL[] =
     "    OR (t.typcategory = 'A' AND t.typelem IN (SELECT type FROM equal)))))"
     "  AND (SELECT p.provolatile <> 'v' FROM pg_proc p WHERE p.oid = t.typinput)"
     "  AND NOT EXISTS (SELECT FROM pg_cast f WHERE f.castsource = 'text'::regtype"
-    "    AND f.casttarget = t.oid AND f.castmethod = 'f')"
+    "    AND f.casttarget = t.oid AND f.castmethod = 'f'),"
+    " EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = a.attrelid AND f.contype = 'f'"
+    "    AND a.attnum = ANY (f.conkey))"
     " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
     " JOIN pg_namespace n ON n.oid = c.relnamespace"
     " JOIN pg_type t ON t.oid = a.atttypid"
@@ -364,6 +366,7 @@ static void take_column(CatalogColumn *column, Catalog *catalog, const PGresult 
     if (!PQgetisnull(rows, i, 15))
         column->sequence = cell_keep(catalog, rows, i, 15, ok);
     column->text_key = pg_bool(rows, i, 16);
+    column->refers = pg_bool(rows, i, 17);
 }
 
 /* Both answers are in the order of the relation's oid: one walk through both. */

@@ -164,8 +164,10 @@ static Plan plan_spread(Planner *p)
 
 static Plan plan_rows(Planner *p)
 {
-    if (plan_moves_rows(p) || plan_hides_tables(p) || planner_exports_snapshot(p))
+    if (plan_hides_tables(p) || planner_exports_snapshot(p))
         return p->plan;
+    if (plan_moves_rows(p))
+        return plan_rekey(p);
     if (p->reference_count && plan_writes_reference(p))
         return plan_reference_write(p);
     if (p->distributed_count == 0)

@@ -80,11 +80,12 @@ typedef struct Plan {
     const Slice *texts; /* WRITE, COPY_OUT: what each shard of it, or of the database, is asked; in `keep`. NULL: as
                            the client said it */
     const struct Fanout *spread; /* SCATTER; in `keep` */
+    bool rekeys; /* WRITE: an UPDATE of the shard key (rekey.h), of `table` */
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
     const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
     uint32_t row_count;
-    const Table *table; /* COPY_IN, INSERT_SELECT: the target; NULL: a table of the home shard */
-    Slice schema, name; /* INSERT_SELECT: the target, as the catalog has it */
+    const Table *table; /* COPY_IN, INSERT_SELECT, `rekeys`: the target; NULL: a table of the home shard */
+    Slice schema, name; /* INSERT_SELECT, `rekeys`: the target, as the catalog has it */
     bool same_encoding; /* COPY_IN: as in the input */
     Error error;      /* REJECT */
 } Plan;

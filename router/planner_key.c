@@ -414,6 +414,12 @@ uint32_t insert_column_type(const Planner *p, uint32_t at)
     return column ? column->type_oid : 0;
 }
 
+/* A reference table that is only read: all of it is on each shard. */
+static bool is_whole(const Planner *p, uint32_t at)
+{
+    return p->refs[at].kind == REF_REFERENCE && !p->shape->tables[at].target && !(p->shape->traits & SHAPE_HAS_LOCKING);
+}
+
 bool refs_all_joined(const Planner *p, int target)
 {
     bool joined[TABLES_MAX] = {false}, again = true;
@@ -430,7 +436,7 @@ bool refs_all_joined(const Planner *p, int target)
         }
     }
     for (uint32_t i = 0; i < p->shape->table_count; i++)
-        if (p->refs[i].kind != REF_SYSTEM && !joined[i])
+        if (p->refs[i].kind != REF_SYSTEM && !joined[i] && !is_whole(p, i))
             return false;
     return true;
 }

@@ -109,7 +109,7 @@ void refs_fix_by_values(Planner *p);
 void refs_fix_by_joins(Planner *p);
 /* Each reference whose key columns are all known gets its shard. */
 void refs_place(Planner *p);
-/* Every distributed reference is joined to `target` on its key, and there are no tables of one shard: each
+/* Every distributed reference is joined to `target` on its key, and there are no tables of one shard (reference tables that are only read may be there): each
  * shard can do its part by itself. */
 bool refs_all_joined(const Planner *p, int target);
 /* Equal keys of both tables are on the same shard. */
@@ -135,6 +135,8 @@ bool planner_asks_catalog(const Planner *p);
 Plan plan_insert(Planner *p);
 /* The key of a row would change: p->plan refuses it. */
 bool plan_moves_rows(Planner *p);
+/* UPDATE of the key, after plan_moves_rows: where the rows are that may move, or why not. */
+Plan plan_rekey(Planner *p);
 bool plan_writes_reference(const Planner *p);
 /* The rows of this INSERT are made by a query or by a default: it goes by INSERT_SELECT. */
 Plan plan_insert_select(const Planner *p);

@@ -21,6 +21,7 @@
 #include "router/portal.h"
 #include "router/portal_open.h"
 #include "router/reads.h"
+#include "router/rekey.h"
 #include "router/scatter.h"
 #include "router/scatter_read.h"
 #include "router/transaction.h"
@@ -155,7 +156,9 @@ static void run_write(Request *request, const Plan *plan)
 {
     if (refuse_parts(request))
         return;
-    if (plan->same)
+    if (plan->rekeys)
+        rekey_start(request, plan);
+    else if (plan->same)
         scatter_same(request, plan->shards, plan->shard_count);
     else
         scatter_write(request, plan->shards, plan->shard_count, plan->texts);

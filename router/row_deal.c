@@ -83,10 +83,19 @@ static void put_element(Buf *out, Slice row, bool first)
     buf_append(out, SLICE("\""));
 }
 
+bool row_deal_put(RowDeal *deal, uint32_t shard, Slice row, Error *err)
+{
+    put_element(&deal->rows[shard], row, deal->counts[shard]++ == 0);
+    if (!deal->rows[shard].failed)
+        return true;
+    error_set(err, SQLSTATE_LIMIT_EXCEEDED, "the rows that this statement moves are more than errand_max_bytes");
+    error_hint(err, "Move them in several statements, or raise errand_max_bytes.");
+    return false;
+}
+
 bool row_deal_add(RowDeal *deal, const Topology *topology, const Slice *keys, Slice row, Arena *scratch, Error *err)
 {
     uint32_t shard;
-    bool failed = false;
     if (!row_deal_place(deal, topology, keys, scratch, &shard, err))
         return false;
     const DatabaseConfig *database = &topology->config->databases[deal->target.database];
@@ -94,14 +103,10 @@ bool row_deal_add(RowDeal *deal, const Topology *topology, const Slice *keys, Sl
         uint32_t at = database->shards[i];
         if (!deal->all && at != shard)
             continue;
-        put_element(&deal->rows[at], row, deal->counts[at]++ == 0);
-        failed |= deal->rows[at].failed;
+        if (!row_deal_put(deal, at, row, err))
+            return false;
     }
-    if (!failed)
-        return true;
-    error_set(err, SQLSTATE_LIMIT_EXCEEDED, "the rows that this statement moves are more than errand_max_bytes");
-    error_hint(err, "Move them in several statements, or raise errand_max_bytes.");
-    return false;
+    return true;
 }
 
 void row_deal_some(RowDeal *deal)
@@ -149,8 +154,8 @@ static Slice bind_frame(Request *request, const BindMessage *bind, Slice array, 
     return frame_keep(request, &frame);
 }
 
-static TaskStep *steps_make(Request *request, Slice sql, const uint32_t *oids, uint32_t oid_count, Slice bound,
-                            uint32_t *ret_count)
+TaskStep *row_deal_ask(Request *request, Slice sql, const uint32_t *oids, uint32_t oid_count, Slice bound,
+                       uint32_t *ret_count)
 {
     Prepared *prepared = request_prepare(request, sql, oids, oid_count);
     TaskStep *steps = arena_array(&request->arena, TaskStep, 5);
@@ -173,7 +178,7 @@ static TaskStep *steps_make(Request *request, Slice sql, const uint32_t *oids, u
 
 TaskStep *row_deal_steps(Request *request, Slice sql, Slice value, uint32_t *ret_count)
 {
-    return steps_make(request, sql, NULL, 0, bind_frame(request, NULL, value, 1, NULL), ret_count);
+    return row_deal_ask(request, sql, NULL, 0, bind_frame(request, NULL, value, 1, NULL), ret_count);
 }
 
 bool row_deal_legs(const RowDeal *deal, Request *request, Slice sql, uint32_t param, const bool *used,
@@ -193,7 +198,7 @@ bool row_deal_legs(const RowDeal *deal, Request *request, Slice sql, uint32_t pa
         ScatterLeg *leg = &legs[(*ret_count)++];
         leg->shard = shard;
         buf_append(&deal->rows[shard], SLICE("}"));
-        leg->steps = steps_make(request, sql, oids, param,
+        leg->steps = row_deal_ask(request, sql, oids, param,
                                 bind_frame(request, statement->bind, buf_bytes(&deal->rows[shard]), param, used),
                                 &leg->step_count);
         if (!leg->steps)

@@ -31,6 +31,8 @@ void row_deal_finish(RowDeal *deal);
 /* A row with its key columns as text (data NULL: NULL). False: it has no shard, or there are too many. */
 bool row_deal_add(RowDeal *deal, const Topology *topology, const Slice *keys, Slice row, Arena *scratch,
                   Error *err) MUST_USE;
+/* A row, or anything else that is dealt so, to a shard that is known. False: there are too many. */
+bool row_deal_put(RowDeal *deal, uint32_t shard, Slice row, Error *err) MUST_USE;
 /* Where it belongs, without adding it. */
 bool row_deal_place(const RowDeal *deal, const Topology *topology, const Slice *keys, Arena *scratch,
                     uint32_t *ret_shard, Error *err) MUST_USE;
@@ -44,5 +46,8 @@ bool row_deal_legs(const RowDeal *deal, Request *request, Slice sql, uint32_t pa
                    ScatterLeg **ret_legs, uint32_t *ret_count) MUST_USE;
 /* Steps that run `sql` with one text parameter, hidden answers but for T, D and C. NULL when memory is out. */
 TaskStep *row_deal_steps(Request *request, Slice sql, Slice value, uint32_t *ret_count);
+/* Steps that run `sql` with a whole Bind frame; only T, D and C of their answers are seen. NULL when memory is out. */
+TaskStep *row_deal_ask(Request *request, Slice sql, const uint32_t *oids, uint32_t oid_count, Slice bound,
+                       uint32_t *ret_count);
 
 #endif

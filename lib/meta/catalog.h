@@ -29,6 +29,7 @@ typedef struct CatalogColumn {
     bool volatile_default;
     bool varying_default; /* its default is not the same at every time on every server: now(), nextval() */
     bool generated;       /* GENERATED ALWAYS AS (...) STORED */
+    bool refers;          /* part of a foreign key to another table, or to its own */
     char identity;        /* pg_attribute.attidentity: a d, or NUL */
     Slice sequence;       /* that its default (serial) or identity takes its values from; quoted as needed */
 } CatalogColumn;

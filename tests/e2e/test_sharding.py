@@ -309,7 +309,7 @@ CROSS = [
     'WITH x AS (INSERT INTO users VALUES (1)) SELECT * FROM users WHERE id = 2',
     'SELECT u.name FROM users u JOIN users v ON v.id = u.id WHERE u.id = 1 AND v.age = ANY (SELECT age FROM users)',
     'UPDATE users SET age = 0 WHERE id IN (SELECT user_id FROM orders)', 'DELETE FROM users USING notes',
-    'UPDATE users SET id = 2 WHERE id = 1', 'UPDATE users SET id = id + 1 WHERE id = 1',
+    'WITH w AS (UPDATE users SET id = 2 WHERE id = 1 RETURNING id) SELECT id FROM w',
     "INSERT INTO users (name) VALUES ('no key')",
     "INSERT INTO users DEFAULT VALUES",
     'MERGE INTO users u USING orders o ON u.name = o.id::text WHEN MATCHED THEN DELETE',

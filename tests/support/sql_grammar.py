@@ -322,7 +322,18 @@ class Wide(Grammar):
             f"WITH n AS (SELECT id FROM things WHERE id < {self.rng.randint(1, 9)}) UPDATE things SET code = 'cte' WHERE id IN (SELECT id FROM n)"))
 
     def write_key(self):
-        return Statement(f'UPDATE things SET id = id + 200 WHERE id = {self.rng.randint(1, KEYS)}')
+        """New keys that no other row has had: PostgreSQL looks for double ones row by row, in no order that could be told."""
+        far = self.rng.randint(10 ** 6, 10 ** 9)
+        return Statement(self.pick(
+            lambda: f'UPDATE things SET id = id + {far} WHERE id = {self.rng.randint(1, KEYS)}{self.returning("things")}',
+            lambda: f'UPDATE things SET id = {self.rng.randint(1, KEYS)} WHERE id = {self.rng.randint(1, KEYS)}{self.returning("things")}',
+            lambda: f'UPDATE things SET id = id, {self.change("things")}{self.matching("things")}{self.returning("things")}',
+            lambda: f'UPDATE things AS t SET id = t.id + {far}, label = t.code{self.of("things").replace("things.", "t.")} RETURNING t.*',
+            lambda: f'UPDATE lines SET thing_id = thing_id + {far % 10 ** 7}, {self.change("lines")}{self.matching("lines")}{self.returning("lines")}',
+            lambda: f"UPDATE places SET region = region || '{far}'{self.matching('places')}{self.returning('places')}",
+            lambda: f"UPDATE codes SET code = code || '{far}', {self.change('codes')}{self.matching('codes')}{self.returning('codes')}",
+            lambda: f"UPDATE things AS t SET id = t.id + {far} FROM labels r WHERE r.k = t.id",
+            lambda: f"WITH n AS (SELECT id FROM things WHERE id < {self.rng.randint(1, 9)}) UPDATE things SET id = id + {far} WHERE id IN (SELECT id FROM n)")())
 
     def write_merge(self):
         k = self.rng.randint(1, KEYS)
@@ -336,7 +347,7 @@ class Wide(Grammar):
 
     def write(self):
         forms = ['write_insert'] * 6 + ['write_insert_select'] * 3 + ['write_update'] * 5 + ['write_update_from'] * 3 + \
-            ['write_delete'] * 3 + ['write_delete_using'] * 2 + ['write_cte', 'write_key', 'write_merge']
+            ['write_delete'] * 3 + ['write_delete_using'] * 2 + ['write_cte', 'write_key', 'write_key', 'write_merge']
         made = getattr(self, self.pick(*forms))()
         made.writes = True
         if self.chance(0.3):

@@ -158,7 +158,7 @@ static void expect(Story *s, const char *sql, const char *where)
         snprintf(got, sizeof got, "all");
         break;
     case PLAN_WRITE:
-        snprintf(got, sizeof got, "writes %u", plan.shard_count);
+        snprintf(got, sizeof got, "%s %u", plan.rekeys ? "moves" : "writes", plan.shard_count);
         break;
     case PLAN_INSERT:
         snprintf(got, sizeof got, "split");
@@ -295,7 +295,7 @@ static void a_key_of_two_columns_needs_both(void **state)
     expect(s, "SELECT * FROM pairs a JOIN pairs b ON a.id = b.id AND b.name = a.name WHERE a.id = 3 AND b.name = 'b'",
            "s0");
     expect(s, "SELECT * FROM pairs a JOIN pairs b ON a.id = b.id WHERE a.id = 3 AND b.name = 'b'", "0A000");
-    expect(s, "UPDATE pairs SET name = 'c' WHERE id = 3 AND name = 'b'", "0A000");
+    expect(s, "UPDATE pairs SET name = 'c' WHERE id = 3 AND name = 'b'", "moves 1");
 }
 
 /* Else: a value without a place is written somewhere (H53). */
@@ -372,7 +372,7 @@ static void joins_stay_on_one_shard_or_are_refused(void **state)
 }
 
 /* Else: a row is written where nobody looks for it (H51, bad-input 121). */
-static void writes_say_the_key_and_never_change_it(void **state)
+static void writes_say_the_key_or_move_its_rows(void **state)
 {
     Story *s = *state;
     expect(s, "INSERT INTO users VALUES (1, 'a', 'b')", "s1");
@@ -387,8 +387,12 @@ static void writes_say_the_key_and_never_change_it(void **state)
     expect(s, "INSERT INTO users SELECT * FROM users WHERE id = 1", "made");
     expect(s, "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'", "s1");
     expect(s, "INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2", "0A000");
-    expect(s, "UPDATE users SET id = 2 WHERE id = 1", "0A000");
-    expect(s, "UPDATE users SET (id, name) = (2, 'x') WHERE id = 1", "0A000");
+    expect(s, "UPDATE users SET id = 2 WHERE id = 1", "moves 1");
+    expect(s, "EXPLAIN UPDATE users SET id = 2 WHERE id = 1", "0A000");
+    expect(s, "UPDATE users SET id = 2 WHERE id = NULL", "any");
+    expect(s, "UPDATE users SET id = 2 FROM notes n WHERE n.id = 7", "0A000");
+    expect(s, "WITH w AS (UPDATE users SET id = 2 WHERE id = 1 RETURNING id) SELECT * FROM w", "0A000");
+    expect(s, "UPDATE users SET (id, name) = (2, 'x') WHERE id = 1", "moves 1");
     expect(s, "INSERT INTO users (id) VALUES (abs(-5)), (2)", "made");
     expect(s, "INSERT INTO notes SELECT id, name FROM users", "made");
     expect(s, "INSERT INTO notes SELECT id, name FROM users WHERE id = 2", "s0");
@@ -490,7 +494,8 @@ static void writes_without_a_key_go_to_every_shard(void **state)
     expect(s, "DELETE FROM users WHERE name = 'x'", "writes 2");
     expect(s, "UPDATE users SET name = 'x' FROM orders o WHERE o.user_id = users.id AND o.amount = '1'", "writes 2");
     expect(s, "DELETE FROM users WHERE EXISTS (SELECT 1 FROM orders o WHERE o.user_id = users.id)", "writes 2");
-    expect(s, "UPDATE users SET id = 3", "0A000");
+    expect(s, "UPDATE users SET id = 3", "moves 2");
+    expect(s, "UPDATE users SET id = 3 WHERE id IN (1, 42)", "moves 1");
 }
 
 /* Else: two statements of one Query run on two shards as if they were one transaction. */
@@ -622,7 +627,7 @@ int main(void)
         cmocka_unit_test(spellings_of_one_value_agree),
         cmocka_unit_test(what_needs_more_than_one_shard_is_refused),
         cmocka_unit_test(joins_stay_on_one_shard_or_are_refused),
-        cmocka_unit_test(writes_say_the_key_and_never_change_it),
+        cmocka_unit_test(writes_say_the_key_or_move_its_rows),
         cmocka_unit_test(a_merge_runs_where_the_keys_meet),
         cmocka_unit_test(writes_inside_with_count),
         cmocka_unit_test(names_of_columns_are_postgresqls),
