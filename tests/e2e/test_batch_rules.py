@@ -249,9 +249,10 @@ def tags_are_their_own(world):
 @rule(14, 'H37: one bad key fails nobody else')
 def only_the_guilty_fails(world):
     conns = world.connect(CLIENTS)
-    seen = world.burst(conns, 'SELECT 100 / (n - 7) FROM items WHERE id = {}', range(1, CLIENTS + 1), turns=4)
-    for n, each in enumerate(seen):
-        assert [err.code for err in errors_of(each)] == (['22012'] if n + 1 == 7 else [])
+    for _ in range(4):  # each turn counts: a statement that failed three times in company goes alone
+        seen = world.burst(conns, 'SELECT 100 / (n - 7) FROM items WHERE id = {}', range(1, CLIENTS + 1), turns=1)
+        for n, each in enumerate(seen):
+            assert [err.code for err in errors_of(each)] == (['22012'] if n + 1 == 7 else [])
 
 
 @rule(15, 'a statement_timeout is its own client\'s')
@@ -361,7 +362,8 @@ def test_rule(workspace, clusters, shoal_users, direct, number):
     # The rule is broken; or its test would not notice.
     failed = run(workspace, clusters, shoal_users, direct, number, out=False)
     assert failed is None, f'rule {number}: {failed}'
-    assert run(workspace, clusters, shoal_users, direct, number, out=True) is not None, \
+    # On a busy machine those who should travel together may miss one another: then nothing is there to notice.
+    assert any(run(workspace, clusters, shoal_users, direct, number, out=True) is not None for _ in range(5)), \
         f'the test of rule {number} holds without the rule'
 
 
