@@ -287,6 +287,42 @@ def test_a_deferred_constraint_that_fails_at_prepare(conn, bank, ids, which):
     assert all(prepared(c) == set() for c in bank.clusters)
 
 
+@pytest.fixture
+def best_effort(shoal):
+    shoal.databases['app']['commit_mode'] = 'one_phase_best_effort'
+    shoal.reload()
+    yield
+    del shoal.databases['app']['commit_mode']
+    shoal.reload()
+
+
+def test_best_effort_commits_one_shard_after_the_other(shoal, best_effort, bank, ids):
+    # The operator chose speed: nobody says afterwards that one shard has kept its part and another one has not.
+    before = [balance(bank, k) for k in ids]
+    codes = []
+    with shoal.connect('app', timeout_s=20) as conn:
+        conn.query('BEGIN')
+        add(conn, ids[0], 1)
+        add(conn, ids[1], -1)
+        conn.query('COMMIT')
+        assert [balance(bank, k) for k in ids] == [before[0] + 1, before[1] - 1]
+        add(conn, ids[0], -1)
+        add(conn, ids[1], 1)
+        for bad, good in ((0, 1), (1, 0)):  # the shard that refuses commits first, or last
+            conn.query('BEGIN')
+            add(conn, ids[0], -10 ** 6 if bad == 0 else 5)
+            add(conn, ids[1], -10 ** 6 if bad == 1 else 5)
+            err = code_of(conn, 'COMMIT')
+            kept = [balance(bank, k) for k in ids]
+            bank.clusters[good].query(f'UPDATE bank SET balance = {before[good]} WHERE id = {ids[good]}', 'app')
+            codes.append(err.code)
+            assert conn.status == 'I' and kept[bad] == before[bad]
+            assert kept[good] == before[good] + (5 if err.code == '08007' else 0), err
+            if err.code == '08007':
+                assert f'not on shard s{bad}' in str(err) and 'one_phase_best_effort' in str(err.fields), err.fields
+    assert sorted(codes) == ['08007', '23514']
+
+
 def test_a_cancel_while_waiting_on_the_second_shard(shoal, conn, bank, ids):
     a, b = ids
     with shoal.connect('app', timeout_s=20) as holder:
