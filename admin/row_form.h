@@ -26,7 +26,7 @@ typedef struct RowForm {
 const char *row_form_sql(Arena *arena, const char *tables);
 /* The answer, as [count] forms; a table that has gone has no columns. False: out of memory. */
 bool row_forms_read(Arena *arena, const PGresult *rows, uint32_t count, RowForm **ret, Error *err) MUST_USE;
-/* For rows of which nothing is known. */
-#define ROW_HASH_OF_TEXT "pg_catalog.hashtextextended(t::text, 0)"
+/* For rows of which nothing is known. (t.*): a column may be called t. */
+#define ROW_HASH_OF_TEXT "pg_catalog.hashtextextended((t.*)::text, 0)"
 
 #endif
