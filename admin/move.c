@@ -419,10 +419,12 @@ static void move_begin(Move *move)
     move_step_end(move);
 }
 
-/* What the pause is spent on, for people. */
+/* What the move is spent on, and what the pause, for people. */
 void move_note_phase(Move *move)
 {
     size_t used = strlen(move->phases);
+    if (move->step)
+        move_times_add(&move->times, move->step->name, clock_now_us() - move->step_since_us);
     if (move->fenced && move->step)
         snprintf(move->phases + used, sizeof move->phases - used, "%s%s %" PRIu64, used ? ", " : "", move->step->name,
                  (clock_now_us() - move->step_since_us) / 1000);
@@ -619,6 +621,7 @@ void move_start(Move *move)
         move->copied = move->reverse_made = move->announced = false;
         move->rows = move->bytes = move->rows_expected = move->bytes_expected = move->deleted = 0;
         move->fence_attempts = 0;
+        move_times_reset(&move->times);
         move_load_start(move);
         move_take(move, move_step_first());
         return;

@@ -27,8 +27,10 @@
 #include "admin/drain.h"
 #include "admin/move_copy.h"
 #include "admin/move_load.h"
+#include "admin/move_times.h"
 #include "admin/move_watch.h"
 #include "admin/pg_client.h"
+#include "admin/row_form.h"
 #include "meta/store_moves.h"
 
 typedef struct Control Control;
@@ -96,7 +98,7 @@ struct MoveLeg {
         size_t len;
     } digests[2];   /* source, target */
     char *facts[2];      /* schema fingerprints; malloc'ed */
-    const char **columns; /* [table_count]: those that are copied, as SQL; in the move's arena */
+    RowForm *forms; /* [table_count]: how their rows travel; in the move's arena; NULL until the slot is made */
     const char **sequences; /* triples schema, name, last value; in the move's arena */
     uint32_t sequence_count;
     bool guarded;
@@ -139,6 +141,7 @@ struct Move {
     uint64_t deleted;  /* rows */
     bool fence_told;
     char phases[200]; /* of the pause: what it was spent on, in ms */
+    MoveTimes times;  /* of all its steps until the switch */
     uint64_t fence_version; /* of the first topology with the fence */
     bool fenced;      /* the published topology holds its buckets back */
     bool paused;      /* by an operator; before the fence only */

@@ -176,6 +176,14 @@ static bool copy_flush(MoveCopy *copy)
     return false;
 }
 
+/* The binary form begins with a header (with the first row or by itself) and ends with a mark. Text has no NULs, and
+ * its rows end with a newline. */
+static bool is_row(const char *bytes, int len)
+{
+    static const char HEADER[11] = "PGCOPY\n\377\r\n", END[2] = "\377\377";
+    return !(len == 2 && memcmp(bytes, END, 2) == 0) && !(len == 19 && memcmp(bytes, HEADER, 11) == 0);
+}
+
 /* One row from out to in. 1: done; 0: nothing to do for now; -1: over or failed, do not go on. */
 static int copy_row(MoveCopy *copy)
 {
@@ -199,13 +207,13 @@ static int copy_row(MoveCopy *copy)
         target_lost(&err);
         ok = false;
     }
+    copy->rows += ok && is_row(row, len);
     PQfreemem(row);
     if (!ok) {
         copy_stop(copy, &err);
         return -1;
     }
     copy->unsent += (uint32_t)len;
-    copy->rows++;
     copy->bytes += (uint64_t)len;
     copy->budget -= MIN(copy->budget, (uint64_t)len);
     return 1;

@@ -5,7 +5,7 @@
  *     source ──COPY TO STDOUT──> one row at a time ──> COPY FROM STDIN ──> target
  *                    paused while the target's socket is full, or by the speed limit
  *
- * Text format: it means the same on both servers, also for types whose OIDs differ. Columns are
+ * Text or binary, which is half the work, as the statements say (row_form.h). Columns are
  * named, generated ones are left out. The target runs as a replica: no triggers, no foreign keys
  * (their rows come as well). One transaction per table on the target. Nothing is kept in memory but
  * what the sockets hold.

@@ -157,6 +157,17 @@ static void remember_speed(const Move *move)
         move->control->moves.bytes_per_s = move->bytes * 1000000 / (took_us - MOVE_FIXED_US);
 }
 
+/* Where its time went, for whoever waited for it. */
+static void tell_times(const Move *move)
+{
+    char steps[400], text[560];
+    uint64_t took_us = MAX(clock_now_us() - move->begun_us, 1);
+    move_times_text(&move->times, steps, sizeof steps);
+    snprintf(text, sizeof text, "move %" PRIu64 ": %" PRIu64 " rows, %.1f MB in %.1f s, %.1f MB/s (seconds: %s)", move->id,
+             move->rows, (double)move->bytes / 1e6, (double)took_us / 1e6, (double)move->bytes / (double)took_us, steps);
+    control_event(move->control, LOG_INFO, "move", text);
+}
+
 void move_decide_end(Move *move)
 {
     Error err;
@@ -189,6 +200,7 @@ void move_decide_end(Move *move)
         move_undo(move);
     } else {
         remember_speed(move);
+        tell_times(move);
         move_take(move, move_step_switched());
     }
 }

@@ -3,8 +3,9 @@
  *
  *     announce    statements for several shards pass over copies from now on (router/foreign.h)
  *     preflight   everything that would fail later is said now
- *     publish, watch (move_watch.h), slot, copy
- *     verify      every copied row, in the snapshot that it was copied from
+ *     publish, watch (move_watch.h), slot
+ *     copy        and the digest of the originals, in the same snapshot
+ *     verify      every copied row has the digest of its original
  */
 #include "admin/move_steps.h"
 
@@ -222,11 +223,10 @@ bool move_slot_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult 
         snprintf(leg->snapshot, sizeof leg->snapshot, "%s", name ? name : "");
     }
     if (side == SIDE_SOURCE) {
-        leg->columns = arena_array(&leg->move->arena, const char *, leg->table_count);
-        for (int i = 0; leg->columns && i < PQntuples(rows); i++)
-            leg->columns[pg_u64(rows, i, 0) - 1] = arena_text(&leg->move->arena, pg_slice(rows, i, 1));
+        if (!row_forms_read(&leg->move->arena, rows, leg->table_count, &leg->forms, err))
+            return false;
         for (uint32_t t = 0; t < leg->table_count; t++) {
-            if (leg->columns && leg->columns[t])
+            if (leg->forms[t].columns)
                 continue;
             error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%.*s\" has gone", SLICE_FMT(leg->tables[t].name));
             return false;
@@ -281,13 +281,33 @@ static void copy_on_snapshot(MoveCopy *copy)
 static void copy_on_done(MoveCopy *copy, const Error *err)
 {
     MoveLeg *leg = copy->ctx;
+    PgClient *digest = &leg->asks[SIDE_FENCE].client;
     if (err) {
+        if (pg_client_busy(digest)) { /* nobody waits for it any more */
+            pg_client_close(digest);
+            leg->move->pending--;
+        }
         Error told = *err;
         if (!told.detail[0])
             error_detail(&told, "copying, database %s", leg->database);
         move_fail(leg->move, &told);
     }
     move_step_end(leg->move);
+}
+
+/* The originals are read for the proof while they are copied, in the same snapshot: another core has time for it. */
+static void digest_originals(MoveLeg *leg)
+{
+    move_digests_reset(leg, SIDE_SOURCE);
+    for (uint32_t t = 0; t < leg->table_count; t++)
+        move_ask_add(leg, SIDE_FENCE, move_sql_digest(leg, t));
+    move_ask_add(leg, SIDE_FENCE, "COMMIT");
+    move_ask_run(leg, SIDE_FENCE, 0);
+}
+
+bool move_copy_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
+{
+    return index == leg->table_count || move_digest_add(&leg->digests[0], rows, err);
 }
 
 void move_copy_begin(Move *move)
@@ -299,7 +319,7 @@ void move_copy_begin(Move *move)
         bool ok = snapshot && leg->table_count <= MOVE_COPY_TABLES_MAX &&
                   move_login(leg, SIDE_SOURCE, &source) && move_login(leg, SIDE_TARGET, &target);
         for (uint32_t t = 0; ok && t < leg->table_count; t++) {
-            tables[t] = move_sql_copy(leg, t, leg->columns[t]);
+            tables[t] = move_sql_copy(leg, t);
             ok = tables[t].in && tables[t].out;
         }
         if (!ok) {
@@ -311,6 +331,7 @@ void move_copy_begin(Move *move)
         move->pending++;
         move_copy_run(&leg->copy, &source, &target, snapshot, tables, leg->table_count,
                       move->control->config->move_bytes_per_s);
+        digest_originals(leg);
     }
 }
 
@@ -371,27 +392,20 @@ bool move_digests_equal(Move *move)
     return true;
 }
 
-/* Nothing has been applied yet: both sides must say the same, however long it takes and whatever is written. */
+/* Nothing has been applied yet: the copies must say what their originals said, whatever is written meanwhile. */
 void move_verify_begin(Move *move)
 {
     LEGS_EACH(leg, move) {
-        move_digests_reset(leg, SIDE_SOURCE);
         move_digests_reset(leg, SIDE_TARGET);
         move_ask_add(leg, SIDE_TARGET, "SELECT set_config('statement_timeout', '0', false)");
-        for (uint32_t t = 0; t < leg->table_count; t++) {
-            move_ask_add(leg, SIDE_FENCE, move_sql_digest(leg, t));
+        for (uint32_t t = 0; t < leg->table_count; t++)
             move_ask_add(leg, SIDE_TARGET, move_sql_digest(leg, t));
-        }
-        move_ask_add(leg, SIDE_FENCE, "COMMIT");
-        move_ask_run(leg, SIDE_FENCE, 0);
         move_ask_run(leg, SIDE_TARGET, 0);
     }
 }
 
 bool move_verify_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
 {
-    if (side == SIDE_FENCE)
-        return index == leg->table_count || move_digest_add(&leg->digests[0], rows, err);
     return index == 0 || move_digest_add(&leg->digests[1], rows, err);
 }
 

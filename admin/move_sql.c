@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "admin/control_state.h"
+#include "admin/row_form.h"
 
 #define A(leg) (&(leg)->move->scratch)
 
@@ -235,15 +236,17 @@ const char *move_sql_advance(const MoveLeg *leg, bool back)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t index, const char *columns)
+MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t index)
 {
     const Table *table = &leg->tables[index];
+    const RowForm *form = &leg->forms[index];
     const char *name = one_name(leg, table), *rows = one_rows(leg, table), *filter = filter_of(leg, table, "");
+    const char *binary = form->binary ? " (FORMAT binary)" : "";
     MoveCopyTable copy = {NULL, NULL};
     if (!name || !rows || !filter)
         return copy;
-    copy.out = arena_printf(A(leg), "COPY (SELECT %s FROM %s WHERE %s) TO STDOUT", columns, rows, filter);
-    copy.in = arena_printf(A(leg), "COPY %s (%s) FROM STDIN", name, columns);
+    copy.out = arena_printf(A(leg), "COPY (SELECT %s FROM %s WHERE %s) TO STDOUT%s", form->columns, rows, filter, binary);
+    copy.in = arena_printf(A(leg), "COPY %s (%s) FROM STDIN%s", name, form->columns, binary);
     return copy;
 }
 
@@ -273,11 +276,7 @@ const char *move_sql_columns(const MoveLeg *leg)
 const char *tables_sql_columns(Arena *arena, const Table *list, uint32_t count)
 {
     const char *tables = tables_array(arena, list, count);
-    return tables ? arena_printf(arena,
-                                 "SELECT t.n, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) "
-                                 "FROM %s JOIN pg_attribute a ON a.attrelid = t.rel AND a.attnum > 0 AND NOT "
-                                 "a.attisdropped AND a.attgenerated = '' GROUP BY t.n ORDER BY t.n", tables)
-                  : NULL;
+    return tables ? row_form_sql(arena, tables) : NULL;
 }
 
 const char *move_sql_analyze(const MoveLeg *leg, uint32_t table)
@@ -286,16 +285,19 @@ const char *move_sql_analyze(const MoveLeg *leg, uint32_t table)
     return name ? arena_printf(A(leg), "ANALYZE %s", name) : NULL;
 }
 
+/* Hashed before they are grouped (OFFSET 0 keeps it so): a sort would carry whole rows. On the way back the tables may
+ * not be those that were asked about. */
 const char *move_sql_digest(const MoveLeg *leg, uint32_t index)
 {
     const Table *table = &leg->tables[index];
     const char *name = one_rows(leg, table), *filter = filter_of(leg, table, "t.");
+    const char *hash = leg->forms && !leg->move->backwards ? leg->forms[index].hash : ROW_HASH_OF_TEXT;
     char *bucket = bucket_sql_table(A(leg), table, "t.", leg->move->buckets.bucket_count);
     if (!name || !filter || !bucket)
         return NULL;
     return arena_printf(A(leg),
-                        "SELECT %u, %s AS bucket, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM "
-                        "%s t WHERE %s GROUP BY 2 ORDER BY 2", index, bucket, name, filter);
+                        "SELECT %u, x.bucket, count(*), sum(x.hash) FROM (SELECT %s AS bucket, %s AS hash FROM %s t "
+                        "WHERE %s OFFSET 0) x GROUP BY 2 ORDER BY 2", index, bucket, hash, name, filter);
 }
 
 const char *move_sql_facts(const MoveLeg *leg)

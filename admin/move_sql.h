@@ -37,8 +37,8 @@ const char *move_sql_advance(const MoveLeg *leg, bool back);
 
 /* ---- rows ---- */
 
-MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t table, const char *columns);
-/* Columns to copy, per table in order: one row each. */
+MoveCopyTable move_sql_copy(const MoveLeg *leg, uint32_t table);
+/* The forms of their rows (row_form.h): one row each. */
 const char *move_sql_columns(const MoveLeg *leg);
 const char *tables_sql_columns(Arena *arena, const Table *tables, uint32_t count);
 const char *move_sql_analyze(const MoveLeg *leg, uint32_t table);

@@ -267,7 +267,7 @@ static const MoveStep FORWARD[] = {
     {"watch", MOVE_MOVING, move_watch_begin, NULL, move_next, false},
     {"slot", MOVE_MOVING, move_slot_begin, move_slot_rows, move_slot_end, false},
     {"hold", MOVE_MOVING, move_hold_begin, NULL, move_next, false},
-    {"copy", MOVE_MOVING, move_copy_begin, NULL, move_copy_end, false},
+    {"copy", MOVE_MOVING, move_copy_begin, move_copy_rows, move_copy_end, false},
     {"verify", MOVE_MOVING, move_verify_begin, move_verify_rows, move_verify_end, false},
     {"analyze", MOVE_MOVING, move_analyze_begin, NULL, move_analyze_end, false},
     {"subscribe", MOVE_MOVING, subscribe_begin, NULL, move_next, false},

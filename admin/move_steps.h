@@ -66,6 +66,7 @@ void move_slot_begin(Move *move);
 bool move_slot_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
 void move_slot_end(Move *move);
 void move_copy_begin(Move *move);
+bool move_copy_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err);
 void move_copy_end(Move *move);
 void move_watch_begin(Move *move);
 void move_hold_begin(Move *move);

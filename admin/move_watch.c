@@ -201,7 +201,7 @@ const char *watch_sql_keys(const MoveLeg *leg, uint32_t index, bool all)
     if (!name || !key || !keys || !ours)
         return NULL;
     return arena_printf(arena,
-                        "SELECT %u, %s%s%s, count(*), sum(hashtextextended(t::text, 0)::numeric) FROM %s t WHERE "
+                        "SELECT %u, %s%s%s, count(*), sum(hashtextextended((t.*)::text, 0)::numeric) FROM %s t WHERE "
                         "t.%s = ANY (%s) AND %s%s", index, all ? "0" : "t.", all ? "" : key, all ? "" : "::text", name, key,
                         keys, ours, all ? "" : " GROUP BY 2");
 }

@@ -85,7 +85,7 @@ static void side_run(FillSide *side)
 static const char *digest_sql(const ShardFill *fill, uint32_t table)
 {
     const char *name = sql_table_name(fill->arena, &fill->tables[table]);
-    return name ? arena_printf(fill->arena, "SELECT %u, count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) "
+    return name ? arena_printf(fill->arena, "SELECT %u, count(*), coalesce(sum(hashtextextended((t.*)::text, 0)::numeric), 0) "
                                             "FROM ONLY %s t", table, name)
                 : NULL;
 }

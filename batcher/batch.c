@@ -124,7 +124,7 @@ void batch_observe(Batch *batch)
     TunerBatch seen = {.members = batch->member_count,
                        .service_us = now_us - batch->sent_us,
                        .alone = batch->uncrowded,
-                       .waiting = batch->left_some || batch->group->queued};
+                       .waiting = batch->left_some || !list_empty(&batch->group->queue)};
     if (!batch->proof) /* which takes much longer */
         tuner_observe(&batch->group->template->tuner, seen, now_us);
 }
@@ -374,13 +374,22 @@ static void count_batch(Batch *batch)
     template->size_max = MAX(template->size_max, batch->member_count);
 }
 
+/* The one behind it in the same client's pipeline; else who came first; NULL: nobody may leave. */
+static Member *next_member(Group *group, const Member *last)
+{
+    Member *member = last ? member_follower(last) : NULL;
+    List *link = member ? NULL : list_pop(&group->queue);
+    return link ? list_entry(link, Member, link) : member;
+}
+
 static void collect(Batch *batch, uint32_t max)
 {
     Batcher *batcher = batch->batcher;
     Group *group = batch->group;
     TemplateFigures *figures = group->template->figures;
-    for (; batch->member_count < max; batch->member_count++) {
-        Member *member = list_entry(list_pop(&group->queue), Member, link);
+    Member *member = NULL;
+    while (batch->member_count < max && (member = next_member(group, member))) {
+        batch->member_count++;
         group->queued--;
         member->batch = batch;
         member->state = MEMBER_BATCHED;
@@ -420,7 +429,7 @@ void batch_close(Batcher *batcher, Group *group)
     group->inflight++;
     group->batch_count++;
     batch->uncrowded = group->inflight == 1;
-    batch->left_some = group->queued > 0;
+    batch->left_some = !list_empty(&group->queue);
     list_push(&group->batches, &batch->link);
     bool together = batch->member_count > 1 && group->template->state == TEMPLATE_READY &&
                     batch_slots_prepare(batch, batch->member_count);

@@ -56,10 +56,6 @@ static void group_shut(Batcher *batcher, Group *group)
     Error err;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to administrator command");
     List *link;
-    while ((link = list_first(&group->queue))) {
-        group->queued--;
-        member_lose(list_entry(link, Member, link), &err, false);
-    }
     while ((link = list_first(&group->batches))) {
         Batch *batch = list_entry(link, Batch, link);
         if (batch->state == BATCH_SENT)
@@ -75,6 +71,10 @@ static void group_shut(Batcher *batcher, Group *group)
         list_push(&batcher->gone_batches, &batch->link);
         group->batch_count--;
     }
+    while ((link = list_first(&group->queue))) { /* and those who waited for the others */
+        group->queued--;
+        member_lose(list_entry(link, Member, link), &err, false);
+    }
 }
 
 static void lane_shut(Batcher *batcher, Lane *lane)
@@ -82,19 +82,20 @@ static void lane_shut(Batcher *batcher, Lane *lane)
     Error err;
     List *link;
     error_set(&err, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to administrator command");
-    while ((link = list_first(&lane->queue))) {
-        lane->queued--;
-        member_lose(list_entry(link, Member, link), &err, false);
-    }
-    while ((link = list_first(&lane->alone))) {
-        Member *member = list_entry(link, Member, link);
-        task_abandon(&member->alone);
-        member_lose(member, &err, true);
-    }
     LIST_EACH_SAFE (it, &batcher->convoys) {
         Convoy *convoy = list_entry(it, Convoy, link);
         if (convoy->lane == lane)
             convoy_shut(convoy, &err);
+    }
+    while ((link = list_first(&lane->alone))) {
+        Member *member = list_entry(link, Member, link);
+        if (member->state == MEMBER_ALONE)
+            task_abandon(&member->alone);
+        member_lose(member, &err, true);
+    }
+    while ((link = list_first(&lane->queue))) {
+        lane->queued--;
+        member_lose(list_entry(link, Member, link), &err, false);
     }
 }
 
@@ -320,10 +321,19 @@ bool member_take_keys(Member *member, const Slice *values, uint32_t count, size_
     return true;
 }
 
+bool batcher_may_follow(Task *task)
+{
+    const Member *member = task->state == TASK_MEMBER ? member_of(task) : NULL;
+    return (member && member->state == MEMBER_QUEUED) || without_rule(21);
+}
+
 static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c, Task *task)
 {
     Slice values[KEY_COUNT_MAX];
     size_t len;
+    Member *ahead = c->before && !without_rule(21) ? member_of(c->before) : NULL;
+    if (ahead && ahead->group != group)
+        return BATCH_ORDER;
     BatchReason reason = batcher_read_keys(batcher, group->template, c, values, &len);
     if (reason)
         return reason;
@@ -335,19 +345,19 @@ static BatchReason join(Batcher *batcher, Group *group, const BatchCandidate *c,
     member_adopt(member, task);
     if (without_rule(1) && batch_take_late(group, member))
         return BATCH_OK;
-    list_push(&group->queue, &member->link);
-    group->queued++;
     group->pool = c->pool;
-    group_due(batcher, group);
+    member_queue(member, ahead);
     return BATCH_OK;
 }
 
-/* What A and B do not take may still go behind others as it is. */
-static bool follow(Batcher *batcher, Judgement *judgement, const BatchCandidate *c, Task *task)
+/* What A and B do not take, for this reason, may still go behind others as it is. */
+static BatchReason pipeline(Batcher *batcher, Judgement *judgement, const BatchCandidate *c, Task *task,
+                            BatchReason reason)
 {
-    return judgement && judgement->verdict.pipelined && batcher->pipeline_max > 1 &&
-           protocol_reason(c, task) == BATCH_OK &&
-           lane_join(batcher, judgement, c, task, 0, NULL) == BATCH_OK;
+    if (!judgement || !judgement->verdict.pipelined || batcher->pipeline_max <= 1 || protocol_reason(c, task))
+        return reason;
+    BatchReason other = lane_join(batcher, judgement, c, task, 0, NULL);
+    return other == BATCH_OK || other == BATCH_ORDER ? other : reason;
 }
 
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task)
@@ -360,7 +370,9 @@ BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task 
     if (reason == BATCH_OK)
         return BATCH_OK;
     counter_add(&batcher->stats.reasons[reason], 1);
-    return follow(batcher, judgement, candidate, task) ? BATCH_OK : reason;
+    if (reason == BATCH_ORDER)
+        return reason;
+    return pipeline(batcher, judgement, candidate, task, reason);
 }
 
 /* ---- writes ---------------------------------------------------------------------------------- */
@@ -437,7 +449,7 @@ void batcher_turn_end(Batcher *batcher)
     list_splice(&due, &batcher->due);
     while ((link = list_pop(&due))) {
         Group *group = list_entry(link, Group, due);
-        while (group->queued && slot_free(batcher, group))
+        while (!list_empty(&group->queue) && slot_free(batcher, group))
             batch_close(batcher, group);
     }
     lane_send_due(batcher);

@@ -9,7 +9,7 @@
  * collected in this turn goes out at the turn's end, even alone (and then unmodified); otherwise it
  * waits for the running batch to come back. Light load means no delay, heavy load means large batches.
  *
- * The contract (which statements may travel together: 20 rules) is docs/batching.md; the decision is
+ * The contract (which statements may travel together: 21 rules) is docs/batching.md; the decision is
  * policy.c, pure. Each answer equals the direct one byte for byte; on any error all members run
  * alone, so that only the guilty one fails, with its own text.
  *
@@ -59,6 +59,7 @@ typedef struct BatchCandidate {
     const BindMessage *bind; /* NULL in the simple protocol */
     Pool *pool;
     GucVector *gucs;
+    Task *before; /* the newest task of the same client that is not answered yet; NULL: none */
 } BatchCandidate;
 
 Batcher *batcher_create(Loop *loop, PreparedSet *prepared, GucSet *gucs,
@@ -70,6 +71,9 @@ void batcher_adopt(Batcher *batcher, const Topology *topology);
 /* BATCH_OK: the batcher has the task and its sink will hear the same frames as from a backend.
  * Otherwise nothing happened: the caller submits it to the pool; the reason was counted. */
 BatchReason batcher_add(Batcher *batcher, const BatchCandidate *candidate, Task *task);
+/* May the same client's next lookup be offered before this task is answered (rule 21)? Only while it is not
+ * sent; the next one travels with it, or after it. BATCH_ORDER says that it cannot, and to come again. */
+bool batcher_may_follow(Task *task);
 /* For INSERT, UPDATE and DELETE: it shares a commit with others where that was asked for. The session
  * must not go on before it is answered. */
 BatchReason batcher_add_write(Batcher *batcher, const BatchCandidate *candidate, Task *task);

@@ -150,8 +150,8 @@ struct Group {
     Slice key; /* begins with the template's */
     bool retired;
     Pool *pool; /* of the newest member; borrowed */
-    List queue; /* Members, QUEUED, in order of arrival */
-    uint32_t queued;
+    List queue; /* Members, QUEUED, in order of arrival; who waits for one `ahead` hangs on that */
+    uint32_t queued; /* the latter, too */
     List batches; /* Batches SENT or with members that run alone */
     uint32_t batch_count;
     uint32_t inflight; /* those of them that hold a slot */
@@ -165,13 +165,22 @@ struct Group {
 
 /*
  *   state     list              enters by             leaves by
- *   QUEUED    group.queue       batcher_add           a batch takes it, cancel, abandon
+ *   QUEUED    group.queue or    batcher_add           a batch takes it, cancel, abandon
+ *             behind another
  *   BATCHED   batch.members     batch_close           its answer, retry, cancel, abandon
+ *   WAITING   batch.members     retry                 the one ahead of it is answered: ALONE
  *   ALONE     batch.members     batch of one, retry   its own answer, abandon
  *   SERVED    batcher.served    prefetch_answer       its answer, at the end of the turn
  *   GONE      batcher.gone      its last call         the end of the turn
  */
-typedef enum MemberState { MEMBER_QUEUED, MEMBER_BATCHED, MEMBER_ALONE, MEMBER_SERVED, MEMBER_GONE } MemberState;
+typedef enum MemberState {
+    MEMBER_QUEUED,
+    MEMBER_BATCHED,
+    MEMBER_WAITING,
+    MEMBER_ALONE,
+    MEMBER_SERVED,
+    MEMBER_GONE
+} MemberState;
 
 typedef struct Member {
     Sink place; /* stands in task->sink as long as the task is ours: so we are found by it */
@@ -181,6 +190,9 @@ typedef struct Member {
     Batcher *batcher;
     Task *task; /* the client's */
     Sink *up; /* its sink */
+    /* Neighbours among the same client's that are not answered (rule 21): nothing of a member is sent before the
+     * one ahead is answered, but with it. */
+    struct Member *ahead, *behind;
     Group *group; /* or NULL: in a lane */
     Batch *batch;
     Lane *lane; /* or NULL: in a group */
@@ -267,9 +279,9 @@ struct Lane {
     uint64_t hash;
     LaneKey key; /* a reference on gucs */
     Pool *pool;  /* borrowed */
-    List queue;  /* Members, QUEUED */
-    List alone;  /* Members, ALONE */
-    uint32_t queued;
+    List queue;  /* Members, QUEUED; who waits for one `ahead` hangs on that */
+    List alone;  /* Members, WAITING and ALONE */
+    uint32_t queued;   /* those who hang, too */
     uint32_t inflight; /* convoys under way */
     uint32_t travelling; /* members that are not queued */
     uint32_t writes_max; /* of the next commit: halved by a failed one */
@@ -396,6 +408,11 @@ Member *member_create(Batcher *batcher, Group *group, Lane *lane) MUST_USE;
 void member_adopt(Member *member, Task *task);
 /* The member that a task is, or NULL. */
 Member *member_of(Task *task);
+/* Into its group's or lane's queue, behind the same client's member `ahead` (NULL: there is none). */
+void member_queue(Member *member, Member *ahead);
+void member_follow(Member *member, Member *ahead); /* the latter only */
+/* The next one behind it that may travel along; NULL: none. */
+Member *member_follower(const Member *member);
 /* Hands one message to the member's client; harmless when that has gone. */
 void member_emit(Member *member, uint8_t type, Slice whole);
 /* The last call for a member: the task is DONE and belongs to the client's side again. */
@@ -403,7 +420,7 @@ void member_finish(Member *member, char tx_status);
 void member_lose(Member *member, const Error *err, bool maybe_executed);
 void member_cancelled(Member *member); /* 57014 */
 void member_forget(Member *member); /* without a call */
-/* Runs it by its own steps. */
+/* Runs it by its own steps, as soon as the one ahead of it is answered. */
 void member_run_alone(Member *member);
 void member_free(Batcher *batcher, Member *member);
 
@@ -417,7 +434,7 @@ bool batch_slots_prepare(Batch *batch, uint32_t count) MUST_USE;
 uint32_t batch_slot_join(Batch *batch, Slice key);
 bool batch_write_bind(Batch *batch) MUST_USE;
 void batch_send(Batch *batch);
-/* Makes a batch of what waits in the group, up to batch_max, and sends it. */
+/* Makes a batch of what waits in the group's queue (somebody does), up to batch_max, and sends it. */
 void batch_close(Batcher *batcher, Group *group);
 /* A member has left (gone, or answered alone): the last one ends the batch. */
 void batch_member_left(Batch *batch, bool alone_failed);

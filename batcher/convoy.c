@@ -65,11 +65,18 @@ static int place_order(const void *left, const void *right)
     return order ? order : (a->step > b->step) - (a->step < b->step);
 }
 
-static void collect(Convoy *convoy, uint32_t count)
+/* `heads` of those who wait, and whom they have behind them, up to `count` in all. */
+static void collect(Convoy *convoy, uint32_t heads, uint32_t count)
 {
     Lane *lane = convoy->lane;
-    for (uint32_t i = 0; i < count; i++) {
-        Member *member = list_entry(list_pop(&lane->queue), Member, link);
+    Member *member = NULL;
+    uint32_t i = 0;
+    for (; i < count; i++) {
+        member = member ? member_follower(member) : NULL;
+        if (!member && (heads-- == 0 || list_empty(&lane->queue)))
+            break;
+        if (!member)
+            member = list_entry(list_pop(&lane->queue), Member, link);
         lane->queued--;
         lane->travelling++;
         member->convoy = convoy;
@@ -77,9 +84,9 @@ static void collect(Convoy *convoy, uint32_t count)
         convoy->places[i] = (ConvoyPlace){.member = member, .step = i};
         histogram_add(&convoy->batcher->stats.wait_us, convoy->sent_us - member->added_us);
     }
-    convoy->place_count = convoy->left = count;
+    convoy->place_count = convoy->left = i;
     if (lane->key.table_oid)
-        qsort(convoy->places, count, sizeof(*convoy->places), place_order);
+        qsort(convoy->places, i, sizeof(*convoy->places), place_order);
 }
 
 static void put_frame(Convoy *convoy, Slice frame, bool hidden)
@@ -154,7 +161,7 @@ static void refuse(Lane *lane, Convoy *convoy)
 
 void convoy_send(Batcher *batcher, Lane *lane, uint32_t max)
 {
-    uint32_t count = MIN(max, lane->queued);
+    uint32_t count = MIN(lane->key.table_oid ? max : MAX(max, batcher->pipeline_max), lane->queued);
     Convoy *convoy = calloc(1, sizeof(*convoy));
     if (convoy) {
         convoy->batcher = batcher;
@@ -166,7 +173,7 @@ void convoy_send(Batcher *batcher, Lane *lane, uint32_t max)
         convoy->sink.ops = &CONVOY_OPS;
     }
     if (convoy && convoy->places)
-        collect(convoy, count);
+        collect(convoy, max, count);
     if (!convoy || !convoy->places || !put_steps(convoy)) {
         refuse(lane, convoy);
         return;
@@ -178,7 +185,7 @@ void convoy_send(Batcher *batcher, Lane *lane, uint32_t max)
     convoy->task.gucs = (GucVector *)(uintptr_t)lane->key.gucs;
     convoy->task.read_only = lane->key.table_oid == 0;
     pool_submit(lane->pool, &convoy->task);
-    if (count > 1 && !timer_armed(&batcher->rescue))
+    if (convoy->place_count > 1 && !timer_armed(&batcher->rescue))
         timer_start_ms(&batcher->rescue, RESCUE_MS);
 }
 

@@ -15,6 +15,8 @@
 
 #include <stdlib.h>
 
+#include "batcher/without.h"
+
 #define EVICT_TRIES 32
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
@@ -84,7 +86,7 @@ static Lane *lane_get(Batcher *batcher, const BatchCandidate *c, uint32_t table_
 
 void lane_due(Lane *lane, Batcher *batcher)
 {
-    if (lane->queued && !list_linked(&lane->due))
+    if (!list_empty(&lane->queue) && !list_linked(&lane->due))
         list_push(&batcher->lanes_due, &lane->due);
 }
 
@@ -127,6 +129,9 @@ BatchReason lane_join(Batcher *batcher, Judgement *judgement, const BatchCandida
                       uint32_t table_oid, const KeyPlan *key)
 {
     Lane *lane = lane_get(batcher, c, table_oid);
+    Member *ahead = c->before && !without_rule(21) ? member_of(c->before) : NULL;
+    if (ahead && ahead->lane != lane)
+        return BATCH_ORDER;
     Member *member = lane ? member_create(batcher, NULL, lane) : NULL;
     BatchReason reason = member ? BATCH_OK : BATCH_LIMIT;
     if (member && key)
@@ -139,13 +144,12 @@ BatchReason lane_join(Batcher *batcher, Judgement *judgement, const BatchCandida
     judgement->templates++;
     member_adopt(member, task);
     if (table_oid || is_fast(judgement)) {
-        list_push(&lane->queue, &member->link);
-        lane->queued++;
-        lane_due(lane, batcher);
+        member_queue(member, ahead);
     } else { /* not known to be fast: it runs by itself, and is measured */
         lane->travelling++;
         list_push(&lane->alone, &member->link);
         counter_add(&batcher->stats.alone, 1);
+        member_follow(member, ahead);
         member_run_alone(member);
     }
     return BATCH_OK;
@@ -172,7 +176,7 @@ void lane_send_due(Batcher *batcher)
     List *link;
     while ((link = list_pop(&batcher->lanes_due))) {
         Lane *lane = list_entry(link, Lane, due);
-        while (lane->queued && has_room(lane))
+        while (!list_empty(&lane->queue) && has_room(lane))
             convoy_send(batcher, lane, MAX(share(batcher, lane), 1));
     }
 }
@@ -231,7 +235,7 @@ static void cancel_in_convoy(Member *member)
 
 void lane_cancel(Member *member)
 {
-    if (member->state == MEMBER_QUEUED) {
+    if (member->state == MEMBER_QUEUED || member->state == MEMBER_WAITING) {
         lane_leave(member);
         member_cancelled(member);
     } else if (member->state == MEMBER_BATCHED && member->convoy) {

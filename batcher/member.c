@@ -7,6 +7,11 @@
  * The client's Task stays in state MEMBER from batcher_add to DONE, whatever we do with it, so that
  * cancel and abandon have one door. The Member itself is freed at the end of the turn, because its
  * last call may have come from inside its own task's sink.
+ *
+ *     a client that pipelines:   m1 <── ahead ── m2 <── ahead ── m3      only m1 is in a queue
+ *
+ * What m2 sees must not be older than what m1 has seen, as PostgreSQL would have run them one by one. So m2
+ * travels in m1's batch, or leaves when m1 is answered.
  */
 #include "batcher/batcher_internal.h"
 
@@ -61,6 +66,58 @@ Member *member_of(Task *task)
     return task->sink->ops == &PLACE_OPS ? container_of(task->sink, Member, place) : NULL;
 }
 
+/* ---- one client's, in order ------------------------------------------------------------------ */
+
+static void put_in_queue(Member *member)
+{
+    if (member->lane) {
+        list_push(&member->lane->queue, &member->link);
+        lane_due(member->lane, member->batcher);
+    } else {
+        list_push(&member->group->queue, &member->link);
+        group_due(member->batcher, member->group);
+    }
+}
+
+void member_follow(Member *member, Member *ahead)
+{
+    member->ahead = ahead;
+    if (ahead)
+        ahead->behind = member;
+}
+
+void member_queue(Member *member, Member *ahead)
+{
+    *(member->lane ? &member->lane->queued : &member->group->queued) += 1;
+    member_follow(member, ahead);
+    if (!member->ahead)
+        put_in_queue(member);
+}
+
+Member *member_follower(const Member *member)
+{
+    Member *next = member->behind;
+    return next && next->state == MEMBER_QUEUED ? next : NULL;
+}
+
+/* It is answered, or given up: the one behind it may go. */
+static void unfollow(Member *member)
+{
+    Member *ahead = member->ahead, *behind = member->behind;
+    member->ahead = member->behind = NULL;
+    if (ahead)
+        ahead->behind = behind;
+    if (!behind)
+        return;
+    behind->ahead = ahead;
+    if (ahead)
+        return;
+    if (behind->state == MEMBER_WAITING)
+        member_run_alone(behind);
+    else if (behind->state == MEMBER_QUEUED)
+        put_in_queue(behind);
+}
+
 /* ---- the client's side ----------------------------------------------------------------------- */
 
 void member_emit(Member *member, uint8_t type, Slice whole)
@@ -81,6 +138,7 @@ static Task *detach(Member *member)
         list_remove(&member->link);
         member->state = MEMBER_GONE;
         list_push(&member->batcher->gone_members, &member->link);
+        unfollow(member);
     }
     if (task) {
         task->sink = member->up;
@@ -181,7 +239,9 @@ static const SinkOps ALONE_OPS = {alone_on_frame, alone_on_ready, alone_on_lost}
 void member_run_alone(Member *member)
 {
     Task *task = member->task;
-    member->state = MEMBER_ALONE;
+    member->state = member->ahead ? MEMBER_WAITING : MEMBER_ALONE;
+    if (member->ahead)
+        return;
     member->sink.ops = &ALONE_OPS;
     member->failed = false;
     task_init(&member->alone, &member->sink, task->steps, task->step_count);

@@ -595,6 +595,9 @@ static const BatchReasonText REASONS[BATCH_REASON_COUNT] = {
     [BATCH_WRITE] = {"write", 8,
                      "Writes share a commit only on tables with batch_writes = on: a single row, found "
                      "by a unique column, without triggers, rules, row security and volatile functions."},
+    [BATCH_ORDER] = {"order", 21,
+                     "The same client's lookup before it, of another kind or another shard, is not "
+                     "answered yet: it waits for that."},
     [BATCH_CATALOG] = {"catalog", 7, "The database's catalog has not been loaded yet."},
 };
 

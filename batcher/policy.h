@@ -1,7 +1,7 @@
 /*
  * policy.h - may this statement travel with others, and in which tier? Pure.
  *
- * The 20 rules of docs/batching.md, each a row of one table with its number, its reason code and the
+ * The 21 rules of docs/batching.md, each a row of one table with its number, its reason code and the
  * text that SHOW BATCH_REASONS prints. A rule that cannot be decided from the parse tree and the
  * catalog says no. Depends on nothing but its input: table-tested.
  */
@@ -47,6 +47,7 @@ typedef enum BatchReason {
     BATCH_CATALOG, /* catalog not loaded */
     BATCH_MISMATCH, /* a proof found other bytes than the original's: off until the catalog changes */
     BATCH_WRITE, /* this write does not share its commit */
+    BATCH_ORDER, /* rule 21: it waits for the one before it */
     BATCH_REASON_COUNT
 } BatchReason;
 

@@ -428,12 +428,14 @@ bool dispatch_request(Request *request)
     session->absent_since_us = 0;
     if (!session->running && !request->n1_watched && !session->console)
         n1_watch(request);
-    if (session->running && reads_wait_turn(request))
+    if (session->running && (reads_wait_turn(request) || !offer_may_follow(request)))
         return false;
     if (!request->not_batched && offer_lookup(request)) {
         start_offered(request);
         return true;
     }
+    if (request->batch_reason == BATCH_ORDER && session->running)
+        return false; /* it is asked about again when those before it are answered */
     request->not_batched = true; /* asked once; its reason is counted once */
     if (session->running)
         return false;

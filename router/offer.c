@@ -36,11 +36,24 @@ static bool is_select(const Request *request)
     return request->planned[0].shape->kind == SHAPE_SELECT;
 }
 
+/* The newest of the client's statements before this one that is on its way; NULL: there is none. */
+static Request *running_before(const Request *request)
+{
+    const List *head = &request->session->requests;
+    for (List *link = request->link.prev; request->session->running && link != head; link = link->prev) {
+        Request *before = list_entry(link, Request, link);
+        if (before->state == REQUEST_RUNNING)
+            return before;
+    }
+    return NULL;
+}
+
 static BatchCandidate candidate_of(Request *request, Pool *pool)
 {
     Session *session = request->session;
     Worker *worker = session->worker;
     const PlanStatement *statement = &request->planned[0];
+    Request *before = running_before(request);
     return (BatchCandidate){
         .policy = {.shape = statement->shape,
                    .topology = worker->topology,
@@ -59,6 +72,7 @@ static BatchCandidate candidate_of(Request *request, Pool *pool)
         .bind = statement->bind,
         .pool = pool,
         .gucs = session_gucs(session),
+        .before = before ? &before->task : NULL,
     };
 }
 
@@ -91,6 +105,12 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
     request->batched = true;
     reads_begin(request);
     return true;
+}
+
+bool offer_may_follow(const Request *request)
+{
+    Request *before = running_before(request);
+    return !before || (before->batched && batcher_may_follow(&before->task));
 }
 
 bool offer_lookup(Request *request)

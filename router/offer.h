@@ -8,6 +8,8 @@
 
 #include "router/request.h"
 
+/* May a lookup be offered although the client waits for the answers of those before it? Rule 21. */
+bool offer_may_follow(const Request *request) MUST_USE;
 /* A lookup of a request that has not begun. */
 bool offer_lookup(Request *request) MUST_USE;
 /* A statement of an N+1 loop inside a transaction, not begun: only what was fetched ahead can answer it. */

@@ -106,6 +106,9 @@ def run(bench, options):
     if answered != [bench.options.scale * 100000, sent]:
         raise Failed(f'rows, updates: {answered}; sent: {sent}')
     events = side.shoal.console('SHOW EVENTS')
+    for event in events:
+        if 'MB/s (seconds' in event['event']:
+            print('  ' + event['event'])
     pauses = sorted(int(e['event'].rsplit(' ', 2)[-2]) for e in events if 'held back for' in e['event'])
     print(phase_table(phases_of(events)))
     return [result('moves', options, {}, [

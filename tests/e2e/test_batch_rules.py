@@ -1,9 +1,10 @@
-"""The 20 rules of batching: one test each, and each seen to fail when its rule is taken out.
+"""The 21 rules of batching: one test each, and each seen to fail when its rule is taken out.
 
 Every test runs twice, against two shoalds of the same build: as they are, and with SHOAL_WITHOUT_RULE=n, which
 takes rule n out (batcher/without.h; only in builds with failpoints). A test that holds without its rule tests
 nothing. Proofs are off here: they would find most of it and make it good.
 """
+import os
 import threading
 import time
 
@@ -322,20 +323,44 @@ def the_same_key_for_all(world):
         assert texts(each) == [['item 5']]
 
 
+@rule(21, 'what one client pipelines is seen in its order')
+def order_is_kept(world):
+    first, second = "SELECT n FROM codes WHERE code = 'c5'", 'SELECT n FROM items WHERE id = 5'
+    conns = world.connect(CLIENTS)
+    for sql in (first, second):
+        world.burst(conns, sql, [5] * CLIENTS)
+    conn, writer = world.connect(), world.direct.connect('solo')
+    world.conns.append(writer)
+    for turn in range(5):
+        held = turn * 1000 + 7
+        writer.query('BEGIN; LOCK codes IN ACCESS EXCLUSIVE MODE; '
+                     f"UPDATE codes SET n = {held} WHERE code = 'c5'; UPDATE items SET n = {held} WHERE id = 5")
+        conn.send(query(first) + query(second))
+        wait_until('the first to wait for the lock', lambda: writer.query(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'codes'::regclass") == [['1']], 30)
+        time.sleep(0.05)  # without the rule the second one is answered now
+        writer.query('COMMIT')
+        assert [texts(conn.until('Z')), texts(conn.until('Z'))] == [[[str(held)]]] * 2
+
+
 # -- both ways ------------------------------------------------------------------------------------------
 
-def run(workspace, clusters, shoal_users, direct, number, out):
-    import os
+def start(workspace, clusters, shoal_users, number, out, **batch):
     name = f'without{number}' if out else f'with{number}'
     shoal = Shoal(workspace, {'s0': clusters[0]}, databases={'solo': {'shards': 's0', 'pool_size': '6'}},
-                  users=shoal_users, batch={'batch_proof_every': 0, 'batch_bytes_max': '64kB', 'batch_pipeline_max': 1,
-                                            'batch_inflight_max': 1}, name=name)
+                  users=shoal_users, batch=dict({'batch_proof_every': 0, 'batch_bytes_max': '64kB', 'batch_pipeline_max': 1,
+                                                 'batch_inflight_max': 1}, **batch), name=name)
     if out:
         os.environ['SHOAL_WITHOUT_RULE'] = str(number)
     try:
         shoal.start()
     finally:
         os.environ.pop('SHOAL_WITHOUT_RULE', None)
+    return shoal
+
+
+def run(workspace, clusters, shoal_users, direct, number, out):
+    shoal = start(workspace, clusters, shoal_users, number, out)
     world = World(shoal, direct)
     failed = None
     try:
@@ -353,7 +378,7 @@ def run(workspace, clusters, shoal_users, direct, number, out):
 
 def test_there_is_one_for_each_rule():
     # A rule without a test.
-    assert sorted(RULES) == list(range(1, 21))
+    assert sorted(RULES) == list(range(1, 22))
 
 
 @pytest.mark.shoal_only
@@ -365,6 +390,43 @@ def test_rule(workspace, clusters, shoal_users, direct, number):
     # On a busy machine those who should travel together may miss one another: then nothing is there to notice.
     assert any(run(workspace, clusters, shoal_users, direct, number, out=True) is not None for _ in range(5)), \
         f'the test of rule {number} holds without the rule'
+
+
+def back_in_time(workspace, clusters, shoal_users, direct, sql, out):
+    """Pipelines of one client through batches of four, while another counts: how often the count went down."""
+    shoal = start(workspace, clusters, shoal_users, 21, out, batch_max=4, batch_inflight_max=4, batch_pipeline_max=4)
+    ended = threading.Event()
+
+    def count():
+        with direct.connect('solo') as writer:
+            while not ended.is_set():
+                writer.query('UPDATE items SET n = n + 1 WHERE id = 5')
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    backwards = asked = 0
+    try:
+        with shoal.connect('solo', timeout_s=60) as conn:
+            until = time.monotonic() + 20
+            while asked < 40 and not (out and backwards) and time.monotonic() < until:
+                conn.send(b''.join([query(sql)] * 64))
+                seen = [int(texts(conn.until('Z'))[0][0]) for _ in range(64)]
+                backwards += sum(a > b for a, b in zip(seen, seen[1:]))
+                asked += 1
+    finally:
+        ended.set()
+        counter.join()
+        shoal.kill9() if out else shoal.finish()
+    return backwards
+
+
+@pytest.mark.shoal_only
+@pytest.mark.parametrize('sql', ['SELECT n FROM items WHERE id = 5', 'SELECT n FROM items WHERE id = 5 UNION SELECT n FROM items WHERE id = 5'],
+                         ids=['keys', 'originals'])
+def test_a_long_pipeline_does_not_go_back_in_time(workspace, clusters, shoal_users, direct, sql):
+    """Else: a driver that pipelines (a JDBC batch, libpq's pipeline mode) reads an older row behind a newer one."""
+    assert back_in_time(workspace, clusters, shoal_users, direct, sql, out=False) == 0
+    assert any(back_in_time(workspace, clusters, shoal_users, direct, sql, out=True) for _ in range(5)), 'nothing was tested'
 
 
 def test_more_statements_than_are_kept(workspace, clusters, shoal_users, direct):

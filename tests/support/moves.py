@@ -118,7 +118,7 @@ class Moving:
         lines = []
         for cluster in self.joined():
             for table in self.tables:
-                lines += [f'{table} {row[0]}' for row in cluster.query(f'SELECT t::text FROM {table} t', 'app')]
+                lines += [f'{table} {row[0]}' for row in cluster.query(f'SELECT (t.*)::text FROM {table} t', 'app')]
         return hashlib.sha256('\n'.join(sorted(lines)).encode()).hexdigest(), len(lines)
 
     def leftovers(self):

@@ -61,6 +61,7 @@ typedef struct Client {
     bool over, lost;
     Error err;
     BatchReason reason; /* of batcher_add */
+    Task *before; /* of the same client, not answered; NULL mostly */
     void (*on_hear)(struct Client *client, const Frame *frame);
     void *ctx;
 } Client;
@@ -459,7 +460,8 @@ static inline BatchReason go(Client *c)
                                 .literals = c->reading.literals,
                                 .bind = c->extended ? &c->bind : NULL,
                                 .pool = h->pool,
-                                .gucs = c->gucs};
+                                .gucs = c->gucs,
+                                .before = c->before};
     c->reason = batcher_add(h->batcher, &candidate, &c->task);
     if (c->reason)
         pool_submit(h->pool, &c->task);

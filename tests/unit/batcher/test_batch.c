@@ -490,6 +490,119 @@ static void test_a_lost_connection_is_survived(void **state)
     dismiss();
 }
 
+/* ---- one client's pipeline --------------------------------------------------------------------- */
+
+/* Whoever is asked behind another waits for his answer (rule 21). */
+static void send_pipeline(void)
+{
+    for (int i = 0; i < crowd.count; i++) {
+        crowd.clients[i]->before = i ? &crowd.clients[i - 1]->task : NULL;
+        if (i)
+            assert_true(batcher_may_follow(crowd.clients[i]->before));
+        assert_int_equal(go(crowd.clients[i]), BATCH_OK);
+    }
+}
+
+static void those_before_are_over(Client *c, const Frame *frame)
+{
+    (void)frame;
+    for (int i = 0; i < crowd.count && crowd.clients[i] != c; i++)
+        assert_true(crowd.clients[i]->over);
+}
+
+/* After the error of one they would run side by side, and a later one could see less than the one before it. */
+static void test_a_pipeline_runs_alone_in_its_order(void **state)
+{
+    (void)state;
+    const char *sql = "select 10 / age as x from users where id = %d";
+    learn(sql, 1);
+    int keys[] = {1, 50, 2, 3, 4, 5}; /* age of 50 is 0 */
+    gather(sql, keys, 6);
+    for (int i = 0; i < 6; i++)
+        crowd.clients[i]->on_hear = those_before_are_over;
+    send_pipeline();
+    for (int i = 0; i < 6; i++)
+        finish(crowd.clients[i]);
+    assert_string_equal(heard_error(crowd.clients[1]), "22012");
+    compare_all();
+    dismiss();
+}
+
+/* Who follows one that is on its way, or of another kind, would overtake it. */
+static void test_nobody_follows_what_is_sent_or_of_another_kind(void **state)
+{
+    (void)state;
+    const char *lookup = "select name from users where id = %d", *other = "select age from users where id = %d";
+    learn(lookup, 1);
+    learn(other, 1);
+    gather(lookup, KEYS, 3);
+    PGconn *lock = lock_table("users");
+    send_pipeline();
+    Client *behind = client(h, "select age from users where id = 1");
+    behind->before = &crowd.clients[2]->task;
+    assert_int_equal(go(behind), BATCH_ORDER); /* the harbour runs it by itself then */
+    until_sent(lock);
+    assert_false(batcher_may_follow(&crowd.clients[2]->task));
+    PQfinish(lock);
+    for (int i = 0; i < 3; i++)
+        finish(crowd.clients[i]);
+    finish(behind);
+    client_free(behind);
+    compare_all();
+    dismiss();
+}
+
+/* Those behind one that went away would wait for ever, or twice be sent. */
+static void test_some_of_a_pipeline_go_away(void **state)
+{
+    (void)state;
+    const char *sql = "select name from users where id = %d";
+    learn(sql, 1);
+    gather(sql, KEYS, KEY_N);
+    PGconn *lock = lock_table("users");
+    send_pipeline();
+    batcher_cancel(h->batcher, &crowd.clients[4]->task); /* still in the queue */
+    batcher_cancel(h->batcher, &crowd.clients[0]->task);
+    until_sent(lock);
+    batcher_cancel(h->batcher, &crowd.clients[1]->task);
+    batcher_abandon(h->batcher, &crowd.clients[6]->task);
+    PQclear(ask(lock, "select pg_terminate_backend(pid, 30000) from pg_locks where not granted"));
+    until_sent(lock); /* the batch is lost: the first of those left runs alone, and waits */
+    batcher_cancel(h->batcher, &crowd.clients[7]->task); /* which waits for those before it */
+    assert_true(crowd.clients[7]->over);
+    PQfinish(lock);
+    for (int i = 0; i < KEY_N; i++) {
+        if (i == 6)
+            continue;
+        finish(crowd.clients[i]);
+        if (i == 0 || i == 1 || i == 4 || i == 7)
+            assert_string_equal(heard_error(crowd.clients[i]), "57014");
+        else
+            assert_heard_as_direct(crowd.clients[i]);
+    }
+    dismiss();
+}
+
+/* The end of the router would wait for one who waits for another. */
+static void test_the_end_comes_in_mid_pipeline(void **state)
+{
+    (void)state;
+    const char *sql = "select name from users where id = %d";
+    learn(sql, 1);
+    gather(sql, KEYS, KEY_N);
+    PGconn *lock = lock_table("users");
+    send_pipeline();
+    until_sent(lock);
+    PQclear(ask(lock, "select pg_terminate_backend(pid, 30000) from pg_locks where not granted"));
+    until_sent(lock);
+    batcher_destroy(h->batcher);
+    h->batcher = NULL;
+    for (int i = 0; i < KEY_N; i++)
+        assert_true(crowd.clients[i]->lost);
+    PQfinish(lock);
+    dismiss();
+}
+
 /* ---- change ------------------------------------------------------------------------------------ */
 
 /* After DDL a client would be told of columns that the rows do not have. */
@@ -586,6 +699,10 @@ int main(void)
         STORY(test_the_last_one_gone_ends_the_batch),
         STORY(test_going_away_while_answers_are_dealt_out),
         STORY(test_a_lost_connection_is_survived),
+        STORY(test_a_pipeline_runs_alone_in_its_order),
+        STORY(test_nobody_follows_what_is_sent_or_of_another_kind),
+        STORY(test_some_of_a_pipeline_go_away),
+        STORY(test_the_end_comes_in_mid_pipeline),
         STORY(test_ddl_before_the_catalog_is_read_again),
         STORY(test_serializable_is_never_batched),
         STORY(test_templates_are_shown),
