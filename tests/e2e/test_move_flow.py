@@ -96,6 +96,31 @@ def test_a_target_behind_pauses_it(moving):
     moving.check()
 
 
+def test_a_target_far_behind_is_undone(moving):
+    # The source keeps its log for a target that does not take it, until its disk is full and the database down.
+    set_to(moving, move_lag_undo='1MB')
+    before = moving.digest()
+    number = moving.move('0-7', 's1')
+    held(moving, number)
+    key = moving.clusters[0].query(f'SELECT id FROM big WHERE {moving.bucket_sql("id")} < 8 LIMIT 1', 'app')[0][0]
+    with moving.clusters[1].connect('app') as other:
+        other.query('BEGIN')
+        other.query('LOCK TABLE big IN EXCLUSIVE MODE')
+        with moving.shoal.connect() as conn:
+            conn.query(f'UPDATE big SET n = n WHERE id = {key}')
+        moving.clusters[0].query("SELECT pg_logical_emit_message(true, 'x', repeat('x', 3000000)) IS NOT NULL", 'app')
+        moving.shoal.console('REBALANCE RESUME')
+        wait_until('the move to be undone', lambda: any(
+            f'move {number} is undone (catch_up)' in r['event'] and 'move_lag_undo' in r['event']
+            for r in moving.shoal.console('SHOW EVENTS')), 60)
+        set_to(moving, move_lag_undo='16GB')
+        other.query('ROLLBACK')
+    assert moving.wait(number)['state'] == 'done'  # by the next attempt
+    assert moving.digest() == before
+    assert moving.wait(moving.move('0-7', 's0'))['state'] == 'done'
+    moving.check()
+
+
 def test_merge_and_locks_while_rows_lie_on_two_shards(moving):
     # A row is changed twice or inserted again by the copy's shard; or a lock is taken on a copy only.
     with moving.shoal.connect() as conn:
