@@ -196,7 +196,11 @@ static const char FUNCTIONS_SQL[] =
     " bool_or(p.proretset), bool_or(l.lanname NOT IN ('c', 'internal') AND p.provolatile <> 'i')"
     " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
     " JOIN pg_language l ON l.oid = p.prolang WHERE " SESSION_SCHEMAS
-    " GROUP BY 1, 2";
+    " GROUP BY 1, 2"
+    " UNION ALL SELECT DISTINCT n.nspname, o.oprname, 'v', 'f', false, true" /* operators, by their functions */
+    " FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc p ON p.oid = o.oprcode"
+    " JOIN pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')"
+    " AND p.provolatile <> 'i'";
 
 /* Row types of tables and their arrays are left out: no literal is written with them. */
 static const char TYPES_SQL[] =
@@ -393,6 +397,11 @@ static bool take_columns(CatalogLoader *loader, const PGresult *rows)
     return ok;
 }
 
+static bool is_operator(Slice name)
+{
+    return name.len && strchr("+-*/<>=~!@#%^&|`?", name.data[0]);
+}
+
 static bool take_functions(Catalog *catalog, const PGresult *rows)
 {
     int count = PQntuples(rows);
@@ -407,6 +416,7 @@ static bool take_functions(Catalog *catalog, const PGresult *rows)
         functions[i].kind = *PQgetvalue(rows, i, 3);
         functions[i].set_returning = pg_bool(rows, i, 4);
         functions[i].runs_statements = pg_bool(rows, i, 5);
+        catalog->operators_run |= functions[i].runs_statements && is_operator(functions[i].name);
         ok = ok && catalog_add_function(catalog, &functions[i]);
     }
     return ok;

@@ -454,10 +454,18 @@ static bool unique_has_key(Slice unique, const Table *table)
     return true;
 }
 
+/* The table that DDL makes or changes, or the one that it makes a partition of. */
+static const Table *table_of_uniques(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->shape->tables[i].target && p->refs[i].table && p->refs[i].kind == REF_DISTRIBUTED)
+            return p->refs[i].table;
+    return NULL;
+}
+
 bool plan_breaks_unique(Planner *p)
 {
-    int target = ref_target(p);
-    const Table *table = target < 0 ? NULL : p->refs[target].table;
+    const Table *table = table_of_uniques(p);
     for (uint32_t i = 0; table && i < p->shape->unique_count; i++) {
         if (unique_has_key(p->shape->uniques[i], table))
             continue;

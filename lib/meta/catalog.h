@@ -89,7 +89,9 @@ typedef struct Catalog {
     uint64_t version;  /* grows with each change that was seen */
     uint64_t digest;   /* of what the poll looks at; equal digest = unchanged */
     Map tables;        /* (schema, name) -> CatalogTable */
-    Map functions;     /* (schema, name) -> CatalogFunction; schema "": worst over all schemas */
+    Map functions;     /* (schema, name) -> CatalogFunction; schema "": worst over all schemas. Operators whose functions
+                        * run statements are among them, by their own names */
+    bool operators_run; /* there are such */
     Map types;         /* (schema, name) -> CatalogType */
     Slice search_path; /* the database's default */
     CatalogRolePath *role_paths;
