@@ -134,7 +134,7 @@ static Plan plan_rows(Planner *p)
     if (p->shape->statement.len && (p->shape->kind == SHAPE_UPDATE || p->shape->kind == SHAPE_DELETE))
         return plan_at_cursor(p);
     if (plan_moves_rows(p))
-        return plan_rekey(p);
+        return ref_target(p) >= 0 && p->refs[ref_target(p)].through ? p->plan : plan_rekey(p);
     if (p->reference_count && plan_writes_reference(p))
         return plan_reference_write(p);
     if (p->distributed_count == 0)

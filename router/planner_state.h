@@ -47,6 +47,7 @@ typedef struct Ref {
     uint32_t shard;              /* SHARD_NONE while not fixed */
     bool *some; /* [shards of the configuration]: IN, ANY: its rows are on these; NULL: nothing is known */
     bool bare;                   /* named without a schema */
+    bool through;                /* `catalog` is a view, through which `table` is written */
 } Ref;
 
 /* What was found out about a parameter last: a long INSERT may give it in each row. */

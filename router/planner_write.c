@@ -119,6 +119,10 @@ Plan plan_insert_select(const Planner *p)
     const Ref *target = at < 0 ? NULL : &p->refs[at];
     if (!target || !target->catalog)
         return plan_reject_shards("The table that it writes to is not known.");
+    if (target->through) /* what the view's table has for defaults, the view does not say */
+        return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "rows cannot be inserted through a view in this way",
+                           "Which shard they belong to is only known when they are made.",
+                           "Give the key of each row as a constant or a parameter in VALUES, or name the view's table.");
     if (p->shape->traits & SHAPE_HAS_MODIFYING_CTE)
         return plan_reject_shards("Its WITH writes rows, too.");
     if (p->in->temporary)

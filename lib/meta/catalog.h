@@ -50,6 +50,7 @@ typedef struct CatalogView {
     bool invoker;     /* security_invoker: its tables are read with the rights of who asks */
     bool owner_reads; /* its owner may SELECT from all that it names */
     bool policies;    /* a table that it names has row security */
+    uint32_t base;    /* OID of the only table it reads, which PostgreSQL writes to in its stead, row by row; 0: none */
 } CatalogView;
 
 #define CATALOG_ROLE_MARK '\x1f'
