@@ -4,7 +4,6 @@
  */
 #include "admin/patroni.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +13,8 @@
 
 #define TIMEOUT_MS   1000
 #define COUNTS_US    ((uint64_t)4 * 1000 * 1000)
+#define LOOK_SOON_US ((uint64_t)1000 * 1000)       /* a name that was not found, or whose addresses do not answer */
+#define LOOK_US      ((uint64_t)30 * 1000 * 1000)
 
 static const char QUESTION[] = "GET /primary HTTP/1.0\r\nConnection: close\r\n\r\n";
 
@@ -42,6 +43,8 @@ static void patroni_end(Patroni *patroni)
     timer_stop(&patroni->timer);
     close(patroni->fd);
     patroni->fd = -1;
+    if (patroni->word_us != patroni->asked_us)
+        patroni->turn++; /* nothing came from there */
 }
 
 static void patroni_on_timeout(Timer *timer)
@@ -105,26 +108,56 @@ void patroni_init(Patroni *patroni, Loop *loop, const char *host, int port)
     timer_init(&patroni->timer, loop, patroni_on_timeout, patroni);
     ev_init(&patroni->io, patroni_on_io);
     patroni->io.data = patroni;
+    patroni->literal = host && name_is_address(host, port, &patroni->known.list[0]);
+    patroni->known.count = patroni->literal;
 }
 
 void patroni_finish(Patroni *patroni)
 {
     patroni_end(patroni);
+    name_lookup_drop(patroni->lookup);
+    patroni->lookup = NULL;
+}
+
+/* What a lookup has brought, and another one if it is time. */
+static void patroni_look(Patroni *patroni, uint64_t now_us)
+{
+    NameAddresses found;
+    if (patroni->literal)
+        return;
+    if (patroni->lookup && name_lookup_done(patroni->lookup, &found)) {
+        if (found.count)
+            patroni->known = found;
+        name_lookup_drop(patroni->lookup);
+        patroni->lookup = NULL;
+    }
+    bool answers = patroni->known.count && patroni_word(patroni, now_us) != PATRONI_SILENT;
+    if (patroni->lookup || (patroni->looked_us && now_us - patroni->looked_us < (answers ? LOOK_US : LOOK_SOON_US)))
+        return;
+    patroni->looked_us = now_us;
+    patroni->lookup = name_lookup_start(patroni->host, patroni->port);
 }
 
 void patroni_ask(Patroni *patroni)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)patroni->port)};
-    if (!patroni->host || patroni->fd >= 0 || inet_pton(AF_INET, patroni->host, &address.sin_addr) != 1)
+    if (!patroni->host)
         return;
-    patroni->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (patroni->fd < 0)
+    uint64_t now_us = clock_now_us();
+    patroni_look(patroni, now_us);
+    if (patroni->fd >= 0 || !patroni->known.count)
         return;
+    const NameAddress *to = &patroni->known.list[patroni->turn % patroni->known.count];
+    patroni->fd = socket(to->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (patroni->fd < 0) {
+        patroni->turn++; /* a machine without IPv6 */
+        return;
+    }
     patroni->answer_len = patroni->sent = 0;
-    patroni->asked_us = clock_now_us();
-    if (connect(patroni->fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS) {
+    patroni->asked_us = now_us;
+    if (connect(patroni->fd, (const struct sockaddr *)&to->address, to->len) != 0 && errno != EINPROGRESS) {
         close(patroni->fd);
         patroni->fd = -1;
+        patroni->turn++;
         return;
     }
     timer_start_ms(&patroni->timer, TIMEOUT_MS);

@@ -7,11 +7,14 @@
  *
  * Only the status counts: that is what Patroni's documentation promises to load balancers. HTTP/1.0, plain, one
  * connection per question. A Patroni answers for its own server only, so each line names its own.
+ * A host name is looked up beside the control thread (name_lookup.h), again from time to time; an address that does not
+ * answer gives way to the name's next one, and addresses that were known stay when nobody can be asked for the name.
  * Owner: the control thread.
  */
 #ifndef SHOAL_ADMIN_PATRONI_H
 #define SHOAL_ADMIN_PATRONI_H
 
+#include "admin/name_lookup.h"
 #include "core/loop.h"
 #include "core/slice.h"
 
@@ -19,8 +22,13 @@ typedef enum PatroniWord { PATRONI_SILENT, PATRONI_LEADER, PATRONI_FOLLOWER } Pa
 
 typedef struct Patroni {
     Loop *loop;
-    const char *host; /* an address; borrowed from the Config in force; NULL: not configured */
+    const char *host; /* name or address; borrowed from the Config in force; NULL: not configured */
     int port;
+    bool literal; /* an address: `known` is it */
+    NameAddresses known; /* of the name, by the last lookup that found some */
+    NameLookup *lookup;  /* under way; NULL none */
+    uint64_t looked_us;  /* when the last one began; 0 never */
+    uint32_t turn;       /* which of `known` is asked, modulo their count */
     int fd; /* -1: nothing is asked */
     ev_io io;
     Timer timer;

@@ -39,6 +39,7 @@ static void attempt_open(Attempt *attempt, uint64_t now_us)
     ReadServer *server = server_of(attempt);
     attempt->active = true;
     attempt->started_us = now_us;
+    attempt->read->asked++;
     server->inflight++;
     reads->primary_reads += attempt->fallback;
     counter_add(&server->reads, 1);
@@ -173,15 +174,19 @@ static bool rerun(Attempt *attempt)
     if (read->request->task.cancelled)
         return false;
     /* What only the primary can tell costs one question more at most; the rest is budgeted. */
-    if (!attempt->primary_only && !budget_spend(&reads->reruns))
+    if (!attempt->primary_only && !budget_spend(&reads->reruns)) {
+        read->denied = READ_DENIED_BUDGET;
         return false;
+    }
     ReadRefusal refusal;
     uint32_t server = attempt->primary_only ? NO_SERVER : reads_choose(reads, read, &refusal);
     bool fallback = server == NO_SERVER;
     if (fallback)
         server = primary;
-    if (server == NO_PRIMARY || (fallback && (attempt->server == primary || doubt_about(reads->worker, read->shard))))
+    if (server == NO_PRIMARY || (fallback && (attempt->server == primary || doubt_about(reads->worker, read->shard)))) {
+        read->denied = READ_DENIED_NO_SERVER;
         return false;
+    }
     counter_add(&reads->servers[attempt->server].reruns, 1);
     buf_reset(&attempt->held);
     return attempt_again(attempt, server, fallback);
@@ -194,11 +199,32 @@ static Attempt *attempt_of(Sink *sink)
     return container_of(sink, Attempt, sink);
 }
 
+/* What is said beside its error, if that is the end. */
+static ReadDenial denial_of(const Attempt *attempt)
+{
+    const Config *config = worker_config(reads_of(attempt->read)->worker);
+    return (ReadDenial){.reason = attempt->read->denied,
+                        .asked = attempt->read->asked,
+                        .server = config->servers[attempt->server]->name,
+                        .retry_percent = config->retry_max};
+}
+
+static void answer_frame(Attempt *attempt, const Frame *frame)
+{
+    ReadDenial denial = denial_of(attempt);
+    Frame told;
+    Buf buf;
+    buf_init(&buf, READ_HOLD_MAX);
+    if (attempt->failed && frame->type == BACKEND_ERROR && read_denial_put(&denial, frame, &buf, &told))
+        frame = &told;
+    ENCODE_OPS.on_frame(&attempt->read->request->sink, attempt->task, frame);
+    buf_finish(&buf);
+}
+
 /* Its held frames go to the client; the others are let go. From now on it is the answer. */
 static void attempt_win(Attempt *attempt)
 {
     Read *read = attempt->read;
-    Request *request = read->request;
     read->winner = attempt;
     list_remove(&read->link);
     let_others_go(read, attempt);
@@ -210,7 +236,7 @@ static void attempt_win(Attempt *attempt)
     Error err;
     for (Slice rest = buf_bytes(&held); frame_next(rest, SIZE_MAX, &frame, &err) == WIRE_OK;
          rest = slice_from(rest, frame.whole.len))
-        ENCODE_OPS.on_frame(&request->sink, attempt->task, &frame);
+        answer_frame(attempt, &frame);
     buf_finish(&held);
 }
 
@@ -285,7 +311,10 @@ static void read_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_ex
     buf_finish(&attempt->held);
     list_remove(&read->link);
     let_others_go(read, attempt);
-    ENCODE_OPS.on_lost(&read->request->sink, task, err, maybe_executed);
+    Error told = *err;
+    ReadDenial denial = denial_of(attempt);
+    read_denial_add(&denial, &told);
+    ENCODE_OPS.on_lost(&read->request->sink, task, &told, maybe_executed);
 }
 
 static const SinkOps READ_OPS = {

@@ -480,11 +480,15 @@ bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err)
     return true;
 }
 
-bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only)
+bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only, ReadDenial *ret_denial)
 {
     Reads *reads = worker->reads;
-    if (!primary_only && !budget_spend(&reads->reruns))
+    const Config *config = worker_config(worker);
+    *ret_denial = (ReadDenial){.asked = 1, .server = config->servers[leg->server]->name, .retry_percent = config->retry_max};
+    if (!primary_only && !budget_spend(&reads->reruns)) {
+        ret_denial->reason = READ_DENIED_BUDGET;
         return false;
+    }
     counter_add(&reads->servers[leg->server].reruns, 1);
     return true;
 }

@@ -21,6 +21,7 @@
 #include "backend/breaker.h"
 #include "backend/hedge.h"
 #include "router/consistency.h"
+#include "router/read_denial.h"
 #include "router/read_rules.h"
 #include "router/request.h"
 
@@ -66,6 +67,8 @@ struct Read {
     uint64_t tried;   /* bit per place in the shard's list of servers */
     Attempt attempts[READ_ATTEMPTS_MAX];
     uint32_t attempt_count;
+    uint32_t asked;       /* attempts begun, those that ran again included */
+    ReadDenialReason denied; /* why it did not run again */
     Attempt *winner;  /* its answer goes to the client */
 };
 
@@ -90,7 +93,7 @@ struct Reads {
     ReadShard *shards; /* by shard index */
     uint32_t shard_count;
     Budget hedges, reruns;
-    uint64_t map_since_us; /* rows of moved buckets were on their new shard by then; 0 since before we were */
+    uint64_t map_since_us; /* rows of moved buckets were on their new shard by then, and old copies gone; 0: before we were */
     uint32_t primary_reads; /* fallbacks under way */
     List active;
     Timer timer;
@@ -132,8 +135,9 @@ typedef struct LegRead {
 /* False: it must be refused (H82). */
 bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err) MUST_USE;
 void reads_leg_end(Worker *worker, LegRead *leg, bool ok);
-/* May it run again on the primary? What only the primary can tell costs one question at most; the rest is budgeted. */
-bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only) MUST_USE;
+/* May it run again on the primary? What only the primary can tell costs one question at most; the rest is budgeted:
+ * what is to be told then is in *ret_denial. */
+bool reads_leg_again(Worker *worker, const LegRead *leg, bool primary_only, ReadDenial *ret_denial) MUST_USE;
 /* An error that another server might not have. */
 bool reads_may_differ(const Frame *error, bool *ret_primary_only);
 

@@ -144,10 +144,21 @@ static bool may_run_again(const Leg *leg)
     return leg->read.pool && !leg->spoke && !leg->scatter->failed && !leg->scatter->enough;
 }
 
+/* With what is to be said beside its error. */
+static void leg_answer(Leg *leg, Task *task, const Frame *frame, const ReadDenial *denial)
+{
+    Frame told;
+    Buf buf;
+    buf_init(&buf, READ_HOLD_MAX);
+    leg_frame(leg, task, read_denial_put(denial, frame, &buf, &told) ? &told : frame);
+    buf_finish(&buf);
+}
+
 static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
 {
     Leg *leg = container_of(sink, Leg, sink);
     bool primary_only;
+    ReadDenial denial = {0};
     if (leg->again)
         return;
     if (!leg->read.pool || leg->spoke) {
@@ -155,7 +166,7 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         return;
     }
     leg->again = frame->type == BACKEND_ERROR && may_run_again(leg) && reads_may_differ(frame, &primary_only) &&
-                 reads_leg_again(leg->scatter->worker, &leg->read, primary_only);
+                 reads_leg_again(leg->scatter->worker, &leg->read, primary_only, &denial);
     if (leg->again)
         return;
     bool speaks = frame->type == BACKEND_DATA_ROW || frame->type == BACKEND_COPY_DATA || frame->type == BACKEND_ERROR ||
@@ -165,7 +176,7 @@ static void leg_on_frame(Sink *sink, Task *task, const Frame *frame)
         return;
     }
     leg_speak(leg, task);
-    leg_frame(leg, task, frame);
+    leg_answer(leg, task, frame, &denial);
 }
 
 static void leg_begin(Leg *leg);
@@ -240,11 +251,13 @@ static void leg_on_lost(Sink *sink, Task *task, const Error *err, bool maybe_exe
     Scatter *scatter = leg->scatter;
     Session *session = session_of(scatter);
     Error told = *err;
+    ReadDenial denial = {0};
     latency_on_answer(scatter->request, task);
-    if (may_run_again(leg) && !task->cancelled && reads_leg_again(leg->scatter->worker, &leg->read, false)) {
+    if (may_run_again(leg) && !task->cancelled && reads_leg_again(leg->scatter->worker, &leg->read, false, &denial)) {
         leg_run_again(leg, false);
         return;
     }
+    read_denial_add(&denial, &told);
     leg->failed = true;
     if (scatter->writes && maybe_executed && !in_transaction(scatter))
         tell_unknown(&told);

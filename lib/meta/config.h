@@ -25,7 +25,7 @@ typedef struct ServerConfig {
     ServerRole role; /* as written; who is the primary now stands in the Topology */
     uint32_t weight; /* share of reads, 1 to 1000 */
     const char *zone; /* where it stands; NULL: not said */
-    const char *patroni_host; /* address of its Patroni's REST; NULL: none */
+    const char *patroni_host; /* name or address of its Patroni's REST; NULL: none */
     int patroni_port;
     uint32_t shard; /* index in shards */
     uint32_t index;

@@ -84,17 +84,35 @@ static bool port_read(const char *text, int *ret_port, Error *err)
 
 #define WEIGHT_MAX 1000
 
-/* http://10.0.0.2:8008 */
+/* db2.example.org; what ends in a number must be an IPv4 address. */
+static bool is_host_name(const char *host)
+{
+    struct in_addr address;
+    const char *dot = strrchr(host, '.');
+    const char *last = dot ? dot + 1 : host;
+    if (last[0] && strspn(last, "0123456789") == strlen(last))
+        return inet_pton(AF_INET, host, &address) == 1;
+    size_t len = strlen(host);
+    return len > 0 && len <= 253 && host[0] != '.' && host[0] != '-' &&
+           strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == len;
+}
+
+/* http://10.0.0.2:8008, http://db2:8008, http://[fd00::2]:8008 */
 static bool patroni_read_url(const char *value, Arena *arena, Conninfo *info, Error *err)
 {
     static const char SCHEME[] = "http://";
-    struct in_addr address;
+    struct in6_addr address;
     const char *host = value + sizeof SCHEME - 1;
     bool ok = strncmp(value, SCHEME, sizeof SCHEME - 1) == 0;
-    size_t len = ok ? strcspn(host, ":/") : 0;
+    bool bracket = ok && host[0] == '[';
+    host += bracket;
+    size_t len = ok ? strcspn(host, bracket ? "]" : ":/") : 0;
+    ok = ok && (!bracket || host[len] == ']');
     info->patroni_host = ok ? arena_text(arena, slice_of(host, len)) : NULL;
     info->patroni_port = 8008;
-    ok = info->patroni_host && inet_pton(AF_INET, info->patroni_host, &address) == 1;
+    ok = info->patroni_host &&
+         (bracket ? inet_pton(AF_INET6, info->patroni_host, &address) == 1 : is_host_name(info->patroni_host));
+    len += bracket;
     if (ok && host[len] == ':') {
         char *end;
         long port = strtol(host + len + 1, &end, 10);
@@ -105,7 +123,7 @@ static bool patroni_read_url(const char *value, Arena *arena, Conninfo *info, Er
     }
     if (!ok) {
         error_set(err, SQLSTATE_CONFIG_FILE, "patroni must be like http://10.0.0.2:8008, not \"%.60s\"", value);
-        error_hint(err, "An IPv4 address: no name is looked up while servers are watched. Only http.");
+        error_hint(err, "A host name, an IPv4 address, or an IPv6 address in brackets: http://[fd00::2]:8008. Only http.");
     }
     return ok;
 }

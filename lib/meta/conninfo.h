@@ -15,7 +15,7 @@ typedef struct Conninfo {
     int port;         /* 5432 when not written */
     uint32_t weight;  /* Shoal's own: share of reads; 1 when not written */
     const char *zone; /* Shoal's own; NULL when not written */
-    const char *patroni_host; /* Shoal's own: an IPv4 address; NULL when not written */
+    const char *patroni_host; /* Shoal's own: a name or an address without brackets; NULL when not written */
     int patroni_port;
     const char *text; /* what libpq is given: as written, without Shoal's own */
 } Conninfo;

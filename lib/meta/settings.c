@@ -269,7 +269,7 @@ static const Setting SETTINGS[] = {
     {"shard", "primary", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
      "The server that takes writes: `host=... port=...` and other libpq keywords (sslmode=...). Required."},
     {"shard", "replica", SETTING_TEXT, 0, 0, 1, 4000, NULL, NULL, RESTARTS, false,
-     "A streaming replica of the primary. May be repeated. weight=N, zone=NAME and patroni=http://address:port may stand among the keywords."},
+     "A streaming replica of the primary. May be repeated. weight=N, zone=NAME and patroni=http://host:port may stand among the keywords."},
 
     {"shard", "weight", SETTING_INT, AT(ShardConfig, weight), 0, 1000, NULL, "1", RELOADS, false,
      "Its share of the buckets, when REBALANCE spreads them, against the weights of the others. 0: none."},

@@ -7,6 +7,7 @@ import contextlib
 import http.server
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -557,7 +558,7 @@ def test_pause_promote_and_nobody_notices(workspace, shard):
 class Patroni:
     """Answers GET /primary as Patroni's documentation says: 200 with the leader's lock, 503 without."""
 
-    def __init__(self, leader):
+    def __init__(self, leader, host='127.0.0.1'):
         self.leader, outer = leader, self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -570,22 +571,34 @@ class Patroni:
 
             def log_message(self, *_):
                 pass
-        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if host == '[::1]' else socket.AF_INET
+        self.server = Server(('::1' if host == '[::1]' else '127.0.0.1', 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.option = f'patroni=http://127.0.0.1:{self.server.server_address[1]}'
+        self.option = f'patroni=http://{host}:{self.server.server_address[1]}'
 
     def close(self):
         self.server.shutdown()
         self.server.server_close()
 
 
+def ipv6_here():
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(('::1', 0))
+        return True
+    except OSError:
+        return False
+
+
 def test_patroni_says_who_may(workspace, shard):
-    """Else: a standby that somebody promoted by mistake takes the writes beside a living leader."""
+    """Else: a standby that somebody promoted by mistake takes the writes beside a living leader. Who it is asked of is
+    written as a name, as an IPv6 and as an IPv4 address; `localhost` may have addresses where nobody listens."""
     primary, first, second = shard('patroni')
     for server in (primary, first, second):
         server.configure(synchronous_standby_names="''")
         server.query('SELECT pg_reload_conf()')
-    words = [Patroni(True), Patroni(False), Patroni(False)]
+    words = [Patroni(True, 'localhost'), Patroni(False, '[::1]' if ipv6_here() else 'localhost'), Patroni(False)]
     for server, word in zip((primary, first, second), words):
         server.options = word.option
     shoal = router(workspace, [primary, first, second], 'patroni')

@@ -451,7 +451,7 @@ def lossy(shoal, server, seconds, clients=6):
                 try:
                     conn.query(f"SELECT count(*), pg_sleep(0.003) FROM words WHERE id > {number % 100}")
                 except PgError as err:
-                    errors.append(err.code)
+                    errors.append(err)
                 number += 1
     until = time.monotonic() + seconds
     threads = [threading.Thread(target=work, args=(i, until)) for i in range(clients)]
@@ -477,8 +477,46 @@ def test_lost_reads_run_again_within_their_budget(shoal, servers):
 
     def spent():  # what was saved is spent first
         errors, _, reruns = lossy(shoal, servers[1], 1.0)
-        return errors and reruns == 0
+        if not errors or reruns:
+            return False
+        for err in errors:  # a connection that was lost before the statement was sent is another matter
+            assert err['D'] and ('retry_max' in err['H'] if 'The read was tried 1 time, last on s0/replica1' in err['D']
+                                 else err.code == '08001'), err
+        return any('retry_max (it is 0 percent' in (err['H'] or '') for err in errors)
     wait_until('none to run again', spent)
+
+
+def test_a_read_that_is_not_tried_again_says_why(shoal, servers):
+    """Else: all that an application hears of a spent budget is a conflict of some server's, and nobody knows what to
+    change."""
+    servers[0].sql("""CREATE OR REPLACE FUNCTION conflict() RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN
+        IF pg_is_in_recovery() THEN RAISE 'in the way' USING ERRCODE = '40001', DETAIL = 'Rows must go.'; END IF;
+        RETURN 7; END $$""", database='app', user='app')
+    for replica in servers[1:]:
+        servers[0].wait_caught_up(replica)
+    shoal.reload(**dict(BASE, balance='round_robin', retry_max='100'))
+    with shoal.connect() as conn:
+        def tried():
+            for number in range(10):  # each earns one that may run again
+                read(conn, number)
+            before = counted(shoal, 'reruns')
+            assert conn.query('SELECT conflict()') == [['7']]  # all replicas fail, the primary does not
+            return sum(counted(shoal, 'reruns', before).values()) == 3
+        wait_until('the function to be known, and a read of it to run four times', tried)
+        shoal.reload(**dict(BASE, balance='round_robin', retry_max='0'))
+
+        def failed():
+            try:
+                assert conn.query('SELECT conflict()') == [['7']]  # what was saved is spent first
+            except PgError as err:
+                return err
+        # The last that was saved may not be enough for all of them.
+        err = wait_until('the budget to be spent', lambda: (lambda e: e if e and 'tried 1 time,' in e['D'] else None)(failed()))
+        assert (err.code, err['M']) == ('40001', 'in the way')
+        assert err['D'].startswith('Rows must go. The read was tried 1 time, last on s0/replica'), err
+        assert err['D'].endswith('and not again: the budget of reads that run again is spent.'), err
+        assert 'retry_max (it is 0 percent of reads)' in err['H'] and 'SHOW REPLICAS' in err['H'], err
+        assert conn.query('SELECT 1 FROM words WHERE id = 1') == [['1']]
 
 
 def test_failures_open_the_breaker(shoal, servers):

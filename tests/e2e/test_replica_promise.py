@@ -825,6 +825,35 @@ def test_a_leg_that_fails_on_a_replica_runs_on_its_primary(two):
                 seen_ports(conn) == {pair[1].port for pair in made} for _ in range(5)), 30)
 
 
+def test_a_leg_that_is_not_tried_again_says_why(two):
+    """Else: one shard's conflict fails a report, and nothing tells which setting would let it run again."""
+    shoal, made = two
+    for primary, replica in made:
+        primary.sql("""CREATE FUNCTION conflict(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+            IF pg_is_in_recovery() THEN RAISE 'in the way' USING ERRCODE = '40001'; END IF; RETURN n; END $$""",
+                    database='app', user='app')
+        primary.wait_caught_up(replica)
+    with shoal.connect() as conn:
+        conn.query("SET shoal.read_consistency = 'eventual'")
+        asked = 'SELECT sum(n) FROM spread WHERE conflict(n) = n'
+        reruns = sum(int(row['reruns']) for row in shoal.console('SHOW REPLICAS'))
+        wait_until('legs to run again', lambda: conn.query(asked) == [['19900']] and
+                   sum(int(row['reruns']) for row in shoal.console('SHOW REPLICAS')) > reruns)
+        shoal.reload(lag_check='50ms', max_lag='600ms', retry_max='0')
+
+        def failed():
+            try:
+                conn.query(asked)
+            except PgError as err:
+                return err
+        try:
+            err = wait_until('the budget to be spent', failed)
+            assert err.code == '40001' and 'The read was tried 1 time, last on s' in err['D'], err
+            assert 'retry_max (it is 0 percent of reads)' in err['H'], err
+        finally:
+            shoal.reload(lag_check='50ms', max_lag='600ms')
+
+
 def test_set_local_counts_for_one_transaction(two):
     """Else: the setting of one request's transaction is that of the next one's."""
     shoal, made = two

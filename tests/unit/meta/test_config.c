@@ -26,6 +26,33 @@ static void wrong(const char *text, int line, const char *reason, const char *hi
         fail_msg("got \"%s\", hint \"%s\"", err.message, err.hint);
 }
 
+/* Else: Patroni is asked nowhere, or on a machine that was not meant, and a failover is believed too early. */
+static void patroni_is_written_as_name_or_address(void **state)
+{
+    static const struct {
+        const char *url, *host;
+        int port;
+    } GOOD[] = {{"http://10.0.0.2", "10.0.0.2", 8008},        {"http://10.0.0.2:8009/", "10.0.0.2", 8009},
+                {"http://db-2.example.org:1", "db-2.example.org", 1}, {"http://localhost/", "localhost", 8008},
+                {"http://[::1]:8010", "::1", 8010},           {"http://[fd00::2]", "fd00::2", 8008}};
+    static const char *const BAD[] = {"https://db2:8008", "http://", "http://:8008", "http://10.0.0.300", "http://1.2",
+                                      "http://[::1", "http://[10.0.0.1]", "http://[db2]:1", "http://::1:8008",
+                                      "http://db2:0", "http://db2:8008/path", "http://db2/path", "http://db 2",
+                                      "http://db2:65536", "http://[::1]x"};
+    char text[200];
+    for (size_t i = 0; i < sizeof GOOD / sizeof *GOOD; i++) {
+        snprintf(text, sizeof text, "[shoal]\nauth = trust\n[shard s0]\nprimary = host=a patroni=%s\n[database app]\nshards = s0\n", GOOD[i].url);
+        Config *c = story_config(text);
+        assert_string_equal(c->servers[0]->patroni_host, GOOD[i].host);
+        assert_int_equal(c->servers[0]->patroni_port, GOOD[i].port);
+        config_free(c);
+    }
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        snprintf(text, sizeof text, "[shard s0]\nprimary = host=a patroni='%s'\n", BAD[i]);
+        wrong(text, 2, "patroni must be like http://10.0.0.2:8008", "in brackets");
+    }
+}
+
 /* Else: a cluster is not the one that was written down. */
 static void a_whole_file_becomes_a_cluster(void **state)
 {
@@ -197,6 +224,7 @@ static void the_shipped_file_loads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(patroni_is_written_as_name_or_address),
         cmocka_unit_test(a_whole_file_becomes_a_cluster),
         cmocka_unit_test(bom_crlf_and_no_last_newline_are_fine),
         cmocka_unit_test(files_that_are_none_are_refused),
