@@ -4,6 +4,7 @@ The oracle counts versions. One writer raises n of a key through Shoal and notes
 acknowledged. A bounded read that began at t must see all that was acknowledged before t - max_lag; a session
 must see what it wrote itself and never go back; what nobody wrote is never seen.
 """
+import contextlib
 import os
 import signal
 import threading
@@ -760,7 +761,7 @@ def two(workspace):
         pair[0].wait_caught_up(pair[1])
     shoal = Shoal(workspace, {'s0': tuple(made[0]), 's1': tuple(made[1])}, name='two',
                   databases={'app': {'shards': 's0, s1'}}, users={'admin': {'admin': 'on'}, 'app': {'admin': 'on'}},
-                  replicas={'lag_check': '50ms', 'max_lag': '600ms'})
+                  settings={'move_rollback_window': '1s'}, replicas={'lag_check': '50ms', 'max_lag': '600ms'})
     shoal.start()
     try:
         shoal.query('CREATE TABLE spread (id bigint PRIMARY KEY, n int)')
@@ -852,6 +853,49 @@ def test_a_leg_that_is_not_tried_again_says_why(two):
             assert 'retry_max (it is 0 percent of reads)' in err['H'], err
         finally:
             shoal.reload(lag_check='50ms', max_lag='600ms')
+
+
+def test_a_replica_without_the_rows_of_a_move_answers_nothing(two):
+    """Else: after rebalancing, rows are gone for those who read on a replica that has not got them yet."""
+    shoal, made = two
+    replicas, late = {pair[1].port for pair in made}, made[1][1].port
+    wishes = ("SET shoal.read_consistency = 'eventual'", "SET shoal.read_consistency = 'session'",
+              "SET shoal.read_consistency = 'bounded'; SET shoal.max_lag = '1h'")  # the late one is within each of these
+    asked = "SELECT current_setting('port'), n FROM spread WHERE id = {}"
+
+    def where(conn):
+        return {key: int(conn.query(asked.format(key))[0][0]) for key in range(200)}
+
+    with contextlib.ExitStack() as stack:
+        strong, *readers = [stack.enter_context(shoal.connect(timeout_s=60)) for _ in range(4)]
+        for conn, wish in zip(readers, wishes):
+            for one in wish.split('; '):
+                conn.query(one)
+            wait_until('replicas to answer', lambda: seen_ports(conn) == replicas)
+        before = where(strong)
+        made[1][1].pause_replay()
+        try:
+            number = int(shoal.console('MOVE 0-255 TO s1')[0]['move'])
+
+            def over():
+                for conn in readers:
+                    assert conn.query('SELECT count(*), sum(n) FROM spread') == [['200', '19900']]
+                state = {int(row['id']): row for row in shoal.console('SHOW MOVES')}[number]['state']
+                assert state != 'failed'
+                return state in ('switched', 'finishing', 'done')
+            wait_until('the move', over, 120)
+            moved = [key for key, port in where(strong).items() if port != before[key]]
+            assert moved and {before[key] for key in moved} == {made[0][0].port}, moved
+            for conn in readers:
+                for key in moved:
+                    assert conn.query(asked.format(key)) == [[str(made[1][0].port), str(key)]], key
+                assert late not in seen_ports(conn)
+        finally:
+            made[1][1].resume_replay()
+        for conn in readers:
+            wait_until('replicas to answer again', lambda: seen_ports(conn) == replicas)
+            for key in moved:
+                wait_until('those of the new shard, too', lambda: conn.query(asked.format(key)) == [[str(late), str(key)]])
 
 
 def test_set_local_counts_for_one_transaction(two):
