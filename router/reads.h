@@ -32,6 +32,13 @@
 typedef struct Reads Reads;
 typedef struct Read Read;
 
+typedef enum AttemptKind {
+    ATTEMPT_FIRST,
+    ATTEMPT_HEDGE,  /* another was slow; within hedge_max */
+    ATTEMPT_COPY,   /* asked together with the first, by `copies` */
+    ATTEMPT_RESCUE, /* all others were silent, or the deadline has passed */
+} AttemptKind;
+
 /* One server asked. The first is the request's own task; others have theirs here. */
 typedef struct Attempt {
     Sink sink;
@@ -40,7 +47,7 @@ typedef struct Attempt {
     Task own;
     uint32_t server;
     bool active;   /* its task is under way */
-    bool hedge;    /* asked because another was slow */
+    AttemptKind kind;
     bool fallback; /* on the primary for want of a replica: counted against primary_reads_max */
     bool failed;   /* an error has come that another server might not have */
     bool primary_only; /* ... and only the primary can tell */
@@ -77,7 +84,7 @@ typedef struct ReadServer {
     uint64_t latency_us, latency_at_us; /* of its reads, lately */
     uint32_t samples; /* of it; the first few are of cold connections and tell nothing */
     Breaker breaker;
-    Counter reads, hedges, hedge_wins, reruns, failures; /* asked; extra; that won; again elsewhere */
+    Counter reads, hedges, hedge_wins, copies, reruns, failures; /* asked; by hedging; that won; by `copies`; again elsewhere */
 } ReadServer;
 
 typedef struct ReadShard {
