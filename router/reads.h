@@ -132,6 +132,18 @@ void reads_resume(Request *request);
 /* The request is answered: what the session has written and seen by now. */
 void reads_note_end(Request *request, char tx_status);
 
+/* Rows that are fetched before they are asked for (n1.h): where, and what was known of that server then. */
+typedef struct ReadOrigin {
+    uint32_t server; /* NO_SERVER: the primary */
+    ServerStanding standing; /* as it was: it grows old */
+} ReadOrigin;
+/* Where `request` was routed, now. */
+ReadOrigin reads_origin(const Request *request);
+/* True: what was fetched there then keeps the promise that `request` has, and may be its answer. */
+bool reads_origin_keeps(const Request *request, const ReadOrigin *origin);
+/* The pool that it was fetched from. */
+Pool *reads_origin_pool(Request *request, const ReadOrigin *origin);
+
 /* A leg of a SELECT over several shards: where it goes, and that it has ended. */
 typedef struct LegRead {
     Pool *pool;      /* of a replica; NULL: it goes to the primary, as ever */
