@@ -242,8 +242,10 @@ static bool steer(Control *control, Call *call, const CommandLine *arguments, Mo
     uint32_t count = 0;
     LIST_EACH_SAFE (link, &control->moves.list) {
         Move *move = list_entry(link, Move, link);
-        bool fits = wish == MOVE_WISH_CANCEL ? move->state == MOVE_PLANNED || move->state == MOVE_MOVING
-                                             : move->state == MOVE_SWITCHED;
+        /* One that is being undone would be tried again. */
+        bool fits = wish == MOVE_WISH_CANCEL
+                        ? move->state == MOVE_PLANNED || move->state == MOVE_MOVING || move->state == MOVE_UNDOING
+                        : move->state == MOVE_SWITCHED;
         if (move_is_over(move) || !fits || (arguments->count && move->id != only))
             continue;
         move_ask_for(move, wish);

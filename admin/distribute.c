@@ -535,11 +535,6 @@ static bool fill_is_needed(const DistributeJob *job, bool *holds, bool *ret, Err
     }
     bool stays = !plan->undo && plan->kind == TABLE_LOCAL && plan->places->shard == database->shards[0];
     *ret = plan->undo ? others : holds[0] && !stays;
-    if (*ret && plan->partitioned) {
-        error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "partitioned table \"%s.%s\" holds rows", plan->schema, plan->name);
-        error_hint(err, "Distribute an empty one like it, INSERT the rows there, and drop this one: INSERT ... SELECT does it.");
-        return false;
-    }
     if (!*ret || plan->undo || !others)
         return true;
     error_set(err, SQLSTATE_OBJECT_NOT_READY, "table \"%s.%s\" holds rows on several shards", plan->schema, plan->name);

@@ -26,7 +26,8 @@ static const PgClientEvents STAGE_EVENTS = {.on_done = stage_on_done};
 static const char QUIET_SQL[] =
     "DO $shoal$ BEGIN PERFORM pg_catalog.set_config('session_replication_role', 'replica', true);"
     " EXCEPTION WHEN insufficient_privilege THEN"
-    " IF EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = %s::regclass AND NOT tgisinternal AND tgenabled <> 'D') THEN"
+    " IF EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE (tgrelid = %s::regclass OR"
+    " tgrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%s))) AND NOT tgisinternal AND tgenabled <> 'D') THEN"
     " RAISE EXCEPTION 'the table has triggers, which would fire for each row' USING ERRCODE = '0A000',"
     " HINT = 'Let a superuser distribute it, or disable its triggers meanwhile.';"
     " END IF; END $shoal$";
@@ -146,10 +147,11 @@ bool row_fill_init(RowFill *fill, Control *control, const DistributePlan *plan, 
         return false;
     char *schema = sql_quote_identifier(arena, slice_str(plan->schema)), *name = sql_quote_identifier(arena, slice_str(plan->name));
     fill->table = schema && name ? arena_printf(arena, "%s.%s", schema, name) : NULL;
+    fill->rows = fill->table ? arena_printf(arena, "%s%s", plan->partitioned ? "" : "ONLY ", fill->table) : NULL;
     fill->columns = columns_of(fill);
     fill->moves = arena_array(arena, RowFillMove, fill->shard_count + 1);
     fill->shards = arena_array(arena, RowFillShard, fill->shard_count + 1);
-    if (!fill->table || !fill->columns || !fill->moves || !fill->shards)
+    if (!fill->table || !fill->rows || !fill->columns || !fill->moves || !fill->shards)
         return out_of_memory(err);
     return moves_make(fill, holds, err);
 }
@@ -195,7 +197,7 @@ static void rows_copy(RowFill *fill)
     const RowFillMove *move = &fill->moves[fill->at];
     PgLogin source = login_of(fill, move->from), target = login_of(fill, move->to);
     MoveCopyTable table = {
-        .out = arena_printf(fill->arena, "COPY (SELECT %s FROM ONLY %s%s%s) TO STDOUT", fill->columns, fill->table,
+        .out = arena_printf(fill->arena, "COPY (SELECT %s FROM %s%s%s) TO STDOUT", fill->columns, fill->rows,
                             move->filter ? " WHERE " : "", move->filter ? move->filter : ""),
         .in = arena_printf(fill->arena, "COPY " FILL_STAGE " (%s) FROM STDIN", fill->columns)};
     if (!table.out || !table.in) {
@@ -262,14 +264,14 @@ static bool query_add(RowFillShard *shard, const char *sql)
 static bool deletion_add(RowFill *fill, RowFillShard *shard, uint32_t index)
 {
     const char *own = !fill->plan->undo && fill->plan->kind == TABLE_HASH ? filter_of(fill, index) : "false";
-    const char *count = arena_printf(fill->arena, "SELECT count(*) FROM ONLY %s", fill->table);
+    const char *count = arena_printf(fill->arena, "SELECT count(*) FROM %s", fill->rows);
     shard->held_at = (int)shard->query_count;
     if (!own || !query_add(shard, count))
         return false;
     if (!shard->gives)
         return true;
     shard->removed_at = (int)shard->query_count;
-    return query_add(shard, arena_printf(fill->arena, "DELETE FROM ONLY %s WHERE NOT COALESCE(%s, false)", fill->table, own));
+    return query_add(shard, arena_printf(fill->arena, "DELETE FROM %s WHERE NOT COALESCE(%s, false)", fill->rows, own));
 }
 
 bool row_fill_moves_make(RowFill *fill, uint32_t index)
@@ -278,7 +280,7 @@ bool row_fill_moves_make(RowFill *fill, uint32_t index)
     const char *name = sql_quote_literal(fill->arena, slice_str(fill->table));
     shard->query_count = 0;
     shard->held_at = shard->removed_at = shard->added_at = -1;
-    if (!name || !query_add(shard, arena_printf(fill->arena, QUIET_SQL, name)))
+    if (!name || !query_add(shard, arena_printf(fill->arena, QUIET_SQL, name, name)))
         return false;
     bool source = shard->gives || (index == 0 && !fill->plan->undo);
     if (source && !deletion_add(fill, shard, index))
@@ -342,7 +344,7 @@ bool row_fill_prepare_make(RowFill *fill, uint32_t index)
     RowFillShard *shard = &fill->shards[index];
     shard->query_count = 0;
     shard->held_at = shard->removed_at = shard->added_at = -1;
-    return query_add(shard, arena_printf(fill->arena, "LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE", fill->table)) &&
+    return query_add(shard, arena_printf(fill->arena, "LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", fill->rows)) &&
            query_add(shard, arena_printf(fill->arena, "PREPARE TRANSACTION '%s'", fill->pending.gid));
 }
 

@@ -43,6 +43,7 @@ typedef struct RowFill {
     const DistributePlan *plan;
     Arena *arena;
     const char *table;   /* quoted, with its schema */
+    const char *rows;    /* the same as it stands in FROM: a partitioned table's rows are in its partitions */
     const char *columns; /* that can be written, quoted */
     const char *role;    /* of the transactions that take the rows */
     char *last_ids;      /* "{"id": 7}": the last value of each of its sequences, at home */

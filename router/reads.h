@@ -100,7 +100,7 @@ struct Reads {
     ReadShard *shards; /* by shard index */
     uint32_t shard_count;
     Budget hedges, reruns;
-    uint64_t map_since_us; /* rows of moved buckets were on their new shard by then; 0 since before we were */
+    uint64_t map_since_us; /* rows of moved buckets were on their new shard by then, and old copies gone; 0: before we were */
     uint32_t primary_reads; /* fallbacks under way */
     List active;
     Timer timer;

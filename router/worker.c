@@ -109,6 +109,20 @@ static void leave_old_primaries(Worker *worker, const Topology *before)
     }
 }
 
+/* Rows are on another shard by now, or copies of them have gone that were passed over until now (foreign.h): a
+ * replica that does not show it yet hides rows, or shows them twice. */
+static bool rows_have_moved(const Topology *before, const Topology *now)
+{
+    if (before->map->version != now->map->version)
+        return true;
+    uint32_t shards = before->foreign ? MIN(before->config->shard_count, now->config->shard_count) : 0;
+    for (uint32_t s = 0; s < shards; s++)
+        for (uint32_t b = 0; b < before->foreign[s].bucket_count; b++)
+            if (before->foreign[s].has[b] && !(now->foreign && now->foreign[s].has[b]))
+                return true;
+    return false;
+}
+
 static void adopt_topology(void *ctx)
 {
     Worker *worker = ctx;
@@ -118,7 +132,7 @@ static void adopt_topology(void *ctx)
         return;
     const Topology *before = worker->topology;
     worker->topology = topology;
-    if (before->map->version != topology->map->version)
+    if (rows_have_moved(before, topology))
         worker->reads->map_since_us = clock_now_us();
     reads_grow(worker->reads, topology->config);
     doubt_look(worker);

@@ -79,6 +79,44 @@ def test_reference_and_local_tables(conn, clusters):
     assert [len(rows) for rows in rows_on(clusters, 'settings')] == [400, 0]
 
 
+def test_a_partitioned_table_takes_its_rows_along(shoal, conn, clusters):
+    # Rows stay in partitions of the home shard, where nobody looks for them; or are taken there twice.
+    conn.query('CREATE TABLE visits (id bigint, at date, note text, twice bigint GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (id, at)) '
+               'PARTITION BY RANGE (at)')
+    conn.query("CREATE TABLE visits_1 PARTITION OF visits FOR VALUES FROM ('2024-01-01') TO ('2024-02-01')")
+    conn.query("CREATE TABLE visits_2 PARTITION OF visits FOR VALUES FROM ('2024-02-01') TO ('2024-03-01') PARTITION BY HASH (id)")
+    for part in range(2):
+        conn.query(f'CREATE TABLE visits_2_{part} PARTITION OF visits_2 FOR VALUES WITH (modulus 2, remainder {part})')
+    conn.query('CREATE TABLE visits_rest PARTITION OF visits DEFAULT')
+    conn.query("INSERT INTO visits (id, at, note) SELECT g, date '2024-01-01' + (g * 7) % 90, 'n' || g FROM generate_series(1, 400) g")
+    before = conn.query('SELECT * FROM visits ORDER BY id')
+    conn.query("SELECT shoal.distribute_table('visits', 'id')")
+    here, there = rows_on(clusters, 'visits')
+    assert len(here) > 100 and len(there) > 100 and len(here) + len(there) == 400
+    assert all(c.query('SELECT count(*) > 10 FROM ' + part, 'app') == [['t']] for c in clusters for part in
+               ('visits_1', 'visits_2_0', 'visits_2_1', 'visits_rest'))
+    assert conn.query('SELECT * FROM visits ORDER BY id') == before
+    assert all(conn.query(f'SELECT note FROM visits WHERE id = {k}') == [[f'n{k}']] for k in (1, 200, 399))
+    assert shoal.console('FSCK') == []
+    conn.query("INSERT INTO visits (id, at, note) VALUES (9001, '2024-01-05', 'later')")
+    conn.query("SELECT shoal.undistribute_table('visits')")
+    here, there = rows_on(clusters, 'visits')
+    assert len(here) == 401 and there == []
+    assert [c.query('SELECT count(*) FROM pg_prepared_xacts') for c in clusters] == [[['0']], [['0']]]
+
+
+def test_a_partition_that_is_missing_there(conn, clusters):
+    # Half of the rows have moved, the others have no place: nothing may be changed.
+    conn.query('CREATE TABLE gaps (id bigint, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)')
+    conn.query("CREATE TABLE gaps_1 PARTITION OF gaps FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')")
+    conn.query("INSERT INTO gaps SELECT g, '2024-01-01' FROM generate_series(1, 50) g")
+    clusters[1].sql('DROP TABLE gaps_1', database='app')
+    assert refusal(conn, "SELECT shoal.distribute_table('gaps', 'id')").code == '23514'
+    assert [len(rows) for rows in rows_on(clusters, 'gaps')] == [50, 0]
+    assert conn.query('SELECT count(*) FROM gaps') == [['50']]
+    conn.query('DROP TABLE IF EXISTS gaps')
+
+
 def test_refused_and_nothing_is_changed(conn, clusters):
     made(conn, 'holes', 'id bigint, note text', 20)
     conn.query('INSERT INTO holes VALUES (NULL, NULL)')

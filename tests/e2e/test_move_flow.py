@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.support import host
 from tests.support.cluster import wait_until
 from tests.support.moves import Moving
 from tests.support.wire import PgError, bind, errors_of, execute, message, parse, query, rows_of, sync
@@ -96,6 +97,32 @@ def test_a_target_behind_pauses_it(moving):
     moving.check()
 
 
+def test_a_target_far_behind_is_undone(moving):
+    # The source keeps its log for a target that does not take it, until its disk is full and the database down.
+    set_to(moving, move_lag_undo='1MB')
+    before = moving.digest()
+    number = moving.move('0-7', 's1')
+    held(moving, number)
+    key = moving.clusters[0].query(f'SELECT id FROM big WHERE {moving.bucket_sql("id")} < 8 LIMIT 1', 'app')[0][0]
+    with moving.clusters[1].connect('app') as other:
+        other.query('BEGIN')
+        other.query('LOCK TABLE big IN EXCLUSIVE MODE')
+        with moving.shoal.connect() as conn:
+            conn.query(f'UPDATE big SET n = n WHERE id = {key}')
+        moving.clusters[0].query("SELECT pg_logical_emit_message(true, 'x', repeat('x', 3000000)) IS NOT NULL", 'app')
+        moving.shoal.console('REBALANCE RESUME')
+        wait_until('the move to be undone', lambda: any(
+            f'move {number} is undone (catch_up)' in r['event'] and 'move_lag_undo' in r['event']
+            for r in moving.shoal.console('SHOW EVENTS')), 60)
+        moving.shoal.console(f'REBALANCE CANCEL {number}')  # while it is undone, or when it waits for another attempt
+        other.query('ROLLBACK')
+    row = moving.wait(number)
+    assert row['state'] == 'cancelled', row
+    set_to(moving, move_lag_undo='16GB')
+    assert moving.digest() == before
+    moving.check()
+
+
 def test_merge_and_locks_while_rows_lie_on_two_shards(moving):
     # A row is changed twice or inserted again by the copy's shard; or a lock is taken on a copy only.
     with moving.shoal.connect() as conn:
@@ -128,13 +155,13 @@ class Streams:
     def __init__(self, shoal):
         self.shoal, self.stop, self.wrong = shoal, threading.Event(), []
         self.loaded, self.done = {}, {}
-        works = (self.copy_in, self.copy_out, self.cursor, self.portal, self.slow_reader) * 2
+        works = (self.copy_in, self.copy_out, self.cursor, self.portal, self.slow_reader) * (7 if host.LONG else 2)
         self.threads = [threading.Thread(target=self.run, args=(n, w), daemon=True) for n, w in enumerate(works)]
 
     def __enter__(self):
         for thread in self.threads:
             thread.start()
-        wait_until('everybody to have worked once', lambda: self.wrong or len(self.done) == len(self.threads), 60)
+        wait_until('everybody to have worked once', lambda: self.wrong or len(self.done) == len(self.threads), 180)
         return self
 
     def __exit__(self, *exc):
@@ -205,14 +232,16 @@ def test_copies_and_long_streams(moving):
     # A COPY into moving buckets loses rows or doubles them; a long answer changes in its middle.
     with moving.shoal.connect() as conn:
         conn.query('UPDATE big SET n = id')
+    set_to(moving, move_fence_timeout='20s')  # on few cores 35 clients keep their transactions for long
     with Streams(moving.shoal) as streams:
         for target in ('s1', 's0'):
-            row = moving.wait(moving.move('0-15', target), timeout_s=150)
+            row = moving.wait(moving.move('0-15', target), timeout_s=400)
             assert row['state'] == 'done', (row, streams.wrong[:3])
             assert not streams.wrong, streams.wrong[:3]
     assert not streams.wrong, streams.wrong[:3]
     rows = sorted(int(r[0]) for c in moving.joined() for r in c.query('SELECT id FROM loads', 'app'))
     wanted = sorted(i for number, end in streams.loaded.items() for i in range(1_000_000 * (number + 1), end))
     assert rows == wanted, (len(rows), len(wanted))
+    set_to(moving, move_fence_timeout='3s')
     assert moving.shoal.console('FSCK') == []
     moving.check()
