@@ -196,7 +196,11 @@ static const char FUNCTIONS_SQL[] =
     " bool_or(p.proretset), bool_or(l.lanname NOT IN ('c', 'internal') AND p.provolatile <> 'i')"
     " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
     " JOIN pg_language l ON l.oid = p.prolang WHERE " SESSION_SCHEMAS
-    " GROUP BY 1, 2";
+    " GROUP BY 1, 2"
+    " UNION ALL SELECT DISTINCT n.nspname, o.oprname, 'v', 'f', false, true" /* operators, by their functions */
+    " FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_proc p ON p.oid = o.oprcode"
+    " JOIN pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND l.lanname NOT IN ('c', 'internal')"
+    " AND p.provolatile <> 'i'";
 
 /* Row types of tables and their arrays are left out: no literal is written with them. */
 static const char TYPES_SQL[] =
@@ -217,13 +221,25 @@ static const char VIEWS_SQL[] =
     " facts AS (SELECT v.oid, bool_and(pg_catalog.has_table_privilege(v.relowner, t.oid, 'SELECT')"
     "      OR pg_catalog.has_any_column_privilege(v.relowner, t.oid, 'SELECT')) AS reads,"
     "   bool_or(t.relrowsecurity) AS policies FROM pg_class v JOIN named n ON n.view = v.oid"
-    "   JOIN pg_class t ON t.oid = n.relation GROUP BY 1) "
+    "   JOIN pg_class t ON t.oid = n.relation GROUP BY 1),"
+    /* A column of a plain view of one table that is called like a column of that table is that column. */
+    " plain AS (SELECT r.ev_class AS oid, max(t.oid::int8) AS base FROM pg_rewrite r JOIN named n ON n.view = r.ev_class"
+    "   JOIN pg_class t ON t.oid = n.relation AND t.relkind IN ('r', 'p') JOIN (SELECT view FROM named GROUP BY 1 HAVING count(*) = 1) o"
+    "    ON o.view = r.ev_class WHERE r.rulename = '_RETURN' AND r.ev_action::text !~ '\\{SUBLINK'"
+    "    AND pg_catalog.pg_relation_is_updatable(r.ev_class, false) & 28 = 28"
+    "    AND NOT EXISTS (SELECT FROM pg_catalog.regexp_matches(r.ev_action::text,"
+    "      ':resname (\\S+) :ressortgroupref \\d+ :resorigtbl (\\d+) :resorigcol (\\d+)', 'g') m"
+    "      JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = m[1]"
+    "      WHERE m[2] <> t.oid::text OR m[3] <> a.attnum::text)"
+    "    AND NOT EXISTS (SELECT FROM pg_catalog.regexp_matches(r.ev_action::text, ':(?:funcid|opfuncid) (\\d+)', 'g') m"
+    "      JOIN pg_proc p ON p.oid = m[1]::oid JOIN pg_language l ON l.oid = p.prolang"
+    "      WHERE l.lanname NOT IN ('c', 'internal') AND p.provolatile <> 'i') GROUP BY 1) "
     "SELECT c.oid, pg_catalog.rtrim(pg_catalog.pg_get_viewdef(c.oid), '; '),"
     " coalesce(o.options @> '{security_barrier=true}', false), coalesce(o.options @> '{security_invoker=true}', false),"
     " coalesce(f.reads, true), coalesce(f.policies, false),"
     " (SELECT pg_catalog.string_agg(E'\\x1f' || r.rolname || E'\\x1f', '') FROM pg_roles r"
-    "   WHERE pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT'))"
-    " FROM pg_class c LEFT JOIN facts f ON f.oid = c.oid, LATERAL (SELECT pg_catalog.array_agg(pg_catalog.replace("
+    "   WHERE pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')), coalesce(b.base, 0)"
+    " FROM pg_class c LEFT JOIN facts f ON f.oid = c.oid LEFT JOIN plain b ON b.oid = c.oid, LATERAL (SELECT pg_catalog.array_agg(pg_catalog.replace("
     "   pg_catalog.replace(pg_catalog.lower(x), '=on', '=true'), '=1', '=true')) AS options FROM pg_catalog.unnest(c.reloptions) x) o"
     " WHERE c.relkind = 'v' AND c.relpersistence <> 't' AND c.oid >= 16384";
 
@@ -393,6 +409,11 @@ static bool take_columns(CatalogLoader *loader, const PGresult *rows)
     return ok;
 }
 
+static bool is_operator(Slice name)
+{
+    return name.len && strchr("+-*/<>=~!@#%^&|`?", name.data[0]);
+}
+
 static bool take_functions(Catalog *catalog, const PGresult *rows)
 {
     int count = PQntuples(rows);
@@ -407,6 +428,7 @@ static bool take_functions(Catalog *catalog, const PGresult *rows)
         functions[i].kind = *PQgetvalue(rows, i, 3);
         functions[i].set_returning = pg_bool(rows, i, 4);
         functions[i].runs_statements = pg_bool(rows, i, 5);
+        catalog->operators_run |= functions[i].runs_statements && is_operator(functions[i].name);
         ok = ok && catalog_add_function(catalog, &functions[i]);
     }
     return ok;
@@ -425,7 +447,8 @@ static bool take_views(Catalog *catalog, const PGresult *rows)
                                .invoker = pg_bool(rows, i, 3),
                                .owner_reads = pg_bool(rows, i, 4),
                                .policies = pg_bool(rows, i, 5),
-                               .readers = cell_keep(catalog, rows, i, 6, &ok)};
+                               .readers = cell_keep(catalog, rows, i, 6, &ok),
+                               .base = (uint32_t)pg_u64(rows, i, 7)};
         if (table)
             table->view = &all[i];
     }

@@ -215,6 +215,7 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
         break;
     case SHAPE_DDL:
     case SHAPE_DDL_ALONE:
+        session->tx_partition = (session->tx_ddl && session->tx_partition) || shape->makes_partition;
         session->tx_ddl = session->tx_locks = true;
         break;
     default:

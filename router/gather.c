@@ -676,6 +676,21 @@ void gather_on_scatter_free(Gather *gather)
     gather_free(gather);
 }
 
+/* The merge server works on a connection of its own, which would wait for this transaction's locks for ever. */
+bool gather_refuse_locked(Request *request)
+{
+    const Session *session = request->session;
+    Error err;
+    if (session->tx == TX_IDLE || !session->tx_locks)
+        return false;
+    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
+              "rows of several shards cannot be brought together in a transaction that has changed or locked tables");
+    error_detail(&err, "They are brought together on another connection, which would wait for this transaction.");
+    error_hint(&err, "COMMIT first, or fix the shard key.");
+    dispatch_error(request, &err);
+    return true;
+}
+
 void gather_start(Request *request, const Fanout *spread)
 {
     Session *session = request->session;

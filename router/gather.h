@@ -21,6 +21,8 @@
 
 typedef struct Gather Gather;
 
+/* True: the transaction holds locks that another connection would wait for; the request has ended with 0A000. */
+bool gather_refuse_locked(Request *request);
 /* Starts it; the request is RUNNING and ends by it. */
 void gather_start(Request *request, const Fanout *spread);
 /* A cancel request: whatever the merge server does for it. The legs are the scatter's. */

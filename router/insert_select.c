@@ -367,6 +367,8 @@ void insert_select_start(Request *request, const Plan *plan)
         dispatch_error(request, &err);
     } else if (source.pushed) {
         scatter_write(request, source.shards, source.shard_count, NULL);
+    } else if (gather_refuse_locked(request)) { /* the staging table is made like the target */
+        row_deal_finish(&pour->deal);
     } else {
         errand_start(request, &OPS, pour);
     }

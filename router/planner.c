@@ -112,41 +112,6 @@ Plan plan_agree(const Planner *p)
 
 /* ---- all kinds ------------------------------------------------------------------------------- */
 
-/* PostgreSQL's own functions that run a query given as text, or read a table given by name. */
-static const char *const QUERY_FUNCTIONS[] = {"query_to_xml", "cursor_to_xml", "table_to_xml",
-                                              "schema_to_xml", "database_to_xml", "ts_stat"};
-
-static bool runs_statements(const Planner *p, const ShapeName *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(QUERY_FUNCTIONS); i++) {
-        size_t len = strlen(QUERY_FUNCTIONS[i]); /* ..._and_xmlschema and the like too */
-        if (name->name.len >= len && memcmp(name->name.data, QUERY_FUNCTIONS[i], len) == 0)
-            return true;
-    }
-    const CatalogFunction *function = catalog_resolve_function(
-        p->catalog, name->schema, name->name, p->in->search_path, p->in->user);
-    return function && function->runs_statements && !schema_is_system(function->schema);
-}
-
-/* A function's body may read distributed tables, and would see one shard's rows. */
-bool plan_hides_tables(Planner *p)
-{
-    if (!topology_database_sharded(p->in->topology, p->in->database))
-        return false;
-    for (uint32_t i = 0; i < p->shape->function_count; i++) {
-        const ShapeName *name = &p->shape->functions[i];
-        if (!runs_statements(p, name))
-            continue;
-        p->plan = plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
-                         "this function is not supported on a sharded database yet", NULL,
-                         "Call it on a shard directly, or declare it IMMUTABLE if it reads no table.");
-        error_detail(&p->plan.error, "Function \"%.*s\" may read tables, which Shoal cannot see.",
-                     SLICE_FMT(name->name));
-        return true;
-    }
-    return false;
-}
-
 /* A SELECT that no shard can answer alone (fanout.h). */
 static Plan plan_spread(Planner *p)
 {
@@ -166,8 +131,10 @@ static Plan plan_rows(Planner *p)
 {
     if (plan_hides_tables(p) || planner_exports_snapshot(p))
         return p->plan;
+    if (p->shape->statement.len && (p->shape->kind == SHAPE_UPDATE || p->shape->kind == SHAPE_DELETE))
+        return plan_at_cursor(p);
     if (plan_moves_rows(p))
-        return plan_rekey(p);
+        return ref_target(p) >= 0 && p->refs[ref_target(p)].through ? p->plan : plan_rekey(p);
     if (p->reference_count && plan_writes_reference(p))
         return plan_reference_write(p);
     if (p->distributed_count == 0)
@@ -365,7 +332,7 @@ static Plan plan_sharded(Planner *p)
     case SHAPE_DDL_ALONE:
     case SHAPE_MAINTENANCE:
         if (p->shape->traits & SHAPE_HAS_TEMP)
-            return plan_direct(planner_home(p), false);
+            return plan_makes_temporary(p) ? p->plan : plan_direct(planner_home(p), false);
         if (p->shape->traits & SHAPE_HAS_INTO)
             return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "creating a table from a query is not supported on a sharded database yet",
@@ -488,7 +455,7 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
         return (Plan){.kind = PLAN_LOCAL};
     if (shape->kind == SHAPE_MULTI)
         return plan_parts(input, statement);
-    if (!refs_resolve(&planner))
+    if (!refs_resolve(&planner) || plan_names_unseen(&planner))
         return planner.plan;
     Plan plan = plan_sharded(&planner);
     return with_fence(input, plan, shape, fenced);

@@ -59,6 +59,10 @@ typedef struct PlanInput {
     Slice search_path;
     bool path_unknown;   /* SET LOCAL, set_config(): it is not search_path that names are looked up by */
     bool temporary;      /* the session has temporary objects, on the home shard */
+    bool changed;        /* the transaction has made objects that the catalog does not know yet ... */
+    bool partitioned;    /* ... partitions among them */
+    const uint32_t *cursor; /* UPDATE, DELETE ... WHERE CURRENT OF: the shard that it lives on; NULL: none */
+    bool cursor_gathered;   /* ... it lives, but on a connection of its own, over rows brought together */
     bool in_transaction; /* a transaction block is open (or opened by the same request) */
     bool same_encoding;  /* client and database encoding agree: text keys may hold any character */
     Arena *arena;        /* scratch */

@@ -65,6 +65,25 @@ bool plan_sets_path(const Shape *shape)
     }
 }
 
+/* Rows written through a plain view belong where those of its table do, by the key as the view shows it. */
+static void ref_through_view(const Planner *p, const ShapeTable *from, Ref *ref)
+{
+    const CatalogTable *view = ref->catalog;
+    bool written = p->shape->kind == SHAPE_INSERT || p->shape->kind == SHAPE_UPDATE || p->shape->kind == SHAPE_DELETE;
+    if (!written || !from->target || from->level != 0 || !view->view || !view->view->base || view->has_rules_or_triggers)
+        return;
+    const CatalogTable *base = catalog_table_by_oid(p->catalog, view->view->base);
+    const Table *table = base ? topology_table(p->in->topology, p->in->database, base->schema, base->name) : NULL;
+    if (!table || table->kind == TABLE_REFERENCE || table->kind == TABLE_LOCAL)
+        return;
+    for (uint32_t i = 0; i < table->key_count; i++)
+        if (!catalog_column(view, table->keys[i].column))
+            return;
+    ref->table = table;
+    ref->kind = REF_DISTRIBUTED;
+    ref->through = true;
+}
+
 static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
 {
     *ret = (Ref){.kind = REF_LOCAL, .shard = SHARD_NONE};
@@ -90,6 +109,8 @@ static void ref_resolve(Planner *p, const ShapeTable *from, Ref *ret)
         ret->kind = REF_DISTRIBUTED;
     else if (ret->catalog && (ret->catalog->kind == 'v' || ret->catalog->kind == 'm'))
         ret->kind = REF_VIEW;
+    if (ret->kind == REF_VIEW)
+        ref_through_view(p, from, ret);
 }
 
 bool refs_resolve(Planner *p)

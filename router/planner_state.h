@@ -5,6 +5,7 @@
  *   planner_key      values     -> keys: which shard each Ref is fixed to
  *   planner_write    rows       -> INSERT, UPDATE and DELETE: where what is written belongs
  *   planner_catalog  questions about the catalog, which one shard answers
+ *   planner_hidden   what is read or written without being named
  *   planner          all that   -> a Plan
  */
 #ifndef SHOAL_ROUTER_PLANNER_STATE_H
@@ -46,6 +47,7 @@ typedef struct Ref {
     uint32_t shard;              /* SHARD_NONE while not fixed */
     bool *some; /* [shards of the configuration]: IN, ANY: its rows are on these; NULL: nothing is known */
     bool bare;                   /* named without a schema */
+    bool through;                /* `catalog` is a view, through which `table` is written */
 } Ref;
 
 /* What was found out about a parameter last: a long INSERT may give it in each row. */
@@ -78,8 +80,17 @@ Plan plan_agree(const Planner *p);
 uint32_t planner_home(const Planner *p);
 /* A planner at its begin. */
 Planner planner_of(const PlanInput *input, const PlanStatement *statement, ParamMemo *memo, bool *fenced);
+
+/* ---- planner_hidden.c: what is read and written without being named ------------------------------------- */
+
 /* A function's body may read distributed tables, and would see one shard's rows: p->plan refuses it. */
 bool plan_hides_tables(Planner *p);
+/* It makes a temporary object of rows that are not all on the home shard: p->plan refuses it. */
+bool plan_makes_temporary(Planner *p);
+/* It names what this transaction may have made, a partition of a distributed table: p->plan refuses it. */
+bool plan_names_unseen(Planner *p);
+/* UPDATE, DELETE ... WHERE CURRENT OF. */
+Plan plan_at_cursor(Planner *p);
 
 /* ---- planner_ref.c: what the names mean ----------------------------------------------------------------- */
 

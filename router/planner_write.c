@@ -119,6 +119,10 @@ Plan plan_insert_select(const Planner *p)
     const Ref *target = at < 0 ? NULL : &p->refs[at];
     if (!target || !target->catalog)
         return plan_reject_shards("The table that it writes to is not known.");
+    if (target->through) /* what the view's table has for defaults, the view does not say */
+        return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "rows cannot be inserted through a view in this way",
+                           "Which shard they belong to is only known when they are made.",
+                           "Give the key of each row as a constant or a parameter in VALUES, or name the view's table.");
     if (p->shape->traits & SHAPE_HAS_MODIFYING_CTE)
         return plan_reject_shards("Its WITH writes rows, too.");
     if (p->in->temporary)
@@ -454,10 +458,18 @@ static bool unique_has_key(Slice unique, const Table *table)
     return true;
 }
 
+/* The table that DDL makes or changes, or the one that it makes a partition of. */
+static const Table *table_of_uniques(const Planner *p)
+{
+    for (uint32_t i = 0; i < p->shape->table_count; i++)
+        if (p->shape->tables[i].target && p->refs[i].table && p->refs[i].kind == REF_DISTRIBUTED)
+            return p->refs[i].table;
+    return NULL;
+}
+
 bool plan_breaks_unique(Planner *p)
 {
-    int target = ref_target(p);
-    const Table *table = target < 0 ? NULL : p->refs[target].table;
+    const Table *table = table_of_uniques(p);
     for (uint32_t i = 0; table && i < p->shape->unique_count; i++) {
         if (unique_has_key(p->shape->uniques[i], table))
             continue;

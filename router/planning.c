@@ -41,6 +41,15 @@ static Slice moment(const Request *request)
     return slice_of(text, len);
 }
 
+/* The cursor of UPDATE, DELETE ... WHERE CURRENT OF. */
+static void cursor_fill(const Request *request, const Shape *shape, PlanInput *ret)
+{
+    bool positioned = (shape->kind == SHAPE_UPDATE || shape->kind == SHAPE_DELETE) && shape->statement.len;
+    const Portal *portal = positioned ? portal_find(request->session, shape->statement) : NULL;
+    ret->cursor = portal && portal->place == PORTAL_SHARD ? &portal->shard : NULL;
+    ret->cursor_gathered = portal && portal->place != PORTAL_SHARD;
+}
+
 static void input_fill(const Request *request, PlanInput *ret)
 {
     const Session *session = request->session;
@@ -51,6 +60,8 @@ static void input_fill(const Request *request, PlanInput *ret)
                        .search_path = session_search_path(session, worker->topology),
                        .path_unknown = session->path_unknown || session->path_local,
                        .temporary = session->temporary,
+                       .changed = session->tx_ddl,
+                       .partitioned = session->tx_ddl && session->tx_partition,
                        .in_transaction = session->tx != TX_IDLE,
                        .same_encoding = same_encoding(session, worker->topology),
                        .arena = &worker->scratch,
@@ -75,6 +86,8 @@ static Plan plan_request(Request *request, bool spread)
     if (spread && request->planned_count == 1)
         input.keep = &request->arena;
     if (request->planned_count == 1)
+        cursor_fill(request, request->planned[0].shape, &input);
+    if (request->planned_count == 1)
         return views_plan(request, &input, &request->planned[0]);
     Plan *plans = arena_array(&worker->scratch, Plan, request->planned_count + 1);
     Plan none = {.kind = PLAN_REJECT};
@@ -83,6 +96,7 @@ static Plan plan_request(Request *request, bool spread)
         return none;
     }
     for (uint32_t i = 0; i < request->planned_count; i++) {
+        cursor_fill(request, request->planned[i].shape, &input);
         plans[i] = views_plan(request, &input, &request->planned[i]);
         input.path_unknown |= plan_sets_path(request->planned[i].shape);
     }

@@ -178,28 +178,14 @@ static void run_copy(Request *request, const Plan *plan)
         copy_out_start(request, plan);
 }
 
-/* The merge server works on a connection of its own, which would wait for this transaction's locks for ever. */
-static void refuse_own_locks(Request *request)
-{
-    Error err;
-    error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED,
-              "rows of several shards cannot be brought together in a transaction that has changed or locked tables");
-    error_detail(&err, "They are brought together on another connection, which would wait for this transaction.");
-    error_hint(&err, "COMMIT first, or fix the shard key.");
-    dispatch_error(request, &err);
-}
-
 /* A SELECT over several shards. */
 static void run_spread(Request *request, const Plan *plan)
 {
-    const Session *session = request->session;
     if (request->max_rows > 0 && !request->portal)
         portal_open(request, plan);
     else if (plan->spread->form.kind == SPLIT_CONCAT || plan->spread->form.kind == SPLIT_ORDERED)
         scatter_read(request, plan->spread);
-    else if (session->tx != TX_IDLE && session->tx_locks)
-        refuse_own_locks(request);
-    else
+    else if (!gather_refuse_locked(request))
         gather_start(request, plan->spread);
 }
 

@@ -84,6 +84,7 @@ typedef struct Session {
     bool tx_lost;      /* E, and a server connection of it has died */
     bool tx_locks;     /* this transaction may hold a table's strongest lock: no other connection may read it */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */
+    bool tx_partition; /* ... some of it made a partition: a table that the catalog does not know may be it */
     bool tx_set_undone; /* ROLLBACK TO after a SET: we no longer know what the server has */
     bool tx_reset; /* a RESET ran: the server lacks what the startup message had set */
     bool spread;       /* T or E: shards join as they are needed */

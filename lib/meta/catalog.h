@@ -50,6 +50,7 @@ typedef struct CatalogView {
     bool invoker;     /* security_invoker: its tables are read with the rights of who asks */
     bool owner_reads; /* its owner may SELECT from all that it names */
     bool policies;    /* a table that it names has row security */
+    uint32_t base;    /* OID of the only table it reads, which PostgreSQL writes to in its stead, row by row; 0: none */
 } CatalogView;
 
 #define CATALOG_ROLE_MARK '\x1f'
@@ -89,7 +90,9 @@ typedef struct Catalog {
     uint64_t version;  /* grows with each change that was seen */
     uint64_t digest;   /* of what the poll looks at; equal digest = unchanged */
     Map tables;        /* (schema, name) -> CatalogTable */
-    Map functions;     /* (schema, name) -> CatalogFunction; schema "": worst over all schemas */
+    Map functions;     /* (schema, name) -> CatalogFunction; schema "": worst over all schemas. Operators whose functions
+                        * run statements are among them, by their own names */
+    bool operators_run; /* there are such */
     Map types;         /* (schema, name) -> CatalogType */
     Slice search_path; /* the database's default */
     CatalogRolePath *role_paths;

@@ -227,6 +227,8 @@ struct Shape {
      * expression is an empty name. */
     Slice *uniques;
     uint32_t unique_count;
+    bool makes_table;     /* CREATE TABLE ... */
+    bool makes_partition; /* ... PARTITION OF */
 
     uint32_t literal_count; /* literals cut out of the template */
     uint32_t param_max;     /* highest $n; 0 when none */
@@ -242,7 +244,8 @@ struct Shape {
                             ('a', 'b' or 5); empty for DEFAULT */
     Slice statement;     /* PREPARE, EXECUTE, DEALLOCATE: its name (empty: ALL); SAVEPOINT...: its name;
                             PREPARE TRANSACTION, COMMIT PREPARED: the gid; cursors: the cursor;
-                            LISTEN, NOTIFY: the channel; CREATE INDEX CONCURRENTLY IF NOT EXISTS: the index */
+                            LISTEN, NOTIFY: the channel; CREATE INDEX CONCURRENTLY IF NOT EXISTS: the index;
+                            UPDATE, DELETE ... WHERE CURRENT OF: the cursor */
     ShapeOption *options; /* COPY */
     uint32_t option_count;
     /* SELECT shoal.name(args...) and nothing else: a call that Shoal answers. Arguments that are no

@@ -76,6 +76,14 @@ static void unique_add(Build *build, PgQuery__Node *const *names, size_t n)
     }
 }
 
+/* EXCLUDE (x WITH =): rows of different x do not exclude one another. */
+static bool excludes_equal(const PgQuery__List *pair)
+{
+    const Node *name = pair->n_items > 1 ? pair->items[1] : NULL;
+    return name && name->node_case == PG_QUERY__NODE__NODE_LIST && name->list->n_items &&
+           slice_is(tree_string(name->list->items[name->list->n_items - 1]), "=");
+}
+
 /* Index elements: `name`, or an expression without one. */
 static void unique_add_elements(Build *build, PgQuery__Node *const *elements, size_t n)
 {
@@ -85,9 +93,12 @@ static void unique_add_elements(Build *build, PgQuery__Node *const *elements, si
     build->failed |= !names || !nodes || !strings;
     for (size_t i = 0; !build->failed && i < n; i++) {
         const Node *element = elements[i];
-        if (element->node_case == PG_QUERY__NODE__NODE_LIST && element->list->n_items) /* EXCLUDE: (element, operator) */
+        bool equal = true;
+        if (element->node_case == PG_QUERY__NODE__NODE_LIST && element->list->n_items) { /* EXCLUDE: (element, operator) */
+            equal = excludes_equal(element->list);
             element = element->list->items[0];
-        bool named = element->node_case == PG_QUERY__NODE__NODE_INDEX_ELEM;
+        }
+        bool named = equal && element->node_case == PG_QUERY__NODE__NODE_INDEX_ELEM;
         pg_query__string__init(&strings[i]);
         pg_query__node__init(&nodes[i]);
         strings[i].sval = named ? element->index_elem->name : (char *)(uintptr_t)"";
@@ -139,6 +150,8 @@ void create_read(Build *build, const Node *node)
         unique_read(build, create->table_elts[i], NULL);
         column_uniques_read(build, create->table_elts[i]);
     }
+    build->shape->makes_table = true;
+    build->shape->makes_partition = create->n_inh_relations && create->partbound;
     if (create->n_inh_relations && !create->partbound)
         build_trait(build, SHAPE_MOVES_TABLE);
     utility_read(build, node);

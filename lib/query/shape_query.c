@@ -216,6 +216,12 @@ static void conflict_read(Build *build, const Level *level, const PgQuery__OnCon
 
 /* --- UPDATE, DELETE, MERGE ----------------------------------------------------------------- */
 
+static void cursor_read(Build *build, const PgQuery__Node *where)
+{
+    if (where && where->node_case == PG_QUERY__NODE__NODE_CURRENT_OF_EXPR)
+        build->shape->statement = build_text(build, where->current_of_expr->cursor_name);
+}
+
 static void update_read(Build *build, const Level *up, const PgQuery__UpdateStmt *update)
 {
     Level level;
@@ -226,6 +232,7 @@ static void update_read(Build *build, const Level *up, const PgQuery__UpdateStmt
         level_table(build, &level, update->relation, true);
     level_from(build, &level, update->from_clause, update->n_from_clause);
     level_where(build, &level, update->where_clause);
+    cursor_read(build, update->where_clause);
     assigned_read(build, update->target_list, update->n_target_list);
     facts_nodes(build, &level, update->target_list, update->n_target_list);
     returning_read(build, &level, update->returning_list, update->n_returning_list);
@@ -242,6 +249,7 @@ static void delete_read(Build *build, const Level *up, const PgQuery__DeleteStmt
         level_table(build, &level, stmt->relation, true);
     level_from(build, &level, stmt->using_clause, stmt->n_using_clause);
     level_where(build, &level, stmt->where_clause);
+    cursor_read(build, stmt->where_clause);
     returning_read(build, &level, stmt->returning_list, stmt->n_returning_list);
     build->ctes = ctes;
 }

@@ -4,7 +4,9 @@ Many lanes run beside one another, each a process with a database of its own, so
 A script that Shoal refuses (0A000) is taken back on PostgreSQL, too, and counted by its reason.
 """
 import multiprocessing
+import os
 import random
+import time
 from collections import Counter
 from decimal import Decimal
 
@@ -12,6 +14,7 @@ from . import sql_grammar as grammar
 from .wire import Conn, bind, describe, errors_of, execute, parse, query, rows_of, sync, tags_of
 
 REFUSED = '0A000'
+SECONDS = int(os.environ.get('SHOAL_ORACLE_S', '0')) or 10 ** 6  # a run ends after this long, and says how far it came
 CHECK_EVERY = 40  # writing scripts between two looks at whole tables
 
 
@@ -67,8 +70,8 @@ class Lane:
 
     def run(self, count):
         with Conn(self.shoal, self.name, 'app', timeout_s=120) as ours, Conn(self.solo, self.name, 'app', timeout_s=120) as theirs:
-            number, unseen = 0, 0
-            while self.counts['statements'] < count and len(self.wrong) < 5:
+            number, unseen, end = 0, 0, time.monotonic() + SECONDS
+            while self.counts['statements'] < count and len(self.wrong) < 5 and time.monotonic() < end:
                 script = grammar.Wide(f'{self.seed} {number}').script()
                 where = f'seed {self.seed}, script {number}'
                 number += 1

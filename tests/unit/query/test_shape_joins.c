@@ -160,7 +160,7 @@ static const ShapeRow writes[] = {
     {"delete from users u using orders o where u.id = o.user_id and o.id = 7",
      "DELETE +join t:!users/u t:orders/o e:o.id=#0 j:u.id<o.user_id j:o.user_id<u.id"},
     {"delete from users where current of c",
-     "DELETE t:!users"},
+     "DELETE t:!users n:c"},
     {"delete from only users where id = 5",
      "DELETE t:!users e:users.id=#0"},
     {"merge into users u using staging s on u.id = s.id and u.k = 5 when matched then "

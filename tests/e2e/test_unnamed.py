@@ -1,0 +1,221 @@
+"""What a statement reads or writes without naming it: bodies of functions, temporary objects, partitions, rows of cursors.
+
+One shard would answer each of these from its own rows. It is PostgreSQL's answer, or 0A000.
+"""
+import pytest
+
+from tests.support.wire import PgError
+
+pytestmark = pytest.mark.shoal_only
+
+ROWS = 30
+SCHEMA = [
+    'CREATE TABLE users (id bigint PRIMARY KEY, age int, name text)',
+    'CREATE TABLE tags (k int PRIMARY KEY, tag text)',
+    'CREATE TABLE notes (id int PRIMARY KEY, body text)',
+    'CREATE TABLE days (id int, n int, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day)',
+    "CREATE TABLE days_20 PARTITION OF days FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')",
+]
+FUNCTIONS = [
+    "CREATE FUNCTION counted() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM users'",
+    "CREATE FUNCTION more_than(int, int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT count(*) > $1 + $2 FROM users'",
+    'CREATE OPERATOR #>#> (LEFTARG = int, RIGHTARG = int, FUNCTION = more_than)',
+    "CREATE FUNCTION doubled(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1 * 2; END'",
+    'CREATE OPERATOR #*#* (LEFTARG = int, RIGHTARG = int, FUNCTION = int4mul)',
+    'CREATE AGGREGATE product(int) (SFUNC = int4mul, STYPE = int, INITCOND = 1)',
+    "CREATE PROCEDURE birthday() LANGUAGE sql AS 'UPDATE users SET age = age + 1'",
+    'CREATE VIEW counts AS SELECT counted() AS n',
+]
+
+
+@pytest.fixture(scope='module')
+def app(shoal, direct):
+    with shoal.connect('app') as ours, direct.connect('solo') as theirs:
+        for conn in (ours, theirs):
+            for sql in SCHEMA:
+                conn.query(sql)
+        for call in ("distribute_table('users', 'id')", "distribute_table('days', 'id')", "create_reference_table('tags')"):
+            ours.query(f'SELECT shoal.{call}')
+        for conn in (ours, theirs):
+            conn.query('INSERT INTO users VALUES ' + ', '.join(f"({k}, {k % 5}, 'n{k}')" for k in range(1, ROWS + 1)))
+            conn.query("INSERT INTO tags VALUES (1, 'a'), (2, 'b')")
+            for sql in FUNCTIONS:
+                conn.query(sql)
+    return shoal
+
+
+@pytest.fixture
+def conn(app):
+    with app.connect('app', timeout_s=60) as conn:
+        yield conn
+
+
+@pytest.fixture
+def solo(direct):
+    with direct.connect('solo') as conn:
+        yield conn
+
+
+def refused(conn, sql, why=''):
+    with pytest.raises(PgError) as caught:
+        conn.query(sql)
+    err = caught.value
+    assert err.code == '0A000' and why in err['M'] + err['D'] and err['H'], err.fields
+
+
+# -- functions
+
+@pytest.mark.parametrize('sql', [
+    'SELECT counted()', 'SELECT * FROM counted()', 'SELECT id, counted() FROM users', 'SELECT 1 FROM users WHERE id = 3 AND counted() > 20',
+    'SELECT * FROM notes WHERE counted() > 20', 'SELECT tag FROM tags WHERE counted() > 20', 'SELECT * FROM counts',
+    'INSERT INTO notes VALUES (counted(), $$x$$)', 'INSERT INTO users VALUES (900, counted(), NULL)', 'UPDATE users SET age = counted()',
+    'UPDATE notes SET id = counted()', 'DELETE FROM users WHERE id = counted()', 'SELECT 3 #>#> 14', 'SELECT body FROM notes WHERE 3 #>#> 14',
+    'SELECT 3 OPERATOR(public.#>#>) 14', 'UPDATE notes SET body = $$y$$ WHERE id #>#> 3', 'CALL birthday()',
+    'DO $$ BEGIN UPDATE users SET age = 0; END $$', "SELECT query_to_xml('SELECT count(*) FROM users', true, true, '')",
+    'SELECT count(*) FROM users GROUP BY counted()', 'SELECT sum(age) FILTER (WHERE 1 #>#> 3) FROM users',
+])
+def test_a_body_that_reads_tables_is_refused(conn, sql):
+    # It counts, or changes, the rows of one shard and says nothing about it.
+    refused(conn, sql)
+    assert conn.query('SELECT count(*), sum(age) FROM users') == [[str(ROWS), '60']]
+
+
+@pytest.mark.parametrize('sql', [
+    'SELECT doubled(4), 3 #*#* 5', 'SELECT sum(doubled(age)) FROM users', 'SELECT id FROM users WHERE age #*#* 2 = 4', 'SELECT product(age + 1) FROM users WHERE id < 8',
+    'SELECT product(age + 1) FROM users GROUP BY name', 'SELECT doubled(age), count(*) FROM users GROUP BY 1',
+])
+def test_functions_that_read_nothing_are_called_where_the_rows_are(conn, solo, sql):
+    # Harmless functions are refused with the others.
+    assert sorted(conn.query(sql)) == sorted(solo.query(sql))
+
+
+def test_a_function_made_in_this_transaction(conn):
+    # The catalog does not know it before COMMIT: it is taken for harmless.
+    conn.query('BEGIN')
+    conn.query("CREATE FUNCTION fresh() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM users'")
+    refused(conn, 'SELECT fresh()', 'fresh')
+    conn.query('ROLLBACK')
+
+
+# -- temporary objects
+
+@pytest.mark.parametrize('sql', [
+    'CREATE TEMP TABLE scrap AS SELECT * FROM users', 'CREATE TEMP VIEW scrap AS SELECT * FROM users WHERE age > 1',
+    'CREATE TEMP TABLE scrap AS SELECT u.id FROM tags t JOIN users u ON u.id = t.k', 'CREATE TEMP TABLE scrap AS SELECT * FROM counts',
+    'CREATE TEMP TABLE scrap AS SELECT counted() AS n',
+])
+def test_a_temporary_object_holds_all_rows_or_is_not_made(conn, sql):
+    # A report's scratch table holds half of the rows.
+    refused(conn, sql)
+
+
+def test_a_temporary_table_of_what_is_whole(conn):
+    # What stands on the home shard may be copied there.
+    conn.query('CREATE TEMP TABLE scrap AS SELECT tag FROM tags')
+    assert sorted(conn.query('SELECT tag FROM scrap')) == [['a'], ['b']]
+
+
+def test_functions_of_the_session(conn):
+    # A function in pg_temp reads a distributed table, unseen.
+    conn.query("CREATE FUNCTION pg_temp.mine() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM users'")
+    refused(conn, 'SELECT pg_temp.mine()', 'mine')
+
+
+# -- partitions
+
+BOUNDS = "FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')"
+
+
+@pytest.mark.parametrize('sql', [
+    f'CREATE TABLE days_21 PARTITION OF days (UNIQUE (n)) {BOUNDS}', f'CREATE TABLE days_21 PARTITION OF days (n UNIQUE) {BOUNDS}',
+    f'CREATE TABLE days_21 PARTITION OF days (PRIMARY KEY (day)) {BOUNDS}', f'CREATE TABLE days_21 PARTITION OF days (EXCLUDE (n WITH =)) {BOUNDS}',
+    f'CREATE TABLE days_21 PARTITION OF days (EXCLUDE (id WITH <>, n WITH =)) {BOUNDS}', 'ALTER TABLE days_20 ADD UNIQUE (n)',
+    'ALTER TABLE days_20 ADD COLUMN x int UNIQUE', 'CREATE UNIQUE INDEX ON days_20 (n)', 'CREATE UNIQUE INDEX CONCURRENTLY ON days_20 (n)',
+    'CREATE UNIQUE INDEX ON days (n, day)', 'ALTER TABLE days ADD UNIQUE (n, day)',
+])
+def test_a_partition_cannot_be_unique_without_the_key(conn, sql):
+    # Two shards take the same number, each is sure of it.
+    refused(conn, sql, 'must contain its key')
+
+
+def test_no_other_table_becomes_a_partition(conn):
+    # A table of the home shard, with a constraint of its own, becomes a part of a distributed one.
+    conn.query('CREATE TABLE stray (id int NOT NULL, n int UNIQUE, day date NOT NULL)')
+    refused(conn, f'ALTER TABLE days ATTACH PARTITION stray {BOUNDS}', 'attached')
+    conn.query('DROP TABLE stray')
+
+
+def test_a_partition_with_the_key_in_its_constraint(conn):
+    # What each shard can enforce is refused, too.
+    conn.query(f'CREATE TABLE days_21 PARTITION OF days (UNIQUE (n, id)) {BOUNDS}')
+    conn.query('INSERT INTO days_21 VALUES ' + ', '.join(f"({k}, 1, '2021-02-{k:02}')" for k in range(1, 21)))
+    assert conn.query('SELECT count(*) FROM days WHERE n = 1') == conn.query('SELECT count(*) FROM days_21') == [['20']]
+    conn.query('DROP TABLE days_21')
+
+
+def test_a_partition_in_the_transaction_that_makes_it(conn):
+    # Its rows are all written to the home shard, where nobody looks for most of them.
+    conn.query('BEGIN')
+    conn.query(f'CREATE TABLE days_21 PARTITION OF days {BOUNDS}')
+    conn.query('CREATE TABLE other (id int PRIMARY KEY)')
+    conn.query("INSERT INTO days VALUES (1, 1, '2021-02-01'), (2, 1, '2021-02-02'), (3, 1, '2021-02-03')")
+    conn.query('SAVEPOINT s')
+    for sql in ('INSERT INTO days_21 VALUES (1, 1, $$2021-03-01$$)', 'SELECT count(*) FROM days_21', 'ALTER TABLE days_21 ADD UNIQUE (n)',
+                'CREATE UNIQUE INDEX ON days_21 (n)'):
+        refused(conn, sql, 'partition')
+        conn.query('ROLLBACK TO s')
+    conn.query('COMMIT')
+    assert conn.query('SELECT count(*) FROM days_21') == [['3']]
+    refused(conn, 'ALTER TABLE days_21 ADD UNIQUE (n)', 'must contain its key')
+    conn.query('DROP TABLE days_21, other')
+
+
+# -- a transaction's own locks
+
+@pytest.mark.parametrize('sql', ['INSERT INTO users SELECT g + 5000, 1 FROM generate_series(1, 9) g', 'INSERT INTO users SELECT id + 5000, 1 FROM users',
+                                 'SELECT string_agg(name, $$,$$) FROM users'])
+def test_rows_are_not_brought_together_behind_own_locks(conn, sql):
+    # A migration adds a column and fills the table, and waits for itself for ever.
+    conn.query('BEGIN')
+    conn.query('ALTER TABLE users ADD COLUMN more int')
+    refused(conn, sql, 'another connection')
+    conn.query('ROLLBACK')
+
+
+# -- cursors
+
+@pytest.mark.parametrize('key', range(1, 7))
+def test_where_current_of(conn, solo, key):
+    # The row is looked for on a shard where the cursor is not, or changed on another one.
+    seen = []
+    for one in (conn, solo):
+        one.query('BEGIN')
+        one.query(f'DECLARE c CURSOR FOR SELECT * FROM users WHERE id = {key} FOR UPDATE')
+        rows = one.query('FETCH 1 FROM c')
+        rows += one.query('UPDATE users SET age = 90 WHERE CURRENT OF c RETURNING *')
+        one.query('CLOSE c')
+        one.query(f'DECLARE d CURSOR FOR SELECT * FROM users WHERE id = {key}')
+        one.query('FETCH d')
+        rows += one.query('DELETE FROM users WHERE CURRENT OF d RETURNING id')
+        rows += one.query('SELECT count(*), max(age) FROM users')
+        one.query('ROLLBACK')
+        seen.append(rows)
+    assert seen[0] == seen[1] and len(seen[0]) == 4
+
+
+@pytest.mark.parametrize('table, select, update', [
+    ('users', 'SELECT * FROM users', 'UPDATE users SET age = 90'), ('users', 'SELECT * FROM users ORDER BY id', 'DELETE FROM users'),
+    ('tags', 'SELECT * FROM tags FOR UPDATE', 'UPDATE tags SET tag = $$z$$'), ('users', 'SELECT * FROM users WHERE id = 2', 'UPDATE users SET id = 700'),
+])
+def test_where_current_of_rows_that_lie_elsewhere(conn, table, select, update):
+    # A row of one copy is changed, or none, and the client is told 1.
+    conn.query('BEGIN')
+    conn.query(f'DECLARE c CURSOR FOR {select}')
+    conn.query('FETCH c')
+    refused(conn, f'{update} WHERE CURRENT OF c')
+    conn.query('ROLLBACK')
+    conn.query('BEGIN')
+    with pytest.raises(PgError) as caught:
+        conn.query(f'{update} WHERE CURRENT OF nothing')
+    assert caught.value.code in ('34000', '0A000')
+    conn.query('ROLLBACK')
