@@ -387,6 +387,32 @@ def test_hedges_are_late_few_and_leave_the_loser_alone(shoal, proxies, servers):
     assert 'canceling statement due to user request' not in servers[3].log.read_text()
 
 
+def test_clients_that_go_while_several_are_asked(shoal, proxies):
+    """Else: a client that hangs up takes the worker with it, or its reads count as under way for ever."""
+    shoal.reload(**dict(BASE, hedge='on', hedge_percentile='50', hedge_max='100'))
+    crowd(shoal, 0.5)  # the percentile is there
+    proxies[0].delay(0.02)
+    proxies[1].delay(0.04)
+    try:
+        for turn in range(60):
+            conns = [shoal.connect() for _ in range(4)]
+            for number, conn in enumerate(conns):
+                hint = ('', '/* shoal: copies = 3 */ ', "/* shoal: deadline = 20ms */ ", '/* shoal: copies = 2 */ ')[number]
+                conn.send(query(f'{hint}SELECT id, word FROM words WHERE id >= {turn % 50}'))
+            if turn % 2:
+                time.sleep(0.005 * (turn % 8))  # before a hedge, between, behind the first answer
+            if turn % 10 == 5:
+                shoal.console('RELOAD')
+            for conn in conns:
+                conn.sock.close()
+    finally:
+        for proxy in proxies:
+            proxy.delay(0)
+    wait_until('nothing to be under way', lambda: all(row['inflight'] == '0' for row in rows(shoal).values()))
+    with shoal.connect() as conn:
+        assert [read(conn, number) for number in range(20)] == [None] * 20
+
+
 def test_the_delay_of_a_hedge_is_learned(shoal, proxies, servers):
     """Else: reads that are slow by nature are all asked twice."""
     shoal.reload(**dict(BASE, balance='round_robin', hedge='on', hedge_percentile='95', hedge_max='100'))
