@@ -64,6 +64,7 @@ static const Metric METRICS[] = {
     REPL("shoal_replica_latency_seconds", GAUGE, "latency_us", 1e-6, "How long they take, lately."),
     REPL("shoal_replica_hedges_total", COUNTER, "hedges", 0, "Reads asked there because another server was slow."),
     REPL("shoal_replica_hedge_wins_total", COUNTER, "hedge_wins", 0, "Those that were answered first."),
+    REPL("shoal_replica_copies_total", COUNTER, "copies", 0, "Reads asked there beside another server, by the setting copies."),
     REPL("shoal_replica_reruns_total", COUNTER, "reruns", 0, "Reads run again elsewhere after this server failed."),
     REPL("shoal_replica_failures_total", COUNTER, "failures", 0, "Reads lost there."),
     REPL("shoal_replica_breaker_opened_total", COUNTER, "breaker_opened", 0, "How often its breaker opened."),

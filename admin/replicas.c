@@ -58,7 +58,7 @@ bool show_replica_lag(Control *control, Call *call, const Command *command,
 
 /* ---- SHOW REPLICAS ------------------------------------------------------------------------------- */
 
-enum { OWN_NAME, OWN_READS, OWN_INFLIGHT, OWN_LATENCY, OWN_HEDGES, OWN_WINS, OWN_RERUNS, OWN_FAILURES,
+enum { OWN_NAME, OWN_READS, OWN_INFLIGHT, OWN_LATENCY, OWN_HEDGES, OWN_WINS, OWN_COPIES, OWN_RERUNS, OWN_FAILURES,
        OWN_BREAKER, OWN_OPENED, OWN_DOUBT };
 
 static const ReportRow *row_of(const Report *report, const char *server)
@@ -144,6 +144,7 @@ static void put_row(Control *control, Call *call, const Report *report, const Se
         number(arena, cell(own, OWN_LATENCY)),
         number(arena, cell(own, OWN_HEDGES)),
         number(arena, cell(own, OWN_WINS)),
+        number(arena, cell(own, OWN_COPIES)),
         number(arena, cell(own, OWN_RERUNS)),
         number(arena, cell(own, OWN_FAILURES)),
         breaker_state_name((int)cell(own, OWN_BREAKER)),
@@ -160,6 +161,7 @@ static void replicas_on_reply(Mail *mail, void *owner)
         {"measured_ms_ago", WIRE_OID_INT8}, {"timeline", WIRE_OID_INT8},  {"why", WIRE_OID_TEXT},
         {"reads", WIRE_OID_INT8},        {"share_percent", WIRE_OID_TEXT}, {"inflight", WIRE_OID_INT8},
         {"latency_us", WIRE_OID_INT8},   {"hedges", WIRE_OID_INT8},       {"hedge_wins", WIRE_OID_INT8},
+        {"copies", WIRE_OID_INT8},
         {"reruns", WIRE_OID_INT8},       {"failures", WIRE_OID_INT8},     {"breaker", WIRE_OID_TEXT},
         {"breaker_opened", WIRE_OID_INT8},
     };

@@ -204,6 +204,21 @@ static void steps_run(Steps *steps)
 
 /* ---- LEARN and CREATE --------------------------------------------------------------------------------------- */
 
+/* As in the client's transaction. It may be READ ONLY; this one makes tables of its own, and
+ * a DEFERRABLE one would wait for it. */
+static void add_settings(Steps *steps, const Script *script)
+{
+    Buf sql, frame;
+    buf_init(&sql, script->bytes + 4 * script->count + 256);
+    buf_init(&frame, script->bytes + 4 * script->count + 512);
+    script_write_settings(script, &sql);
+    buf_append(&sql, SLICE(";\nSET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE"));
+    frontend_put_query(&frame, buf_bytes(&sql));
+    steps->failed |= sql.failed;
+    buf_finish(&sql);
+    step_add(steps, (TaskStep){.op = TASK_QUERY, .hidden = true, .frame = frame_keep(steps->gather, &frame)});
+}
+
 /* BEGIN, with what SET LOCAL has changed in the client's transaction. */
 static void add_begin(Steps *steps)
 {
@@ -212,8 +227,7 @@ static void add_begin(Steps *steps)
     for (uint32_t i = 0; session->tx != TX_IDLE && i < session->script.count; i++)
         local |= session->script.entries[i].kind == SCRIPT_SET;
     if (local)
-        step_add(steps, (TaskStep){.op = TASK_QUERY, .hidden = true,
-                                   .frame = transaction_opening(session, &steps->gather->request->arena)});
+        add_settings(steps, &session->script);
     else
         add_query(steps, true, "BEGIN READ WRITE");
 }

@@ -389,7 +389,8 @@ static bool still_good(const Request *request, const N1Track *track)
 {
     const Session *session = request->session;
     const Worker *worker = session->worker;
-    if (track->version != worker->topology->published.version || track->tx != session->tx)
+    if (track->version != worker->topology->published.version || track->tx != session->tx ||
+        !reads_origin_keeps(request, &track->origin))
         return false;
     if (!track->age_ms)
         return true;
@@ -438,6 +439,7 @@ static bool ask(Request *request, N1Track *track, const BatchCandidate *candidat
     track->epoch = write_epochs_sum(worker->options.epochs, &track->reads);
     track->version = worker->topology->published.version;
     track->tx = session->tx;
+    track->origin = reads_origin(request);
     track->age_ms = age_ms;
     track->ahead = prefetch_start(worker->batcher, &input, &request->task, &pattern->reason);
     if (!track->ahead) {
@@ -461,8 +463,15 @@ bool n1_answer(Request *request, const BatchCandidate *candidate, Backend *held)
         n1_track_throw(loop, track, &session->worker->n1);
     if (!track->ahead)
         return ask(request, track, candidate, held);
-    if (!prefetch_answer(track->ahead, candidate, &request->task))
+    BatchCandidate same = *candidate; /* what is kept belongs to the pool that it came from */
+    same.pool = held ? candidate->pool : reads_origin_pool(request, &track->origin);
+    Sink *asks = request->task.sink;
+    request->task.sink = &request->sink; /* no server is asked: it is no Read any more */
+    if (!same.pool || !prefetch_answer(track->ahead, &same, &request->task)) {
+        request->task.sink = asks;
         return false;
+    }
+    request->read = NULL;
     track->hits++;
     track->pattern->saved++;
     note_sent(request, track);

@@ -10,6 +10,7 @@
 
 #include "router/n1_book.h"
 #include "router/provenance.h"
+#include "router/reads.h"
 #include "router/write_epoch.h"
 
 #define N1_TRACKS_MAX 4
@@ -29,6 +30,7 @@ typedef struct N1Track {
     uint64_t version; /* of the topology then */
     WriteSet reads;
     uint64_t epoch; /* of `reads` then */
+    ReadOrigin origin; /* which server it was asked of */
 } N1Track;
 
 typedef struct N1Loop {

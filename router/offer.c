@@ -76,6 +76,12 @@ static BatchCandidate candidate_of(Request *request, Pool *pool)
     };
 }
 
+/* A session that goes on from what it has seen asks for each row when it needs it. */
+static bool n1_may(const Request *request)
+{
+    return !request->read || request->read->promise.consistency != READ_SESSION;
+}
+
 /* To the batcher, or to what an N+1 loop has fetched ahead. `held`: the connection of the transaction,
  * where only the latter is possible; NULL outside of one. */
 static bool run_batched(Request *request, uint32_t shard, Backend *held)
@@ -92,8 +98,13 @@ static bool run_batched(Request *request, uint32_t shard, Backend *held)
     request->task.gucs = session_gucs(session);
     request->task.holder = session;
     request->task.read_only = !held && is_select(request);
-    if (!request->read && n1_answer(request, &candidate, held))
+    if (n1_may(request) && n1_answer(request, &candidate, held)) {
+        if (request->read) { /* asked ahead, with its own key among the others: longer than one read, and no hedge */
+            request->read->hedged = true;
+            reads_begin(request);
+        }
         return true;
+    }
     Batcher *batcher = session->worker->batcher;
     BatchReason reason = held                      ? BATCH_IN_TRANSACTION
                          : request->task.read_only ? batcher_add(batcher, &candidate, &request->task)

@@ -420,7 +420,8 @@ static bool waits_for_shard(const PlanInput *input, const Plan *plan, const Shap
 static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
     bool all = plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
-               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT;
+               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT ||
+               shape->kind == SHAPE_DECLARE; /* which rows it reads is planned when it is opened */
     plan.fenced = input->topology->joining ? waits_for_shard(input, &plan, shape)
                                            : fenced || (all && input->topology->fenced);
     return plan.kind == PLAN_DDL && input->topology->copying ? while_copying(input, plan, shape) : plan;

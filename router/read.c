@@ -43,7 +43,8 @@ static void attempt_open(Attempt *attempt, uint64_t now_us)
     server->inflight++;
     reads->primary_reads += attempt->fallback;
     counter_add(&server->reads, 1);
-    counter_add(&server->hedges, attempt->hedge);
+    counter_add(&server->hedges, attempt->kind == ATTEMPT_HEDGE);
+    counter_add(&server->copies, attempt->kind == ATTEMPT_COPY);
     breaker_begin(&server->breaker);
 }
 
@@ -121,7 +122,7 @@ static bool others_active(const Read *read, const Attempt *but)
 /* ---- again, elsewhere ------------------------------------------------------------------------------------- */
 
 /* A fresh attempt with a task of its own. */
-static bool attempt_add(Read *read, uint32_t server, bool hedge, bool fallback)
+static bool attempt_add(Read *read, uint32_t server, AttemptKind kind, bool fallback)
 {
     Request *request = read->request;
     Pool *pool = reads_server_pool(request, server);
@@ -129,7 +130,7 @@ static bool attempt_add(Read *read, uint32_t server, bool hedge, bool fallback)
         return false;
     Attempt *attempt = &read->attempts[read->attempt_count];
     read_start(read, server, fallback);
-    attempt->hedge = hedge;
+    attempt->kind = kind;
     attempt->task = &attempt->own;
     task_init(&attempt->own, &attempt->sink, request->steps, request->step_count);
     attempt->own.gucs = request->task.gucs;
@@ -228,7 +229,7 @@ static void attempt_win(Attempt *attempt)
     read->winner = attempt;
     list_remove(&read->link);
     let_others_go(read, attempt);
-    if (attempt->hedge)
+    if (attempt->kind == ATTEMPT_HEDGE)
         counter_add(&server_of(attempt)->hedge_wins, 1);
     Buf held = attempt->held;
     buf_init(&attempt->held, READ_HOLD_MAX);
@@ -344,7 +345,7 @@ static void ask_copies(Read *read)
     ReadRefusal refusal;
     for (uint32_t i = 1; i < read->copies && i < READ_ATTEMPTS_MAX; i++) {
         uint32_t server = reads_choose(reads_of(read), read, &refusal);
-        if (server == NO_SERVER || !attempt_add(read, server, true, false))
+        if (server == NO_SERVER || !attempt_add(read, server, ATTEMPT_COPY, false))
             return;
     }
 }
@@ -397,8 +398,10 @@ static void hedge(Reads *reads, Read *read, bool rescue)
         server = reads->worker->topology->primaries[read->shard];
     if (server == NO_SERVER || (fallback && doubt_about(reads->worker, read->shard)))
         return;
-    if (budget_spend(rescue ? &reads->reruns : &reads->hedges))
-        attempt_add(read, server, true, fallback);
+    if (!budget_spend(rescue ? &reads->reruns : &reads->hedges))
+        return;
+    if (attempt_add(read, server, rescue ? ATTEMPT_RESCUE : ATTEMPT_HEDGE, fallback) && rescue)
+        counter_add(&reads->servers[read->attempts[0].server].reruns, 1);
 }
 
 /* The tail is cut: any replica answers, if that was allowed; else the client is told, and nobody works on. */
@@ -411,7 +414,7 @@ static void read_late(Reads *reads, Read *read)
         ReadRefusal refusal;
         read->promise.consistency = READ_EVENTUAL;
         uint32_t server = reads_choose(reads, read, &refusal);
-        if (server != NO_SERVER && attempt_add(read, server, true, false)) {
+        if (server != NO_SERVER && attempt_add(read, server, ATTEMPT_RESCUE, false)) {
             counter_add(&reads->late_stale, 1);
             return;
         }

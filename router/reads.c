@@ -444,6 +444,42 @@ bool reads_route(Request *request, uint32_t shard, Pool **ret_pool, Error *err)
     return true;
 }
 
+/* ---- what was fetched ahead --------------------------------------------------------------------------- */
+
+/* The primary, asked now, has all that was acknowledged before. */
+ReadOrigin reads_origin(const Request *request)
+{
+    const Session *session = request->session;
+    const Topology *topology = session->worker->topology;
+    const Read *read = request->read;
+    uint64_t now_us = clock_now_us();
+    ReadOrigin origin = {.server = NO_SERVER,
+                         .standing = {.state = HEALTH_UP, .in_recovery = true, .measured_us = now_us, .fresh_us = now_us}};
+    uint32_t server = read ? read->attempts[0].server : NO_SERVER;
+    if (!read || server == topology->primaries[read->shard])
+        return origin;
+    return (ReadOrigin){.server = server, .standing = standing_get(topology->standings, server)};
+}
+
+/* A session that was promised to go on from what it has seen is not answered from before that; and how many bytes the
+ * primary has written since, nobody knows. */
+bool reads_origin_keeps(const Request *request, const ReadOrigin *origin)
+{
+    const Read *read = request->read;
+    if (!read)
+        return origin->server == NO_SERVER;
+    bool open = read->promise.consistency == READ_BOUNDED || read->promise.consistency == READ_EVENTUAL;
+    return open && !read->promise.max_lag_bytes &&
+           consistency_check(&read->promise, &origin->standing, origin->server, clock_now_us(), UINT64_MAX / 2) ==
+               READ_ALLOWED;
+}
+
+Pool *reads_origin_pool(Request *request, const ReadOrigin *origin)
+{
+    return origin->server == NO_SERVER ? primary_pool(request, request->shard)
+                                       : reads_server_pool(request, origin->server);
+}
+
 /* ---- legs ------------------------------------------------------------------------------------------- */
 
 bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err)

@@ -32,6 +32,13 @@
 typedef struct Reads Reads;
 typedef struct Read Read;
 
+typedef enum AttemptKind {
+    ATTEMPT_FIRST,
+    ATTEMPT_HEDGE,  /* another was slow; within hedge_max */
+    ATTEMPT_COPY,   /* asked together with the first, by `copies` */
+    ATTEMPT_RESCUE, /* all others were silent, or the deadline has passed */
+} AttemptKind;
+
 /* One server asked. The first is the request's own task; others have theirs here. */
 typedef struct Attempt {
     Sink sink;
@@ -40,7 +47,7 @@ typedef struct Attempt {
     Task own;
     uint32_t server;
     bool active;   /* its task is under way */
-    bool hedge;    /* asked because another was slow */
+    AttemptKind kind;
     bool fallback; /* on the primary for want of a replica: counted against primary_reads_max */
     bool failed;   /* an error has come that another server might not have */
     bool primary_only; /* ... and only the primary can tell */
@@ -77,7 +84,7 @@ typedef struct ReadServer {
     uint64_t latency_us, latency_at_us; /* of its reads, lately */
     uint32_t samples; /* of it; the first few are of cold connections and tell nothing */
     Breaker breaker;
-    Counter reads, hedges, hedge_wins, reruns, failures; /* asked; extra; that won; again elsewhere */
+    Counter reads, hedges, hedge_wins, copies, reruns, failures; /* asked; by hedging; that won; by `copies`; again elsewhere */
 } ReadServer;
 
 typedef struct ReadShard {
@@ -124,6 +131,18 @@ void reads_abandon(Request *request);
 void reads_resume(Request *request);
 /* The request is answered: what the session has written and seen by now. */
 void reads_note_end(Request *request, char tx_status);
+
+/* Rows that are fetched before they are asked for (n1.h): where, and what was known of that server then. */
+typedef struct ReadOrigin {
+    uint32_t server; /* NO_SERVER: the primary */
+    ServerStanding standing; /* as it was: it grows old */
+} ReadOrigin;
+/* Where `request` was routed, now. */
+ReadOrigin reads_origin(const Request *request);
+/* True: what was fetched there then keeps the promise that `request` has, and may be its answer. */
+bool reads_origin_keeps(const Request *request, const ReadOrigin *origin);
+/* The pool that it was fetched from. */
+Pool *reads_origin_pool(Request *request, const ReadOrigin *origin);
 
 /* A leg of a SELECT over several shards: where it goes, and that it has ended. */
 typedef struct LegRead {

@@ -72,6 +72,7 @@ static const ReportColumn REASONS[] = {
 static const ReportColumn REPLICAS[] = {
     {"server", TEXT, REPORT_KEEP},   {"reads", INT, REPORT_SUM},      {"inflight", INT, REPORT_SUM},
     {"latency_us", INT, REPORT_MAX}, {"hedges", INT, REPORT_SUM},     {"hedge_wins", INT, REPORT_SUM},
+    {"copies", INT, REPORT_SUM},
     {"reruns", INT, REPORT_SUM},     {"failures", INT, REPORT_SUM},   {"breaker", INT, REPORT_MAX},
     {"breaker_opened", INT, REPORT_SUM}, {"doubt", INT, REPORT_MAX},
 };
@@ -514,6 +515,7 @@ static void report_replicas(Worker *worker, Report *report)
         cell_int(&c, s->latency_us);
         cell_int(&c, counter_get(&s->hedges));
         cell_int(&c, counter_get(&s->hedge_wins));
+        cell_int(&c, counter_get(&s->copies));
         cell_int(&c, counter_get(&s->reruns));
         cell_int(&c, counter_get(&s->failures));
         cell_int(&c, (uint64_t)s->breaker.state);

@@ -96,6 +96,17 @@ void script_write(const Script *script, Buf *out)
     }
 }
 
+void script_write_settings(const Script *script, Buf *out)
+{
+    for (uint32_t i = 0; i < script->count; i++) {
+        if (script->entries[i].kind == SCRIPT_SAVEPOINT)
+            continue;
+        if (i)
+            buf_append(out, SLICE(";\n"));
+        buf_append(out, script->entries[i].text);
+    }
+}
+
 void script_clear(Script *script)
 {
     while (script->count)

@@ -39,6 +39,8 @@ bool script_rollback_to(Script *script, Slice name);
 void script_chain(Script *script);
 /* Appends all of it, separated by ";\n" (a comment up to the line's end hides nothing). */
 void script_write(const Script *script, Buf *out);
+/* BEGIN and what was set, without savepoints: for a connection that only reads on the side. */
+void script_write_settings(const Script *script, Buf *out);
 void script_clear(Script *script);
 
 #endif

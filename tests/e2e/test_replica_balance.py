@@ -269,7 +269,12 @@ def test_copies_ask_several_and_take_the_first(shoal, proxies, servers):
         return counted(shoal, 'reads', before)
     with shoal.connect(timeout_s=60) as conn:
         for copies in (1, 2, 3):
-            wait_until(f'{copies} to be asked', lambda: sum(asked(conn, copies).values()) == 30 * copies)
+            def counts():
+                hedges, extra = counted(shoal, 'hedges'), counted(shoal, 'copies')
+                reads = sum(asked(conn, copies).values())
+                assert not sum(counted(shoal, 'hedges', hedges).values())  # hedge = off: copies are no hedges
+                return (reads, sum(counted(shoal, 'copies', extra).values())) == (30 * copies, 30 * (copies - 1))
+            wait_until(f'{copies} to be asked', counts)
         wait_until('each of three to be asked each time', lambda: [asked(conn, 3)[name] for name in NAMES] == [30] * 3)
         before = [server.query(pids) for server in servers[2:]]
         for proxy in proxies[1:]:
@@ -365,7 +370,7 @@ def test_hedges_are_late_few_and_leave_the_loser_alone(shoal, proxies, servers):
     crowd(shoal, 0.8)  # the percentile and the connections are there
     pids = "SELECT pid FROM pg_stat_activity WHERE usename = 'app' ORDER BY 1"
     before, hedges = servers[3].query(pids), counted(shoal, 'hedges')
-    wins, reads = counted(shoal, 'hedge_wins'), counted(shoal, 'reads')
+    wins, reads, copies = counted(shoal, 'hedge_wins'), counted(shoal, 'reads'), counted(shoal, 'copies')
     proxies[2].delay(SLOW_S)
     wait_until('hedges that win', lambda: crowd(shoal, 1.5, clients=6) and sum(counted(shoal, 'hedges', hedges).values()) > 5
                and sum(counted(shoal, 'hedge_wins', wins).values()) > 0)
@@ -373,12 +378,39 @@ def test_hedges_are_late_few_and_leave_the_loser_alone(shoal, proxies, servers):
     asked = sum(reads.values()) - sum(hedges.values())
     print(f'{sum(hedges.values())} hedges of {asked} reads, {sum(wins.values())} won')
     assert sum(hedges.values()) <= asked * 0.10 + 21, (hedges, asked)  # 20 may have been saved up
+    assert not sum(counted(shoal, 'copies', copies).values())
     assert wins['s0/replica3'] <= wins['s0/replica1'] + wins['s0/replica2'], wins
     proxies[2].delay(0)
     crowd(shoal, 0.5, clients=6)
     after = servers[3].query(pids)
     assert set(map(tuple, before)) <= set(map(tuple, after)), (before, after)  # nobody was cut off
     assert 'canceling statement due to user request' not in servers[3].log.read_text()
+
+
+def test_clients_that_go_while_several_are_asked(shoal, proxies):
+    """Else: a client that hangs up takes the worker with it, or its reads count as under way for ever."""
+    shoal.reload(**dict(BASE, hedge='on', hedge_percentile='50', hedge_max='100'))
+    crowd(shoal, 0.5)  # the percentile is there
+    proxies[0].delay(0.02)
+    proxies[1].delay(0.04)
+    try:
+        for turn in range(60):
+            conns = [shoal.connect() for _ in range(4)]
+            for number, conn in enumerate(conns):
+                hint = ('', '/* shoal: copies = 3 */ ', "/* shoal: deadline = 20ms */ ", '/* shoal: copies = 2 */ ')[number]
+                conn.send(query(f'{hint}SELECT id, word FROM words WHERE id >= {turn % 50}'))
+            if turn % 2:
+                time.sleep(0.005 * (turn % 8))  # before a hedge, between, behind the first answer
+            if turn % 10 == 5:
+                shoal.console('RELOAD')
+            for conn in conns:
+                conn.sock.close()
+    finally:
+        for proxy in proxies:
+            proxy.delay(0)
+    wait_until('nothing to be under way', lambda: all(row['inflight'] == '0' for row in rows(shoal).values()))
+    with shoal.connect() as conn:
+        assert [read(conn, number) for number in range(20)] == [None] * 20
 
 
 def test_the_delay_of_a_hedge_is_learned(shoal, proxies, servers):

@@ -4,6 +4,7 @@ The oracle counts versions. One writer raises n of a key through Shoal and notes
 acknowledged. A bounded read that began at t must see all that was acknowledged before t - max_lag; a session
 must see what it wrote itself and never go back; what nobody wrote is never seen.
 """
+import contextlib
 import os
 import signal
 import threading
@@ -642,6 +643,84 @@ def test_h82_the_primary_takes_only_so_many_reads_of_lost_replicas(workspace, se
         shoal.finish()
 
 
+def test_a_loop_is_answered_ahead_by_replicas_within_their_promise(workspace, servers):
+    """Else: an N+1 loop burdens the primary although its reads may go to replicas; or it is answered by rows that are
+    older than what was promised, or after a write of its own."""
+    own = Shoal(workspace, {'s0': tuple(servers)}, name='ahead', users={'admin': {'admin': 'on'}, 'app': {}},
+                databases={'app': {'read_consistency': 'bounded', 'max_lag': '1h', 'prefetch_max_age_ms': '60000'}},
+                batch={'prefetch_wait': '5s'}, replicas={'lag_check': '50ms'})
+    own.start()
+
+    def hits():
+        return int({row['name']: row['value'] for row in own.console('SHOW STATS')}['prefetch_hits'])
+
+    def children(conn, ids):
+        return [int(conn.query(f'SELECT n FROM loops WHERE id = {one}')[0][0]) for one in ids]
+
+    def parent(conn):
+        return [int(row[0]) for row in conn.query('SELECT id FROM loops ORDER BY id LIMIT 30')]
+
+    def put(value):  # past Shoal: nothing tells it of the write
+        servers[0].sql(f'UPDATE loops SET n = {value}', database='app', user='app')
+
+    def catch_up():
+        for replica in servers[1:]:
+            servers[0].wait_caught_up(replica)
+
+    def page_half(conn, value):
+        """A loop in its middle, where the rest is kept already."""
+        def ahead():
+            ids, before = parent(conn), hits()
+            assert children(conn, ids[:10]) == [value] * 10
+            if hits() > before:
+                return ids[10:]
+            children(conn, ids[10:])
+        return wait_until('the loop to be answered ahead', ahead)
+    servers[0].sql('CREATE TABLE loops (id int PRIMARY KEY, n int)', 'INSERT INTO loops SELECT g, 1 FROM generate_series(1, 40) g',
+                   database='app', user='app')
+    catch_up()
+    conn = own.connect(timeout_s=60)
+    try:
+        wait_until('the table to be known', lambda: children(conn, [1]) == [1])
+        wait_until('lags to be known', lambda: all(row_of(own, f's0/replica{i}')['lag_ms'] == '0' for i in (1, 2)))
+        page_half(conn, 1)
+        # Replicas that stand still answer it: within an hour's bound, and the primary would say 2.
+        for replica in servers[1:]:
+            replica.pause_replay()
+        put(2)
+        rest = page_half(conn, 1)
+        # The same rows are not for those who ask for the primary, nor for a bound that they are too old for.
+        conn.query("SET shoal.read_consistency = 'strong'")
+        assert children(conn, rest[:5]) == [2] * 5
+        conn.query('RESET shoal.read_consistency')
+        page_half(conn, 1)
+        wait_until('replicas to be older than a second',
+                   lambda: all(int(row_of(own, f's0/replica{i}')['lag_ms'] or 0) > 1500 for i in (1, 2)))
+        rest = page_half(conn, 1)
+        conn.query("SET shoal.max_lag = '1s'")
+        assert children(conn, rest[:5]) == [2] * 5
+        for replica in servers[1:]:
+            replica.resume_replay()
+        catch_up()
+        wait_until('lags to be small', lambda: all(int(row_of(own, f's0/replica{i}')['lag_ms'] or 9999) < 500 for i in (1, 2)))
+        # What was fresh when it was fetched grows old.
+        rest = page_half(conn, 2)
+        put(3)
+        time.sleep(1.2)
+        assert children(conn, rest[:5]) == [3] * 5
+        # A session that must see what it has written is never answered by what was there before.
+        conn.query("SET shoal.read_consistency = 'session'")
+        for turn in range(10, 14):
+            ids, before = parent(conn), hits()
+            conn.query(f'UPDATE loops SET n = {turn}')
+            assert children(conn, ids) == [turn] * 30 and hits() == before
+    finally:
+        conn.close()
+        for replica in servers[1:]:
+            replica.resume_replay()
+        own.finish()
+
+
 # -- what operators see ---------------------------------------------------------------------------------------------
 
 def test_lag_is_zero_when_idle_and_grows_when_cut(shoal, servers):
@@ -659,6 +738,29 @@ def test_lag_is_zero_when_idle_and_grows_when_cut(shoal, servers):
     finally:
         servers[1].join_receiver()
     assert any(int(row['lag_ms'] or 0) >= 500 for row in shoal.console('SHOW REPLICA_LAG') if row['server'] == 's0/replica1')
+
+
+def test_show_replicas_says_why_a_server_is_out(shoal, servers):
+    """Else: a replica answers nothing, and whoever is on call has to guess."""
+    def why(name='s0/replica1'):
+        return row_of(shoal, name)['why'] or ''
+    servers[1].pause_replay()
+    try:
+        wait_until('the pause to be told', lambda: why() == 'replay is paused')
+        assert not why('s0/replica2') and row_of(shoal, 's0/replica1')['state'] == 'up'
+    finally:
+        servers[1].resume_replay()
+    wait_until('nothing to be told', lambda: not why())
+    servers[1].freeze()
+    try:
+        wait_until('silence to be told', lambda: row_of(shoal, 's0/replica1')['state'] == 'down' and why())
+        assert row_of(shoal, 's0/replica2')['state'] == 'up'
+    finally:
+        servers[1].thaw()
+    wait_until('it to be back', lambda: row_of(shoal, 's0/replica1')['state'] == 'up' and not why())
+    for name in ('s0/replica1', 's0/replica2'):  # second by second, the newest first, five minutes at most
+        at = [row['at'] for row in shoal.console('SHOW REPLICA_LAG') if row['server'] == name]
+        assert len(at) >= 2 and at == sorted(at, reverse=True) and len(set(at)) == len(at) <= 300, at
 
 
 def test_lags_survive_a_reload(workspace, servers):
@@ -760,7 +862,7 @@ def two(workspace):
         pair[0].wait_caught_up(pair[1])
     shoal = Shoal(workspace, {'s0': tuple(made[0]), 's1': tuple(made[1])}, name='two',
                   databases={'app': {'shards': 's0, s1'}}, users={'admin': {'admin': 'on'}, 'app': {'admin': 'on'}},
-                  replicas={'lag_check': '50ms', 'max_lag': '600ms'})
+                  settings={'move_rollback_window': '1s'}, replicas={'lag_check': '50ms', 'max_lag': '600ms'})
     shoal.start()
     try:
         shoal.query('CREATE TABLE spread (id bigint PRIMARY KEY, n int)')
@@ -852,6 +954,49 @@ def test_a_leg_that_is_not_tried_again_says_why(two):
             assert 'retry_max (it is 0 percent of reads)' in err['H'], err
         finally:
             shoal.reload(lag_check='50ms', max_lag='600ms')
+
+
+def test_a_replica_without_the_rows_of_a_move_answers_nothing(two):
+    """Else: after rebalancing, rows are gone for those who read on a replica that has not got them yet."""
+    shoal, made = two
+    replicas, late = {pair[1].port for pair in made}, made[1][1].port
+    wishes = ("SET shoal.read_consistency = 'eventual'", "SET shoal.read_consistency = 'session'",
+              "SET shoal.read_consistency = 'bounded'; SET shoal.max_lag = '1h'")  # the late one is within each of these
+    asked = "SELECT current_setting('port'), n FROM spread WHERE id = {}"
+
+    def where(conn):
+        return {key: int(conn.query(asked.format(key))[0][0]) for key in range(200)}
+
+    with contextlib.ExitStack() as stack:
+        strong, *readers = [stack.enter_context(shoal.connect(timeout_s=60)) for _ in range(4)]
+        for conn, wish in zip(readers, wishes):
+            for one in wish.split('; '):
+                conn.query(one)
+            wait_until('replicas to answer', lambda: seen_ports(conn) == replicas)
+        before = where(strong)
+        made[1][1].pause_replay()
+        try:
+            number = int(shoal.console('MOVE 0-255 TO s1')[0]['move'])
+
+            def over():
+                for conn in readers:
+                    assert conn.query('SELECT count(*), sum(n) FROM spread') == [['200', '19900']]
+                state = {int(row['id']): row for row in shoal.console('SHOW MOVES')}[number]['state']
+                assert state != 'failed'
+                return state in ('switched', 'finishing', 'done')
+            wait_until('the move', over, 120)
+            moved = [key for key, port in where(strong).items() if port != before[key]]
+            assert moved and {before[key] for key in moved} == {made[0][0].port}, moved
+            for conn in readers:
+                for key in moved:
+                    assert conn.query(asked.format(key)) == [[str(made[1][0].port), str(key)]], key
+                assert late not in seen_ports(conn)
+        finally:
+            made[1][1].resume_replay()
+        for conn in readers:
+            wait_until('replicas to answer again', lambda: seen_ports(conn) == replicas)
+            for key in moved:
+                wait_until('those of the new shard, too', lambda: conn.query(asked.format(key)) == [[str(late), str(key)]])
 
 
 def test_set_local_counts_for_one_transaction(two):

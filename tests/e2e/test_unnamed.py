@@ -182,6 +182,24 @@ def test_rows_are_not_brought_together_behind_own_locks(conn, sql):
     conn.query('ROLLBACK')
 
 
+@pytest.mark.parametrize('opening', [
+    ['BEGIN READ ONLY', "SET LOCAL work_mem = '5MB'"], ['BEGIN', 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY'],
+    ['BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE', 'SAVEPOINT s', "SET LOCAL timezone = 'UTC'", 'SAVEPOINT t'],
+])
+def test_rows_are_brought_together_for_a_transaction_that_only_reads(conn, opening):
+    # pg_dump --inserts, and reports that say READ ONLY, are refused: the tables of the merge are taken for theirs.
+    for sql in opening:
+        conn.query(sql)
+    assert conn.query("SELECT string_agg(age::text, ',' ORDER BY id) FROM users WHERE id < 4") == [['1,2,3']]
+    conn.query('DECLARE c CURSOR FOR SELECT id FROM users ORDER BY id')
+    assert conn.query('FETCH 2 FROM c') == [['1'], ['2']]
+    conn.query('SAVEPOINT u')
+    with pytest.raises(PgError) as caught:
+        conn.query('UPDATE users SET age = 0 WHERE id = 1')
+    assert caught.value.code == '25006'
+    conn.query('ROLLBACK')
+
+
 # -- cursors
 
 @pytest.mark.parametrize('key', range(1, 7))
