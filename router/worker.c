@@ -9,6 +9,7 @@
  */
 #include "router/worker.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@
 
 #define STACK_SIZE     ((size_t)64 << 20) /* address space; pages are used as they are touched */
 #define SWEEP_MS       200
+#define SENDS_MIN      2 /* streams with output that share a system call */
 #define CLOSING_MAX_US ((uint64_t)5 * 1000 * 1000) /* last words to a client that does not read */
 
 void worker_wake_session(Worker *worker, Session *session)
@@ -293,6 +295,9 @@ Worker *worker_create(const WorkerOptions *options, Error *err)
 static void *worker_main(void *arg)
 {
     Worker *worker = arg;
+    if (worker_config(worker)->io_uring && !loop_send_together(&worker->loop, SENDS_MIN))
+        log_line(LOG_INFO, "worker", "io_uring is not to be had (%s): each answer is a system call of its own",
+                 strerror(errno));
     loop_run(&worker->loop);
     return NULL;
 }

@@ -21,6 +21,8 @@
 #include "core/log.h"
 #include "wire/frontend.h"
 
+#define SETTINGS_TRIES_MAX 100 /* then the timeout must be something else */
+
 /* ---- states --------------------------------------------------------------------------------- */
 
 static const char *const BACKEND_STATE_NAMES[] = {
@@ -368,6 +370,18 @@ void backend_errand_done(Backend *backend)
     backend_settle(backend);
 }
 
+/* Our SET has run into a timeout that the session of before had asked for. It is not this one's business. */
+static bool settings_try_again(Backend *backend)
+{
+    Task *task = backend->task;
+    if (!task || task->cancelled || !error_is(&backend->last_error, SQLSTATE_QUERY_CANCELED) ||
+        backend->settings_tries++ >= SETTINGS_TRIES_MAX)
+        return false;
+    backend->task = NULL;
+    conversation_begin(backend);
+    return true;
+}
+
 /* The session looks as the task wants it: now its steps go out. Or it could not be had. */
 static void backend_settings_made(Backend *backend)
 {
@@ -387,10 +401,14 @@ static void backend_settings_made(Backend *backend)
         backend->out = &stream->out;
         task->sent = true;
         stream_touch(stream);
+        backend->settings_tries = 0;
         return;
     }
     conversation_forget_behind(backend);
     backend->draining = false;
+    if (settings_try_again(backend))
+        return;
+    backend->settings_tries = 0;
     if (!task)
         return;
     if (task->cancelled) {

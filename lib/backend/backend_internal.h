@@ -80,6 +80,7 @@ struct Backend {
     GucVector *gucs_next; /* during ERRAND_SETTINGS: what it will look like; one reference */
     Errand errand;
     bool errand_failed;
+    uint32_t settings_tries; /* of this task's settings that a timeout has ended */
     bool draining;       /* the task was abandoned; what it still brings is thrown away */
     bool gucs_touched;   /* `gucs` was changed in this transaction: a rollback makes it untrue */
     bool schema_touched; /* DDL ran in this transaction */

@@ -57,6 +57,7 @@ void loop_finish(Loop *loop)
         ev_check_stop(loop->ev, &loop->check);
         ev_loop_destroy(loop->ev);
     }
+    send_ring_destroy(loop->sends);
     if (loop->scratch)
         MEM_UNPOISON(loop->scratch, LOOP_SCRATCH_SIZE);
     free(loop->scratch);
@@ -88,6 +89,14 @@ void loop_on_turn_end(Loop *loop, LoopHook hook, void *ctx)
     loop->hooks[loop->hook_count].hook = hook;
     loop->hooks[loop->hook_count].ctx = ctx;
     loop->hook_count++;
+}
+
+bool loop_send_together(Loop *loop, uint32_t min)
+{
+    assert(!loop->sends && min > 0);
+    loop->sends = send_ring_create();
+    loop->sends_min = min;
+    return loop->sends != NULL;
 }
 
 void loop_again(Loop *loop) { ev_idle_start(loop->ev, &loop->idle); }

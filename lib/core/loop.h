@@ -13,6 +13,7 @@
 #include <ev.h>
 
 #include "core/list.h"
+#include "core/send_ring.h"
 
 typedef struct Loop Loop;
 typedef struct Timer Timer;
@@ -50,6 +51,8 @@ struct Loop {
     bool stopping;
     bool in_hooks; /* the turn's end: what becomes ready now needs another turn */
     List dirty;    /* streams with output; flushed by stream_flush_all, see stream.h */
+    SendRing *sends; /* owned; NULL: each stream writes by itself */
+    uint32_t sends_min;
     uint8_t *scratch; /* owned, LOOP_SCRATCH_SIZE bytes: where streams read to; see stream.c */
 };
 
@@ -63,6 +66,10 @@ void loop_stop(Loop *loop);
 /* One turn, for tests and for draining: waits for an event at most when `wait`. */
 void loop_turn(Loop *loop, bool wait);
 void loop_on_turn_end(Loop *loop, LoopHook hook, void *ctx);
+/* From now on, when at least `min` streams without TLS have output at a turn's end, one system call writes all of
+ * it. To be called by the loop's thread. False with errno set: the kernel has no io_uring for us, and each stream
+ * goes on writing by itself. */
+bool loop_send_together(Loop *loop, uint32_t min) MUST_USE;
 /* Do not sleep before the next turn. */
 void loop_again(Loop *loop);
 

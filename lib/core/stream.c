@@ -13,7 +13,7 @@
  * the read goes behind them.
  *
  * Writing. stream_touch puts the stream into loop->dirty; stream_flush_all writes each once at the
- * turn's end. When the kernel takes less, `write_blocked` is set and the write watcher goes on; the
+ * turn's end, or all of them by one system call (send_ring.h). When the kernel takes less, `write_blocked` is set and the write watcher goes on; the
  * stream then stays out of the dirty list until the watcher has emptied `out`.
  *
  * Ending. on_gone comes from a read event, a write event or the flush, never from inside a call of
@@ -51,6 +51,7 @@ void stream_init(Stream *stream, Loop *loop, const StreamEvents *events, void *c
     *stream = (Stream){
         .state = STREAM_CLOSED,
         .fd = -1,
+        .sent = SEND_NOT_TRIED,
         .loop = loop,
         .events = events,
         .ctx = ctx,
@@ -351,11 +352,55 @@ bool stream_write(Stream *stream, Slice bytes)
     return ok;
 }
 
+/* Has output that a plain write takes. */
+static bool stream_may_write(const Stream *stream)
+{
+    return stream->state == STREAM_OPEN && !stream->ssl && !stream->write_blocked && !stream->out.failed &&
+           !stream->held && !stream->write_errno && buf_len(&stream->out) > 0;
+}
+
+static bool enough_to_send(const Loop *loop, const List *turn)
+{
+    uint32_t count = 0;
+    LIST_EACH (link, turn)
+        if (stream_may_write(list_entry(link, Stream, dirty_link)) && ++count >= loop->sends_min)
+            return true;
+    return false;
+}
+
+/* Writes what the streams of this turn have, by one system call for all (send_ring.h), before any owner hears of
+ * it. What it could not try is written by the streams themselves. */
+static void send_together(Loop *loop, const List *turn)
+{
+    bool good = true;
+    LIST_EACH (link, turn) {
+        Stream *stream = list_entry(link, Stream, dirty_link);
+        if (!good || !stream_may_write(stream))
+            continue;
+        if (send_ring_add(loop->sends, stream->fd, buf_bytes(&stream->out), &stream->sent))
+            continue;
+        good = send_ring_submit(loop->sends) &&
+               send_ring_add(loop->sends, stream->fd, buf_bytes(&stream->out), &stream->sent);
+    }
+    good = good && send_ring_submit(loop->sends);
+    LIST_EACH (link, turn) {
+        Stream *stream = list_entry(link, Stream, dirty_link);
+        if (stream->sent != SEND_NOT_TRIED)
+            stream_flush(stream);
+    }
+    if (good)
+        return;
+    send_ring_destroy(loop->sends);
+    loop->sends = NULL;
+}
+
 void stream_flush_all(Loop *loop)
 {
     List turn; /* what callbacks make dirty again waits for the next turn */
     list_init(&turn);
     list_splice(&turn, &loop->dirty);
+    if (loop->sends && enough_to_send(loop, &turn))
+        send_together(loop, &turn);
     for (List *link = list_pop(&turn); link; link = list_pop(&turn)) {
         Stream *stream = list_entry(link, Stream, dirty_link);
         if (stream->out.failed) {
@@ -389,13 +434,17 @@ static void stream_on_writable(struct ev_loop *ev, ev_io *watcher, int revents)
     stream_after_write(stream);
 }
 
-/* One write of what waits in `out`. */
+/* One write of what waits in `out`, unless that has been done. */
 static void stream_flush(Stream *stream)
 {
     if (buf_len(&stream->out) == 0 || stream->write_errno || stream->held)
         return;
     size_t n = 0;
-    IoResult result = stream_io_write(stream, buf_bytes(&stream->out), &n, &stream->write_errno);
+    int sent = stream->sent;
+    stream->sent = SEND_NOT_TRIED;
+    IoResult result = sent == SEND_NOT_TRIED
+                          ? stream_io_write(stream, buf_bytes(&stream->out), &n, &stream->write_errno)
+                          : stream_io_sent(sent, &n, &stream->write_errno);
     if (result == IO_FAILED) {
         /* on_gone follows when what the peer has said is read. */
         if (stream->write_errno == IO_ERRNO_TLS)

@@ -49,6 +49,7 @@ struct Stream {
     bool paused;       /* the owner wants no bytes now */
     bool held;         /* the owner wants nothing written now: `out` grows, up to its limit */
     bool choked;       /* out passed out_high and has not yet fallen below half of it */
+    int sent;           /* what a write by the loop's SendRing came to; SEND_NOT_TRIED but inside the flush */
     bool write_blocked; /* the kernel (or TLS) took less than we had; the write watcher is on */
     bool ssl_wants_write; /* TLS needs to write before it can read */
     bool calling;    /* inside on_bytes: a close leaves `in` alone until it returns */

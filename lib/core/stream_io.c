@@ -52,6 +52,16 @@ IoResult stream_io_write(Stream *stream, Slice bytes, size_t *ret_n, int *ret_er
     return IO_OK;
 }
 
+IoResult stream_io_sent(int sent, size_t *ret_n, int *ret_errno)
+{
+    if (sent == -EINTR)
+        return IO_AGAIN;
+    if (sent < 0)
+        return plain_result(-sent, ret_errno);
+    *ret_n = (size_t)sent;
+    return IO_OK;
+}
+
 IoResult stream_io_handshake(Stream *stream, int *ret_errno)
 {
     ERR_clear_error();

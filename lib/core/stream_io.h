@@ -21,6 +21,8 @@ IoResult stream_io_read(Stream *stream, uint8_t *bytes, size_t size, size_t *ret
                         int *ret_errno) MUST_USE;
 /* One write. With TLS: records until the socket takes no more, or a fair share is written. */
 IoResult stream_io_write(Stream *stream, Slice bytes, size_t *ret_n, int *ret_errno) MUST_USE;
+/* What a write came to that a SendRing did: bytes, or a negative errno. */
+IoResult stream_io_sent(int sent, size_t *ret_n, int *ret_errno) MUST_USE;
 /* One step of the server's TLS handshake. */
 IoResult stream_io_handshake(Stream *stream, int *ret_errno) MUST_USE;
 /* True when TLS holds bytes that no readiness will announce. */

@@ -144,6 +144,7 @@ typedef struct Config {
     const char *listen;   /* address; "*" for all */
     int port;
     int workers;          /* 0: one per two cores, at least one */
+    bool io_uring;        /* many answers leave by one system call, where the kernel has it */
     const char *store;    /* path of the SQLite file */
     const char *log_level;
     uint32_t buckets;     /* only for a new store: 64..16384, power of two */

@@ -53,6 +53,8 @@ static const Setting SETTINGS[] = {
      "TCP port clients connect to."},
     {"shoal", "workers", SETTING_INT, SHOAL(workers), 0, 60, NULL, "0", RESTARTS, false,
      "Threads that carry queries. 0: one per two cores, at least one."},
+    {"shoal", "io_uring", SETTING_BOOL, SHOAL(io_uring), 0, 1, NULL, "on", RESTARTS, false,
+     "Write many answers by one system call, where the kernel offers io_uring; the log says when it does not."},
     {"shoal", "store", SETTING_TEXT, SHOAL(store), 1, 4000, NULL, "shoal.db", RESTARTS, false,
      "File of the metadata store (SQLite). Made when it does not exist; back it up."},
     {"shoal", "control_user", SETTING_TEXT, SHOAL(control_user), 1, 63, NULL, NULL, RELOADS, false,

@@ -419,6 +419,37 @@ static void a_setting_that_cannot_be_made_stops_the_statement(void **state)
     world_close(w);
 }
 
+static void a_timeout_that_hits_our_own_set_is_nobodys(void **state)
+{
+    /* A client would be told of a timeout that hit a SET of ours: often it is the one of the session before, which
+     * cannot be made to happen at will; here it is the client's own. */
+    World *w = world_open(pg.port);
+    bool ok;
+    GucVector *hasty = guc_with(&w->gucs, NULL, SLICE("statement_timeout"), SLICE("'100ms'"), &ok);
+    GucVector *calm = guc_with(&w->gucs, hasty, SLICE("default_text_search_config"), SLICE("'pg_catalog.german'"), &ok);
+    Talk *t = talk(w);
+    say_query(t, "select 1");
+    t->task.gucs = hasty;
+    submit(t);
+    hear(t, "T D(1) C(SELECT 1) Z(I)");
+    World *other = world_open(pg.port);
+    Talk *lock = talk(other);
+    say_query(lock, "begin; lock table pg_catalog.pg_ts_config in access exclusive mode");
+    submit_held(lock);
+    hear(lock, "C(BEGIN) C(LOCK TABLE) Z(T)");
+    t = talk(w);
+    say_query(t, "select current_setting('default_text_search_config'), current_setting('statement_timeout')");
+    t->task.gucs = calm;
+    submit(t);
+    world_wait_ms(w, 350); /* our SET waits for the lock, and is ended, three times */
+    assert_false(t->over);
+    world_close(other);
+    hear(t, "T D(pg_catalog.german) C(SELECT 1) Z(I)");
+    guc_release(&w->gucs, hasty);
+    guc_release(&w->gucs, calm);
+    world_close(w);
+}
+
 static void reports_of_hidden_settings_stay_hidden(void **state)
 {
     /* A client would be told of a TimeZone it never set. */
@@ -849,6 +880,7 @@ int main(void)
         cmocka_unit_test(late_copy_data_after_an_error_harms_nobody),
         cmocka_unit_test(settings_go_with_the_task),
         cmocka_unit_test(a_setting_that_cannot_be_made_stops_the_statement),
+        cmocka_unit_test(a_timeout_that_hits_our_own_set_is_nobodys),
         cmocka_unit_test(reports_of_hidden_settings_stay_hidden),
         cmocka_unit_test(a_transaction_keeps_its_connection),
         cmocka_unit_test(a_sink_may_go_on_inside_its_last_call),

@@ -329,5 +329,6 @@ int main(void)
         cmocka_unit_test(a_closed_stream_opens_again_afresh),
         cmocka_unit_test(sockets_are_tuned),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("one by one", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("together", tests, taps_send_together, NULL);
 }
