@@ -97,6 +97,8 @@ void batch_release_slot(Batch *batch)
         return;
     batch->slot_held = false;
     batch->group->inflight--;
+    batch->group->looks = batch->member_count > 1 ? LOOKS_MAX : 0;
+    batch->group->seen = 0;
     if (batch->group->queued)
         group_due(batch->batcher, batch->group);
 }

@@ -5,7 +5,8 @@
  *                     (may it?)     (with     (which
  *                                    whom?)    row?)
  *     batcher_turn_end: each due group with a free slot sends what has come together
- *     a batch comes home: its slot is free, the group is due again in that same turn
+ *     a batch comes home: its slot is free, the group is due again in that same turn; the next batch looks at the
+ *     sockets as often as that finds more who ask (worth_a_look)
  *
  * So there is no timer: a lone statement leaves at the end of the turn in which it came, and under
  * load a batch is as large as what arrived while the one before it was away.
@@ -441,6 +442,21 @@ static bool slot_free(const Batcher *batcher, const Group *group)
     return batcher->loop->now_us - newest->sent_us > LATE_US;
 }
 
+/* Who has just been answered mostly asks again at once, while we still write to his neighbours. So what follows a
+ * batch looks at the sockets once more before it leaves, as long as each look finds somebody new: it never waits,
+ * and batches are larger, which costs PostgreSQL less. */
+static bool worth_a_look(Group *group)
+{
+    bool more = group->queued > group->seen && group->queued < tuner_batch_max(&group->template->tuner);
+    if (!more || group->looks == 0 || group->inflight > 0) {
+        group->looks = 0;
+        return false;
+    }
+    group->looks--;
+    group->seen = group->queued;
+    return true;
+}
+
 void batcher_turn_end(Batcher *batcher)
 {
     List due, *link;
@@ -449,6 +465,11 @@ void batcher_turn_end(Batcher *batcher)
     list_splice(&due, &batcher->due);
     while ((link = list_pop(&due))) {
         Group *group = list_entry(link, Group, due);
+        if (worth_a_look(group)) {
+            group_due(batcher, group);
+            loop_again(batcher->loop);
+            continue;
+        }
         while (!list_empty(&group->queue) && slot_free(batcher, group))
             batch_close(batcher, group);
     }

@@ -35,6 +35,8 @@
 /* A batch that is out for longer does not hold up the next one, up to so many in flight. */
 #define LATE_US           ((uint64_t)10 * 1000)
 #define LATE_INFLIGHT_MAX 8
+/* How often a batch that follows another looks for more members before it leaves. */
+#define LOOKS_MAX 8
 
 #define LANES_MAX 1024
 /* Statements that take longer are not sent in front of others, and those behind one that turns out to
@@ -155,6 +157,7 @@ struct Group {
     List batches; /* Batches SENT or with members that run alone */
     uint32_t batch_count;
     uint32_t inflight; /* those of them that hold a slot */
+    uint32_t looks, seen; /* how often the next one may still look for more; whom it has seen the last time */
     WireFormats
         formats; /* for the batch's Bind: binary for the first column, the members' behind */
     Slice portal_frame; /* RowDescription as a Describe of a member's portal gets it */

@@ -299,6 +299,25 @@ static Plan plan_prepare(Planner *p)
     return plan_hides_tables(p) ? p->plan : plan_home(p);
 }
 
+/* A name without schema may be a temporary table's, which exists on the home shard alone: on the others the statement
+ * would find, and drop, a table of all. True: `p->plan` says what becomes of it. */
+static bool names_temporary(Planner *p)
+{
+    bool known = false, target = false;
+    for (uint32_t i = 0; p->in->temporary && i < p->shape->table_count; i++) {
+        const Ref *ref = &p->refs[i];
+        if (!p->shape->tables[i].target || !ref->bare)
+            continue;
+        target = true;
+        known |= ref->catalog || ref->kind == REF_DISTRIBUTED || ref->kind == REF_REFERENCE;
+    }
+    if (known)
+        p->plan = plan_reject_temporary();
+    else if (target && p->shape->drops_tables)
+        p->plan = plan_direct(planner_home(p), false);
+    return known || (target && p->shape->drops_tables);
+}
+
 static Plan plan_sharded(Planner *p)
 {
     switch (p->shape->kind) {
@@ -333,6 +352,8 @@ static Plan plan_sharded(Planner *p)
     case SHAPE_MAINTENANCE:
         if (p->shape->traits & SHAPE_HAS_TEMP)
             return plan_makes_temporary(p) ? p->plan : plan_direct(planner_home(p), false);
+        if (names_temporary(p))
+            return p->plan;
         if (p->shape->traits & SHAPE_HAS_INTO)
             return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED,
                           "creating a table from a query is not supported on a sharded database yet",

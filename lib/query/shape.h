@@ -227,6 +227,7 @@ struct Shape {
      * expression is an empty name. */
     Slice *uniques;
     uint32_t unique_count;
+    bool drops_tables;    /* DROP TABLE, VIEW ... */
     bool makes_table;     /* CREATE TABLE ... */
     bool makes_partition; /* ... PARTITION OF */
 

@@ -214,6 +214,7 @@ void drop_read(Build *build, const Node *node)
                   drop->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_VIEW ||
                   drop->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_MATVIEW ||
                   drop->remove_type == PG_QUERY__OBJECT_TYPE__OBJECT_FOREIGN_TABLE;
+    build->shape->drops_tables = tables;
     for (size_t i = 0; tables && i < drop->n_objects; i++) {
         if (drop->objects[i]->node_case != PG_QUERY__NODE__NODE_LIST)
             continue;

@@ -280,6 +280,32 @@ def test_a_dump_is_restored(both, shoal, clusters, workspace):
     assert '0' not in spread and sum(map(int, spread)) == 40
 
 
+@pytest.mark.parametrize('form', ['--inserts', '--column-inserts'])
+def test_a_dump_of_inserts_is_restored(both, clusters, form):
+    # Rows as INSERTs are those of one shard, or are not read back: into one PostgreSQL, from it, and into a sharded database.
+    shoal, plain = (dump(end, form) for end in both)
+    rows = [sorted(line for line in text.splitlines() if line.startswith('INSERT INTO ')) for text in (shoal, plain)]
+    assert rows[0] == rows[1] and len(rows[0]) == 2 + 40 + 120 + 60 + 2
+    tables = 'tenants', 'users', 'crm.events', 'notes', 'countries'
+    name = 'inserts' + form.replace('-', '_')
+    clusters[0].sql(f'CREATE DATABASE {name} OWNER app')
+    done = subprocess.run(['psql', '-q', '-v', 'ON_ERROR_STOP=1', '-h', '127.0.0.1', '-p', str(clusters[0].port), '-U', 'app', '-d', name],
+                          input=shoal, capture_output=True, text=True, timeout=100, env=environment())
+    assert done.returncode == 0, done.stderr
+    for table in tables:
+        assert sorted(clusters[0].query(f'SELECT * FROM {table}', name)) == sorted(clusters[0].query(f'SELECT * FROM {table}', both[1][1])), table
+
+
+def test_a_dump_of_all_schemas_can_be_made(both):
+    # Without -N shoal, what Shoal keeps on a shard is in the dump, too; it must not break it, nor hide rows.
+    text = subprocess.run(['pg_dump', '-h', '127.0.0.1', '-p', str(both[0][0]), '-U', 'app', both[0][1]],
+                          capture_output=True, text=True, timeout=100, env=environment())
+    assert text.returncode == 0, text.stderr
+    assert 'CREATE SCHEMA shoal;' in text.stdout
+    rows = {line for line in sorted_dump(dump(both[0])) if line and not line.startswith('--')}
+    assert rows <= set(sorted_dump(text.stdout))
+
+
 def test_a_parallel_dump_is_told_the_truth(both, workspace):
     # A dump of four connections looks like one moment and is not.
     told = dump(both[0], '-Fd', '-j2', '-f', str(workspace.path / 'folder'), ok=False)

@@ -115,6 +115,23 @@ def test_a_temporary_table_of_what_is_whole(conn):
     assert sorted(conn.query('SELECT tag FROM scrap')) == [['a'], ['b']]
 
 
+def test_a_temporary_table_is_dropped_alone(conn):
+    # DROP TABLE of a scratch table drops the real one of that name on all other shards, with its rows.
+    conn.query('CREATE TEMP TABLE users (id bigint)')
+    conn.query('CREATE TEMP TABLE scrap (id bigint)')
+    for sql in ('DROP TABLE users', 'DROP TABLE scrap, users', 'ALTER TABLE users ADD more int', 'TRUNCATE users', 'DROP TABLE tags'):
+        refused(conn, sql, 'which table')
+    conn.query('DROP TABLE scrap')
+    conn.query('DROP TABLE pg_temp.users')
+    with pytest.raises(PgError) as caught:
+        conn.query('DROP TABLE scrap')
+    assert caught.value.code == '42P01'
+    conn.query('DROP TABLE IF EXISTS scrap')
+    conn.query('CREATE TABLE kept (id int)')
+    conn.query('DROP TABLE public.kept')
+    assert conn.query('SELECT count(*) FROM public.users') == [[str(ROWS)]]
+
+
 def test_functions_of_the_session(conn):
     # A function in pg_temp reads a distributed table, unseen.
     conn.query("CREATE FUNCTION pg_temp.mine() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM users'")

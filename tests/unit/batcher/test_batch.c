@@ -490,6 +490,47 @@ static void test_a_lost_connection_is_survived(void **state)
     dismiss();
 }
 
+/* ---- who asks again ---------------------------------------------------------------------------- */
+
+static Timer soon;
+static bool asked_again;
+
+static void ask_again(Timer *timer)
+{
+    assert_int_equal(go(timer->ctx), BATCH_OK);
+}
+
+/* One in the turn in which answers come, one in the next. */
+static void two_more_ask(Client *c, const Frame *frame)
+{
+    (void)frame;
+    if (asked_again)
+        return;
+    asked_again = true;
+    assert_int_equal(go(crowd.clients[2]), BATCH_OK);
+    timer_init(&soon, &c->harbour->loop, ask_again, crowd.clients[3]);
+    timer_start_ms(&soon, 0);
+}
+
+/* Those who ask again at once would meet nobody: each batch would hold half of what it could. */
+static void test_who_asks_again_at_once_travels_along(void **state)
+{
+    (void)state;
+    const char *sql = "select name from users where id = %d";
+    learn(sql, 1);
+    gather(sql, KEYS, 4);
+    asked_again = false;
+    crowd.clients[0]->on_hear = two_more_ask;
+    uint64_t batches = counter_get(&batcher_stats(h->batcher)->batches);
+    for (int i = 0; i < 2; i++)
+        go(crowd.clients[i]);
+    for (int i = 0; i < 4; i++)
+        finish(crowd.clients[i]);
+    assert_int_equal(counter_get(&batcher_stats(h->batcher)->batches), batches + 2);
+    compare_all();
+    dismiss();
+}
+
 /* ---- one client's pipeline --------------------------------------------------------------------- */
 
 /* Whoever is asked behind another waits for his answer (rule 21). */
@@ -699,6 +740,7 @@ int main(void)
         STORY(test_the_last_one_gone_ends_the_batch),
         STORY(test_going_away_while_answers_are_dealt_out),
         STORY(test_a_lost_connection_is_survived),
+        STORY(test_who_asks_again_at_once_travels_along),
         STORY(test_a_pipeline_runs_alone_in_its_order),
         STORY(test_nobody_follows_what_is_sent_or_of_another_kind),
         STORY(test_some_of_a_pipeline_go_away),
