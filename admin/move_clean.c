@@ -155,12 +155,15 @@ static void rows_end(Move *move)
 
 /* ---- guards, and the last look --------------------------------------------------------------- */
 
+/* Readers queue behind us while we wait; where they are many and slow, a short wait would never be over. */
+#define LOCK_MS 300u
+
 static void guards_begin(Move *move)
 {
     LEGS_EACH(leg, move) {
         for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
-            move_ask_add(leg, side, "SELECT set_config('session_replication_role', 'origin', false), "
-                                    "set_config('lock_timeout', '300ms', false)");
+            move_ask_add(leg, side, arena_printf(&move->scratch, "SELECT set_config('session_replication_role', 'origin', false), "
+                                                 "set_config('lock_timeout', '%ums', false)", LOCK_MS << MIN(move->retries, 3)));
             move_ask_add(leg, side, move_sql_drop_guards(leg));
             move_ask_add(leg, side, move_sql_leftovers(leg));
             move_ask_run(leg, side, ASK_MS);

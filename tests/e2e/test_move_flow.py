@@ -7,7 +7,7 @@ import pytest
 from tests.support import host
 from tests.support.cluster import wait_until
 from tests.support.moves import Moving
-from tests.support.wire import PgError, bind, errors_of, execute, message, parse, query, rows_of, sync
+from tests.support.wire import TIMEOUT, PgError, bind, errors_of, execute, message, parse, query, rows_of, sync
 
 pytestmark = pytest.mark.shoal_only
 
@@ -147,6 +147,31 @@ def test_merge_and_locks_while_rows_lie_on_two_shards(moving):
         conn.query("DELETE FROM big WHERE body = 'merged'")
     assert moving.wait(moving.move('0-15', 's0'))['state'] == 'done'
     assert moving.shoal.console('FSCK') == []
+
+
+@pytest.mark.parametrize('sql', ['SELECT id FROM big ORDER BY id', 'SELECT id FROM big', 'SELECT DISTINCT id FROM big b JOIN (SELECT 1 AS one) x ON true',
+                                 'COPY (SELECT id FROM big) TO STDOUT'])
+def test_a_statement_of_all_shards_waits_for_the_switch(moving, sql):
+    # A long answer that began by the old map goes on when the old copies are deleted: their rows are missing in it.
+    set_to(moving, move_fence_timeout='30s')
+    source, target = ('s0', 's1') if set(moving.owners().values()) == {'s0', 's1'} and moving.owners()[0] == 's0' else ('s1', 's0')
+    key = next(r[0] for c in moving.joined() for r in c.query(f'SELECT id FROM big WHERE {moving.bucket_sql("id")} < 8', 'app'))
+    with moving.shoal.connect() as before, moving.shoal.connect(timeout_s=60) as conn:
+        before.query('BEGIN')
+        before.query(f'SELECT n FROM big WHERE id = {key}')  # has been there since before: the fence waits for it
+        number = moving.move('0-7', target)
+        wait_until('the fence', lambda: moving.state(number)['step'] == 'fence', 60, 0.02)
+        conn.send(query(sql))
+        first = conn.receive(0.5)
+        assert first is TIMEOUT, 'it was answered by the old map'
+        before.query('COMMIT')
+        seen = conn.until('Z')
+    assert not errors_of(seen)
+    count = len(rows_of(seen)) or sum(m.type == 'd' for m in seen)
+    assert count == ROWS
+    assert moving.wait(number)['state'] == 'done', (source, moving.state(number))
+    set_to(moving, move_fence_timeout='3s')
+    moving.check()
 
 
 class Streams:
