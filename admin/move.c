@@ -22,6 +22,7 @@
 #include "admin/moves.h"
 #include "core/clock.h"
 #include "core/failpoint.h"
+#include "meta/pin.h"
 
 #define RETRY_MS       500
 #define RETRY_MAX_MS   10000
@@ -128,10 +129,13 @@ void move_free(Move *move)
 
 /* ---- legs: one per database with hash tables -------------------------------------------------- */
 
-static bool has_buckets(const Topology *topology, uint32_t database)
+static bool concerns(const Move *move, const Table *table);
+
+static bool has_buckets(const Move *move, const Topology *topology, uint32_t database)
 {
     for (uint32_t i = 0; i < topology->table_count; i++)
-        if (topology->tables[i].database == database && topology->tables[i].kind == TABLE_HASH)
+        if (topology->tables[i].database == database && topology->tables[i].kind == TABLE_HASH &&
+            concerns(move, &topology->tables[i]))
             return true;
     return false;
 }
@@ -141,6 +145,18 @@ static bool has_gone(const Topology *topology, const Table *table)
 {
     const Catalog *catalog = topology->catalogs[table->database];
     return catalog->loaded && !catalog_table(catalog, table->schema, table->name);
+}
+
+/* A move of pinned values alone has nothing to do with tables that have no such value. */
+static bool concerns(const Move *move, const Table *table)
+{
+    for (uint32_t b = 0; b < buckets_hashed(move->control->map->bucket_count); b++)
+        if (bucket_set_has(&move->buckets, b))
+            return true;
+    for (uint32_t i = 0; i < table->place_count; i++)
+        if (bucket_set_has(&move->buckets, table->places[i].bucket))
+            return true;
+    return false;
 }
 
 static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
@@ -155,7 +171,7 @@ static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
         if (from->database != database || from->partition || /* its whole goes */
             from->kind != TABLE_HASH) /* the others have no buckets */
             continue;
-        if (has_gone(topology, from))
+        if (has_gone(topology, from) || !concerns(leg->move, from))
             continue;
         if (!table_keep(&leg->tables[leg->table_count++], from, arena))
             return false;
@@ -189,7 +205,7 @@ static bool legs_make(Move *move, Error *err)
     }
     for (uint32_t d = 0; d < topology->config->database_count; d++) {
         bool looked_at = move->state != MOVE_PLANNED && topology->config->databases[d].shard_count > 1;
-        if (!has_buckets(topology, d) && !looked_at) /* something may be left where all tables have gone */
+        if (!has_buckets(move, topology, d) && !looked_at) /* something may be left where all tables have gone */
             continue;
         MoveLeg *leg = &move->legs[move->leg_count++];
         leg->move = move;

@@ -399,8 +399,6 @@ const char *tables_why_unmovable(const Table *table)
 {
     if (!table_is_ready(table))
         return "Its key is not known yet: try again.";
-    if (table->place_count)
-        return "Values of its key are pinned to shards: undistribute it, and distribute it again without places.";
     return "Its key has too many columns for so many buckets: undistribute it, and distribute it by fewer of them.";
 }
 
