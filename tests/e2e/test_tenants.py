@@ -1,5 +1,7 @@
 """One key's rows move alone, and stay apart from their bucket: under load, over crashes, and whatever moves afterwards."""
+import json
 import random
+import subprocess
 import threading
 import time
 
@@ -240,8 +242,8 @@ def test_rows_of_every_way(moving):
         conn.until('G')
         seen = conn.exchange(message('d', f'{BIG}\t9003\td\n{stranger}\t9003\te\n'.encode()) + message('c'))
         assert errors_of(seen) == []
-        conn.query(f"MERGE INTO orders o USING (VALUES (9003)) s(id) ON o.customer = {BIG} AND o.id = s.id "
-                   "WHEN MATCHED THEN UPDATE SET v = 'm'")
+        conn.query("MERGE INTO orders o USING customers c ON o.customer = c.id AND o.id = 9003 "
+                   f"WHEN MATCHED AND o.customer = {BIG} THEN UPDATE SET v = 'm'")
         assert where(moving, 'orders', 'id', 9001) == {'s0': 1, 's1': 1}
         assert where(moving, 'orders', 'id', 9002) == {'s0': 1, 's1': 1}
         assert where(moving, 'orders', 'id', 9003) == {'s0': 1, 's1': 1}
@@ -300,6 +302,39 @@ def test_values_of_other_types(moving, table, literal, key):
         done(moving, number)
         assert where(moving, table, column, literal) == {home: 1}
     wait_until('the pin to be over', lambda: not pins(moving), 30, 0.1)
+
+
+def test_its_table_has_gone(moving):
+    # A value of a table that was dropped cannot be moved any more, and its shard never becomes empty.
+    with moving.shoal.connect() as conn:
+        conn.query('CREATE TABLE solo(id bigint PRIMARY KEY)')
+        conn.query("SELECT shoal.distribute_table('solo', 'id', 'none')")
+        conn.query('INSERT INTO solo VALUES (7)')
+        home = shard_of(moving, 'solo', 7)
+        done(moving, tenant(moving, other(home), 'solo', '7'))
+        pin = pins(moving)[('public.solo', '7')]
+        conn.query('DROP TABLE solo')
+    done(moving, moving.move(pin['bucket'], home))
+    wait_until('the pin to be over', lambda: not pins(moving), 30, 0.1)
+    assert moving.shoal.console('FSCK') == []
+
+
+def test_from_the_shell(moving):
+    # shoalctl folds a value's capitals, or stumbles over its quotes: another tenant goes.
+    key = 'O"Neil\'s Ärger'
+    with moving.shoal.connect() as conn:
+        conn.query("INSERT INTO names VALUES ('O\"Neil''s Ärger', 1), ('o\"neil''s ärger', 2)")
+    literal = "'O\"Neil''s Ärger'"
+    home = next(iter(where(moving, 'names', 'name', literal)))
+    ctl = [binary().parent / 'shoalctl', '-p', str(moving.shoal.port), '-U', 'admin', '--json']
+    for target in (other(home), home):
+        out = subprocess.run([*ctl, 'move', 'tenant', 'names', key, 'to', target], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, timeout=60)
+        assert out.returncode == 0, out.stdout
+        done(moving, json.loads(out.stdout)[0]['move'])
+        assert where(moving, 'names', 'name', literal) == {target: 1}
+    with moving.shoal.connect() as conn:
+        conn.query("DELETE FROM names WHERE n < 3 AND name ILIKE 'o%'")
 
 
 def test_cancelled_and_rolled_back(moving):
@@ -363,7 +398,6 @@ def test_a_bucket_nobody_is_pinned_to(moving):
 @pytest.mark.parametrize('step', KILLED_AT if host.LONG else KILLED_SHORT)
 def test_killed(moving, monkeypatch, step):
     # A crash at this step leaves the tenant on two shards, or on none.
-    import subprocess
     if not subprocess.run([str(binary()), '--failpoints'], stdout=subprocess.PIPE, text=True).stdout.split():
         pytest.skip('built without -Dfailpoints=true')
     home, digest = shard_of(moving, 'orders', BIG), moving.digest()
