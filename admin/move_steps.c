@@ -192,7 +192,7 @@ static void guard_make_begin(Move *move)
         if (leg->guarded)
             continue;
         move_ask_add(leg, SIDE_SOURCE, "BEGIN");
-        move_ask_add(leg, SIDE_SOURCE, "SET LOCAL lock_timeout = '400ms'");
+        move_ask_add(leg, SIDE_SOURCE, move_sql_lock(leg, "SHARE ROW EXCLUSIVE"));
         move_ask_add(leg, SIDE_SOURCE, "CREATE SCHEMA IF NOT EXISTS shoal");
         move_ask_add(leg, SIDE_SOURCE, move_sql_guard_function(leg, move->target));
         for (uint32_t t = 0; t < leg->table_count; t++) {
