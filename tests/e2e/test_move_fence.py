@@ -65,7 +65,7 @@ def fenced(workspace):
 def test_who_comes_inside_the_fence_is_not_waited_for(fenced):
     # A long transaction that needs nothing of what moves holds the move up, and uses rows behind their last count.
     fenced.prepare()
-    with fenced.shoal.connect() as before, fenced.shoal.connect() as late:
+    with fenced.shoal.connect() as before, fenced.shoal.connect(timeout_s=90) as late:
         late.query('BEGIN')
         late.query(f'SELECT n FROM rows WHERE id = {fenced.there[0]}')
         fenced.enter(before)
@@ -119,7 +119,7 @@ def test_no_snapshot_is_taken_where_rows_are_to_come(fenced, begin):
     # A REPEATABLE READ transaction reads moved rows on their new shard in a snapshot that has not got them.
     fenced.prepare()
     key = fenced.moves[2]
-    with fenced.shoal.connect() as before, fenced.shoal.connect() as late:
+    with fenced.shoal.connect() as before, fenced.shoal.connect(timeout_s=90) as late:
         old = fenced.value(key)
         go = begin(late, fenced, f'SELECT n FROM rows WHERE id = {fenced.there[0]}')
         fenced.enter(before)
@@ -143,7 +143,7 @@ def test_statements_that_began_together_end_by_the_same_map(fenced, monkeypatch)
     fenced.prepare()
     key, other = fenced.moves[3], fenced.there[3]
     old = fenced.value(key)
-    with fenced.on_gainer.connect('app') as holder, fenced.shoal.connect() as conn:
+    with fenced.on_gainer.connect('app') as holder, fenced.shoal.connect(timeout_s=90) as conn:
         holder.query('SELECT pg_advisory_lock(7)')
         conn.send(query(f'SELECT n FROM rows WHERE id = {other} AND pg_advisory_xact_lock(7) IS NOT NULL; '
                         f'UPDATE rows SET n = n + 1 WHERE id = {key}'))
