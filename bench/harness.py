@@ -46,7 +46,7 @@ def say(text):
 def build():
     """The release, with symbols for the profile of instructions."""
     if not (BUILD / 'build.ninja').exists():
-        subprocess.run(['meson', 'setup', str(BUILD), '--buildtype=release', '-Ddebug=true', '-Dtests=false'], cwd=ROOT,
+        subprocess.run(['meson', 'setup', str(BUILD), '--buildtype=release', '-Db_lto=true', '-Ddebug=true', '-Dtests=false'], cwd=ROOT,
                        check=True, stdout=subprocess.DEVNULL, env=dict(os.environ, CC='gcc'))
     subprocess.run(['ninja', '-C', str(BUILD)], check=True, stdout=subprocess.DEVNULL)
     os.environ['SHOAL_BIN'] = str(BUILD / 'bin' / 'shoald')
