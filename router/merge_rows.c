@@ -153,7 +153,7 @@ static bool copies_came(const Errand *errand)
     const Blend *blend = errand->own;
     const Topology *topology = errand->request->session->worker->topology;
     const CopyTarget *target = &blend->deal.target;
-    return !blend->source->joined &&
+    return blend->deal.all &&
            foreign_table(topology, topology_table(topology, target->database, target->schema, target->name));
 }
 
@@ -223,6 +223,9 @@ static bool is_certain(const Request *request, const MergeSource *source, Error 
     if (digits && digits->value.len && (digits->value.data[0] == '0' || digits->value.data[0] == '-'))
         return refuse(err, "With extra_float_digits below 1 floats lose digits on their way.",
                       "RESET extra_float_digits.");
+    if (!session_standard_strings(request->session))
+        return refuse(err, "With standard_conforming_strings off its strings would be read otherwise.",
+                      "RESET standard_conforming_strings.");
     return params_are_certain(request, source, err);
 }
 
@@ -281,7 +284,8 @@ static bool parts_read(const MergeSource *source, Slice key, Arena *arena, Inser
         return false;
     if (!source->joined || !insert_source_read(slice_str(text), arena, ret))
         *ret = (InsertSource){.plain = true};
-    columns[source->at[0]] = key;
+    if (source->joined)
+        columns[source->at[0]] = key;
     ret_insert->insert = (ShapeInsert){.columns = columns, .column_count = source->column_count};
     return true;
 }
@@ -294,7 +298,7 @@ static bool source_plan(Request *request, Blend *blend, const CatalogTable *fact
     Shape insert;
     planning_input(request, &input);
     input.keep = &request->arena;
-    if (!parts_read(blend->source, blend->table->keys[0].column, &request->arena, &parts, &insert) ||
+    if (!parts_read(blend->source, blend->source->joined ? blend->table->keys[0].column : (Slice){0}, &request->arena, &parts, &insert) ||
         !source_statement(request, blend->source->text, &inner))
         return out_of_memory(err);
     return views_replace(request, &input, &inner, err) &&
@@ -334,7 +338,7 @@ static bool blend_fill(Blend *blend, Request *request, const Plan *plan, PlanSou
         return false;
     if (!row_deal_init(&blend->deal, session, plan->table, &request->arena))
         return out_of_memory(err);
-    blend->deal.all = !blend->source->joined;
+    blend->deal.all = !blend->source->joined && !blend->deal.here;
     return blend_prepare(blend, request, source) ? true : out_of_memory(err);
 }
 

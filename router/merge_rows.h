@@ -6,7 +6,8 @@
  *       turn 1   each shard: MERGE INTO t USING (SELECT ... FROM unnest($1) ...) s ON t.id = s.u_id WHEN ...
  *
  * All rows with one key are on one shard, so that PostgreSQL itself finds what matches, and what is merged twice (21000).
- * Where nothing is inserted and ON says nothing about the key, each shard gets all rows.
+ * Where nothing is inserted and ON says nothing about the key, each shard gets all rows. So does the
+ * shard of a table that is not distributed.
  */
 #ifndef SHOAL_ROUTER_MERGE_ROWS_H
 #define SHOAL_ROUTER_MERGE_ROWS_H

@@ -6,6 +6,7 @@
  *     ... constants with the key, all of one shard          that shard
  *     ... anything else, joined on the key                  its rows are made, and dealt out by the key (merge_rows.h)
  *     ... anything, and nothing is inserted                 each shard gets all of them
+ *     the target is a table of one shard                    it gets all of them
  */
 #include "router/foreign.h"
 #include "router/planner_state.h"
@@ -125,16 +126,29 @@ static bool rows_meet(const Planner *p, const MergeSource *source, const Ref *ta
     return source->value_rows > 0;
 }
 
+/* Where the source's rows must meet the target's. NULL: they can. */
+static const char *why_apart(const Ref *target, const MergeSource *source)
+{
+    if (source->reads_more)
+        return "Its ON or WHEN has a subquery.";
+    if (target->kind == REF_LOCAL || !source->inserts)
+        return NULL;
+    if (!source->joined)
+        return "Its ON does not say that the key of the target is a column of the source.";
+    return source->inserts_key ? NULL : "It inserts another key than the column of the source that ON compares with the key.";
+}
+
 static Plan merge_by_rows(Planner *p, const Ref *target)
 {
     Arena *arena = p->in->keep ? p->in->keep : p->in->arena;
     Slice keys[TABLE_KEYS_MAX];
     uint32_t positions[TABLE_KEYS_MAX], shard;
     MergeSource *source = arena_new(arena, MergeSource);
-    const MergeTables tables = {.keys = keys, .positions = positions, .key_count = target->table->key_count,
+    bool local = target->kind == REF_LOCAL;
+    const MergeTables tables = {.keys = keys, .positions = positions, .key_count = local ? 0 : target->table->key_count,
                                 .columns = columns_of, .context = p};
     const char *why;
-    for (uint32_t i = 0; i < target->table->key_count; i++) {
+    for (uint32_t i = 0; i < tables.key_count; i++) {
         keys[i] = target->table->keys[i].column;
         positions[i] = position_of(target->catalog, keys[i]);
     }
@@ -142,17 +156,14 @@ static Plan merge_by_rows(Planner *p, const Ref *target)
         return plan_reject(SQLSTATE_OUT_OF_MEMORY, "out of memory", NULL, NULL);
     if (!merge_source_read(p->statement->text, &tables, p->shape->param_max, arena, source, &why))
         return refuse_merge(why);
-    if (source->reads_more)
-        return refuse_merge("Its ON or WHEN has a subquery.");
-    if (source->inserts && !source->joined)
-        return refuse_merge("Its ON does not say that the key of the target is a column of the source.");
-    if (source->inserts && !source->inserts_key)
-        return refuse_merge("It inserts another key than the column of the source that ON compares with the key.");
+    why = why_apart(target, source);
+    if (why)
+        return refuse_merge(why);
     if (source->values && rows_meet(p, source, target, &shard))
         return plan_direct(shard, false);
     Plan plan = {.kind = PLAN_MERGE, .merge = source, .table = target->table, .schema = target->catalog->schema,
                  .name = target->catalog->name};
-    if (!source->joined && foreign_table(p->in->topology, target->table)) {
+    if (!local && !source->joined && foreign_table(p->in->topology, target->table)) {
         plan.kind = PLAN_REJECT;
         foreign_error(&plan.error);
     }
@@ -165,9 +176,11 @@ Plan plan_merge_into(Planner *p)
     Plan plan;
     if (p->in->temporary)
         return plan_reject_temporary();
-    if (target < 0 || p->refs[target].kind != REF_DISTRIBUTED || !p->refs[target].catalog || !table_is_ready(p->refs[target].table))
-        return refuse_merge("It reads a distributed table, and writes one that is not, or not known.");
+    const Ref *ref = target < 0 ? NULL : &p->refs[target];
+    bool spread = ref && ref->kind == REF_DISTRIBUTED && table_is_ready(ref->table);
+    if (!ref || !ref->catalog || (!spread && ref->kind != REF_LOCAL))
+        return refuse_merge("It writes a table that is on every shard, a view, or one that is not known.");
     if (p->shape->traits & SHAPE_HAS_MODIFYING_CTE)
         return refuse_merge("Its WITH writes rows, too.");
-    return merge_in_place(p, target, &plan) ? plan : merge_by_rows(p, &p->refs[target]);
+    return spread && merge_in_place(p, target, &plan) ? plan : merge_by_rows(p, ref);
 }

@@ -291,6 +291,8 @@ MERGED = {
     'several actions': "MERGE INTO users u USING (SELECT id * 3 AS id FROM events) s ON u.id = s.id WHEN MATCHED AND u.age > 4 THEN DELETE "
                        "WHEN MATCHED AND u.age = 1 THEN DO NOTHING WHEN MATCHED THEN UPDATE SET age = u.age + 10 WHEN NOT MATCHED AND s.id % 2 = 0 "
                        "THEN INSERT (age, id, name) VALUES (1, s.id, DEFAULT) WHEN NOT MATCHED THEN DO NOTHING",
+    'into a table of one shard': "MERGE INTO notes n USING (SELECT age, count(*) AS c FROM users GROUP BY age) s ON n.id = s.age WHEN MATCHED THEN UPDATE SET body = s.c::text "
+                                 "WHEN NOT MATCHED THEN INSERT VALUES (s.age + 1, 'new')",
     'types': "MERGE INTO events e USING (SELECT id + 500 AS id, tags, price, ratio, raw, ARRAY[1.50, NULL] AS l, NULL AS none, 'sad'::mood AS m, B'101' AS bits, "
              "'x  '::char(3) AS c, ROW(1, NULL)::text AS rw FROM events) s ON s.id = e.id WHEN NOT MATCHED AND l[1] = 1.5 AND none IS NULL AND m = 'sad' AND bits = B'101' "
              "AND octet_length(c) = 3 THEN INSERT (id, tags, price, ratio, raw) VALUES (s.id, s.tags, s.price, ratio, raw)",
@@ -305,7 +307,7 @@ def test_merge_of_rows(both, clusters, sql):
     for block in (['BEGIN', sql, 'ROLLBACK'], ['BEGIN', 'DELETE FROM users WHERE id = 3', sql, 'SELECT count(*) FROM users', 'COMMIT']):
         for statement in block:
             both.run(statement)
-    both.same('users', 'events')
+    both.same('users', 'events', 'notes')
     found(clusters, 'users')
     found(clusters, 'events')
 
