@@ -8,8 +8,10 @@
  *     steps          BIND  DESCRIBE portal  EXECUTE  SYNC
  *
  * The portal is described each time (some bytes per batch, not per member): so a result whose shape
- * has changed is seen before anything goes to anybody. A batch of one is not rewritten: the member
- * runs by its own steps, and the batch holds the slot until that is done.
+ * has changed is seen before anything goes to anybody. A batch of one is rewritten only in tier A and when its member
+ * came as text: PostgreSQL would parse and plan that, and the group's statement is prepared (a tenth less of its CPU;
+ * no plan is worth thinking about where a unique key decides). Else the member runs by its own steps, and the batch
+ * holds the slot until that is done.
  */
 #include "batcher/batcher_internal.h"
 
@@ -127,7 +129,7 @@ void batch_observe(Batch *batch)
                        .service_us = now_us - batch->sent_us,
                        .alone = batch->uncrowded,
                        .waiting = batch->left_some || !list_empty(&batch->group->queue)};
-    if (!batch->proof) /* which takes much longer */
+    if (!batch->proof && batch->member_count > 1) /* a proof takes much longer; one alone says nothing of size */
         tuner_observe(&batch->group->template->tuner, seen, now_us);
 }
 
@@ -415,6 +417,12 @@ static void refuse_queue(Group *group)
     }
 }
 
+static bool is_better_prepared(const Batch *batch)
+{
+    const Member *first = list_entry(batch->members.next, Member, link);
+    return batch->group->template->tier == BATCH_TIER_KEYS && first->task->steps[0].op == TASK_QUERY;
+}
+
 void batch_close(Batcher *batcher, Group *group)
 {
     Batch *batch = batch_take(batcher);
@@ -433,7 +441,7 @@ void batch_close(Batcher *batcher, Group *group)
     batch->uncrowded = group->inflight == 1;
     batch->left_some = !list_empty(&group->queue);
     list_push(&group->batches, &batch->link);
-    bool together = batch->member_count > 1 && group->template->state == TEMPLATE_READY &&
+    bool together = (batch->member_count > 1 || is_better_prepared(batch)) && group->template->state == TEMPLATE_READY &&
                     batch_slots_prepare(batch, batch->member_count);
     if (together) {
         LIST_EACH (it, &batch->members)

@@ -216,7 +216,7 @@ void commit_leg_give_back(CommitLeg *leg, CommitResult result)
     }
     backend_give(backend, commit->session);
     Participant *part = transaction_join(commit->session, backend, leg->part.shard, TX_IDLE,
-                                         committed ? commit->gucs : leg->part.settings);
+                                         committed ? commit->gucs : leg->part.settings, 0);
     if (part)
         part->state = true;
 }

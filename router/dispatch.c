@@ -57,7 +57,7 @@ static void start(Request *request)
 {
     Session *session = request->session;
     request->planned_version = session->worker->topology->published.version;
-    if (session->tx == TX_IDLE)
+    if (session->tx == TX_IDLE || transaction_is_lazy(session))
         session->tx_version = request->planned_version; /* of the one that it may begin */
     request->state = REQUEST_RUNNING;
     session->running++;
@@ -368,7 +368,7 @@ static bool must_wait(Request *request)
     if (session->console || session->tx_lost || request->local_error || request->planned_count == 0)
         return false;
     Plan plan = planning_look(request);
-    return fence_holds(session, &plan);
+    return fence_holds(request, &plan);
 }
 
 /* A shard that it needs has no primary now, or nobody knows who it is. */

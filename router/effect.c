@@ -112,10 +112,13 @@ static void transaction_ends(Session *session, bool committed)
 }
 
 /* What follows a COMMIT in a block: the next block, or (in a Query of several) who knows. */
-static void chain(Session *session, const Shape *shape, Slice text)
+static void chain(Request *request, const Shape *shape, Slice text)
 {
-    for (uint32_t i = 0; i < session->part_count; i++)
+    Session *session = request->session;
+    for (uint32_t i = 0; i < session->part_count; i++) {
         session->parts[i].writes = false;
+        session->parts[i].version = request->planned_version; /* its snapshot, too, is a new one */
+    }
     session->sealed |= !(shape->traits & SHAPE_HAS_CHAIN) || text.len == 0;
     script_chain(&session->script);
 }
@@ -196,12 +199,12 @@ static void shape_apply(Request *request, const Shape *shape, Slice text, bool *
     case SHAPE_COMMIT:
     case SHAPE_PREPARE_TRANSACTION:
         transaction_ends(session, !*failed);
-        chain(session, shape, text);
+        chain(request, shape, text);
         *failed = false;
         break;
     case SHAPE_ROLLBACK:
         transaction_ends(session, false);
-        chain(session, shape, text);
+        chain(request, shape, text);
         *failed = false;
         break;
     case SHAPE_MAINTENANCE: /* REFRESH, CLUSTER */
@@ -346,7 +349,7 @@ void effect_apply(Request *request, Backend *backend, char tx_status)
         transaction_leave(session, request->shard);
     } else {
         task_hold(&request->task);
-        part = transaction_join(session, backend, request->shard, tx_status, came_with);
+        part = transaction_join(session, backend, request->shard, tx_status, came_with, request->planned_version);
         if (part) {
             part->state = state;
             part->writes |= tx_status != TX_IDLE && request_writes(request);

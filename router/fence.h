@@ -7,9 +7,9 @@
  *     0 from all ─> nobody uses the old shard for these buckets, and nobody will
  *
  * A transaction that has been on the source since before the fence goes on there: it must end before
- * the move can go on, so holding it back would hold back everybody. So must one on the target: its snapshot
- * may be older than the rows that come. All others wait, whatever they are: reads too, or they would miss what
- * was written on the new shard.
+ * the move can go on, so holding it back would hold back everybody. So must one on the target that keeps its snapshot:
+ * that is older than the rows that come. All others wait, whatever they are: reads too, or they would miss what
+ * was written on the new shard; and those which would take such a snapshot now (the table in fence.c).
  */
 #ifndef SHOAL_ROUTER_FENCE_H
 #define SHOAL_ROUTER_FENCE_H
@@ -47,8 +47,9 @@ void fence_ask(FenceAsk *ask);
 
 /* A series that is under way was planned before the fence: what follows in it runs there, too. */
 bool fence_passed(const Request *request);
-/* The request must wait: it needs a fenced bucket and has not been on its shard since before. */
-bool fence_holds(const Session *session, const Plan *plan);
+/* The request must wait: it needs a fenced bucket, or would take a snapshot that is kept where rows are about to come,
+ * and its transaction has not been on those shards since before. */
+bool fence_holds(const Request *request, const Plan *plan);
 /* Takes note that the session waits; it is run again when a topology is adopted. False: too many wait
  * (53000-class error for the client). */
 bool fence_park(Session *session) MUST_USE;

@@ -72,6 +72,24 @@ static N1Isolation default_isolation(const Session *session)
     return catalog->isolation_unusual ? N1_NO_ISOLATION : N1_READ_COMMITTED;
 }
 
+static bool sets_isolation(const Shape *shape)
+{
+    for (uint32_t i = 0; i < shape->part_count; i++)
+        if (sets_isolation(shape->parts[i]))
+            return true;
+    bool sets = shape->kind == SHAPE_BEGIN || shape->kind == SHAPE_SET || shape->kind == SHAPE_SET_LOCAL;
+    return sets && has_nocase(shape->setting, SLICE("isolation")) && isolation_of(shape->setting_value) != N1_READ_COMMITTED;
+}
+
+bool n1_may_keep_snapshot(const Request *request)
+{
+    const Session *session = request->session;
+    for (uint32_t i = 0; i < request->planned_count; i++)
+        if (sets_isolation(request->planned[i].shape))
+            return true;
+    return session->tx == TX_IDLE ? default_isolation(session) != N1_READ_COMMITTED : session->n1.isolation != N1_READ_COMMITTED;
+}
+
 static void note_isolation(Session *session, const Shape *shape, bool in_transaction)
 {
     bool level = slice_is(shape->setting, "transaction_isolation");

@@ -51,6 +51,8 @@ typedef struct N1Watch {
 
 /* A request whose turn has come, once for each: nothing else of the session is running. */
 void n1_watch(Request *request);
+/* Several statements of the request may read in one snapshot: it sets an isolation level that does that, or has one. */
+bool n1_may_keep_snapshot(const Request *request);
 /* It belongs to a loop that might be answered ahead. */
 bool n1_follows(const Request *request);
 /* True: the batcher has the request's task, its answer comes from a batch with more keys, or from what

@@ -228,7 +228,8 @@ static void leg_on_ready(Sink *sink, Task *task, char tx_status, bool last)
             scatter_fail(scatter, &err);
             task_hold(task);
         }
-        Participant *part = transaction_join(session, task->backend, leg->shard, tx_status, task->gucs);
+        Participant *part = transaction_join(session, task->backend, leg->shard, tx_status, task->gucs,
+                                             scatter->request->planned_version);
         if (part)
             part->writes |= scatter->writes;
     } else if (leg->held) {

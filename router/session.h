@@ -55,6 +55,7 @@ typedef struct Participant {
     char tx;             /* I: no transaction there, it is held for its session state */
     bool state;          /* session state was left on it: it stays when the transaction is over */
     bool writes;         /* something was written there, or rows were locked: it must commit with the others */
+    uint64_t version;    /* of the topology by which the request was planned that opened its transaction there */
     GucVector *settings; /* what a ROLLBACK leaves on that connection; a reference */
 } Participant;
 
@@ -80,7 +81,7 @@ typedef struct Session {
     bool park_cancelled; /* ... and its client does not want it any more */
     bool parked;       /* its next request waits for a topology without fence (fence.h) */
     uint64_t absent_since_us; /* its next request waits for a primary since then (absence.h); 0: it does not */
-    uint64_t tx_version; /* of the topology in which the transaction began */
+    uint64_t tx_version; /* of the topology by which the request was planned that may have opened it on a first shard */
     bool tx_lost;      /* E, and a server connection of it has died */
     bool tx_locks;     /* this transaction may hold a table's strongest lock: no other connection may read it */
     bool tx_ddl;       /* DDL ran in this transaction: the catalog is read again when it commits */

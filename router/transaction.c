@@ -50,11 +50,13 @@ static bool grow(Session *session)
 }
 
 Participant *transaction_join(Session *session, Backend *backend, uint32_t shard, char tx,
-                              GucVector *settings)
+                              GucVector *settings, uint64_t version)
 {
     Participant *part = transaction_part(session, shard);
     if (part) {
         assert(part->backend == backend);
+        if (part->tx == TX_IDLE)
+            part->version = version;
         part->tx = tx;
         return part;
     }
@@ -64,7 +66,7 @@ Participant *transaction_join(Session *session, Backend *backend, uint32_t shard
         return NULL;
     }
     part = &session->parts[session->part_count++];
-    *part = (Participant){.backend = backend, .shard = shard, .tx = tx,
+    *part = (Participant){.backend = backend, .shard = shard, .tx = tx, .version = version,
                           .settings = guc_retain(settings)};
     return part;
 }

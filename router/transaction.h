@@ -27,10 +27,10 @@ static inline bool transaction_is_lazy(const Session *session)
 }
 
 /* A task of the session has ended on `backend` in state T or E, or must be held for its session state
- * (I): the backend is, or stays, a participant. `settings` is what ROLLBACK leaves there. NULL when memory
- * is out: the session is killed, the backend released. */
+ * (I): the backend is, or stays, a participant. `settings` is what ROLLBACK leaves there, `version` that of the task's
+ * topology (fence.c). NULL when memory is out: the session is killed, the backend released. */
 Participant *transaction_join(Session *session, Backend *backend, uint32_t shard, char tx,
-                              GucVector *settings);
+                              GucVector *settings, uint64_t version);
 /* The connection is no participant any more: it has died, or goes back by itself. */
 void transaction_leave(Session *session, uint32_t shard);
 /* The transaction is over: participants without session state go back to their pools; an open one is
