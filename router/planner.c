@@ -443,7 +443,7 @@ static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bo
     /* Who only looks is told REJECT for what would be a SCATTER. */
     bool looked = plan.kind == PLAN_REJECT && !input->keep;
     bool all = looked || plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
-               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT ||
+               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT || plan.kind == PLAN_MERGE ||
                shape->kind == SHAPE_DECLARE; /* which rows it reads is planned when it is opened */
     plan.fenced = input->topology->joining ? waits_for_shard(input, &plan, shape)
                                            : fenced || (all && input->topology->fenced);

@@ -348,10 +348,12 @@ static void report_read_rules(Worker *worker, Report *report)
 static void report_stats(Worker *worker, Report *report)
 {
     static const char *const PLANS[PLAN_KIND_COUNT] = {
-        [PLAN_DIRECT] = "plans_direct",     [PLAN_WRITE] = "plans_write",     [PLAN_SCATTER] = "plans_scatter",
-        [PLAN_DDL] = "plans_ddl",           [PLAN_INSERT] = "plans_insert", [PLAN_INSERT_SELECT] = "plans_insert_select",   [PLAN_COPY_IN] = "plans_copy_in",
-        [PLAN_COPY_OUT] = "plans_copy_out", [PLAN_LOCAL] = "plans_local",     [PLAN_PROBE] = "plans_probe",
-        [PLAN_REJECT] = "plans_reject"};
+        [PLAN_DIRECT] = "plans_direct",     [PLAN_WRITE] = "plans_write",
+        [PLAN_SCATTER] = "plans_scatter",   [PLAN_DDL] = "plans_ddl",
+        [PLAN_INSERT] = "plans_insert",     [PLAN_INSERT_SELECT] = "plans_insert_select",
+        [PLAN_MERGE] = "plans_merge",       [PLAN_COPY_IN] = "plans_copy_in",
+        [PLAN_COPY_OUT] = "plans_copy_out", [PLAN_LOCAL] = "plans_local",
+        [PLAN_PROBE] = "plans_probe",       [PLAN_REJECT] = "plans_reject"};
     const WorkerStats *s = &worker->stats;
     const BatcherStats *b = batcher_stats(worker->batcher);
     stat_row(report, "clients", counter_get(&s->clients));
