@@ -114,6 +114,8 @@ void move_decide_begin(Move *move);
 bool move_stream_rows(MoveLeg *leg, MoveSide side, const PGresult *rows, Error *err) MUST_USE;
 
 /* move_fence.c: the data path's part, and the owner's change. */
+/* In config->shards: that loses the buckets, or gets them, the way that the move goes now. FENCE_ANY_SHARD: gone from it. */
+uint32_t move_side_shard(const Move *move, bool loser);
 void move_unfence(Move *move);
 void move_fence_begin(Move *move);
 void move_fence_end(Move *move);

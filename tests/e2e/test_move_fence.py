@@ -64,6 +64,7 @@ def fenced(workspace):
 
 def test_who_comes_inside_the_fence_is_not_waited_for(fenced):
     # A long transaction that needs nothing of what moves holds the move up, and uses rows behind their last count.
+    # All it puts off is the deletion of the old copies.
     fenced.prepare()
     with fenced.shoal.connect() as before, fenced.shoal.connect(timeout_s=90) as late:
         late.query('BEGIN')
@@ -75,6 +76,9 @@ def test_who_comes_inside_the_fence_is_not_waited_for(fenced):
         before.query('COMMIT')
         assert not errors_of(late.until('Z'))
         fenced.switched()  # although it is open
+        wait_until('the move to tell whom it waits for', lambda: 'have been at work' in (fenced.state(fenced.number)['reason'] or ''), 60, 0.05)
+        assert int(fenced.on_loser.query(f'SELECT count(*) FROM rows WHERE {fenced.bucket_sql("id")} < 8', 'app')[0][0]) == len(fenced.moves)
+        assert late.query(f'SELECT n FROM rows WHERE id = {fenced.moves[1]}') == [[str(fenced.value(fenced.moves[1]))]]
         late.query('COMMIT')
     fenced.over()
 
