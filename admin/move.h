@@ -64,7 +64,7 @@ typedef enum MoveSide {
     SIDE_COUNT
 } MoveSide;
 
-#define MOVE_QUERIES_MAX 64
+#define MOVE_QUERIES_MAX 72
 
 typedef struct MoveAsk {
     MoveLeg *leg;

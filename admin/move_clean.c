@@ -182,15 +182,13 @@ static void rows_end(Move *move)
 
 /* ---- guards, and the last look --------------------------------------------------------------- */
 
-/* Readers queue behind us while we wait; where they are many and slow, a short wait would never be over. */
-#define LOCK_MS 300u
-
 static void guards_begin(Move *move)
 {
     LEGS_EACH(leg, move) {
         for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
-            move_ask_add(leg, side, arena_printf(&move->scratch, "SELECT set_config('session_replication_role', 'origin', false), "
-                                                 "set_config('lock_timeout', '%ums', false)", LOCK_MS << MIN(move->retries, 3)));
+            move_ask_add(leg, side, "SELECT set_config('session_replication_role', 'origin', false)");
+            for (uint32_t t = 0; t < leg->table_count; t++) /* one lock at a time: whoever holds one waits for none */
+                move_ask_add(leg, side, move_sql_drop_guard(leg, t, move_lock_ms(move, false)));
             move_ask_add(leg, side, move_sql_drop_guards(leg));
             move_ask_add(leg, side, move_sql_leftovers(leg));
             move_ask_run(leg, side, ASK_MS);
@@ -200,7 +198,7 @@ static void guards_begin(Move *move)
 
 static bool guards_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
 {
-    if (index != 2 || PQntuples(rows) == 0)
+    if (index != leg->table_count + 2 || PQntuples(rows) == 0)
         return true;
     error_set(err, SQLSTATE_OBJECT_IN_USE, "%s is still there", PQgetvalue(rows, 0, 0));
     return false;

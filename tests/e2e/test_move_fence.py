@@ -9,7 +9,8 @@ from tests.support.wire import TIMEOUT, errors_of, query, rows_of
 
 pytestmark = pytest.mark.shoal_only
 
-DDL = ['CREATE TABLE rows(id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0)']
+DDL = ['CREATE TABLE rows(id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, '
+       't text DEFAULT 1, "row" text, x text, bucket int, hash int, "we""ird" text DEFAULT 2)']  # names that a move's SQL uses
 KEYS = 400
 
 
@@ -136,6 +137,26 @@ def test_no_snapshot_is_taken_where_rows_are_to_come(fenced, begin):
         fenced.switched()
         assert late.query(f'SELECT n FROM rows WHERE id = {key}') == [[str(old + 1)]]
         late.query('COMMIT')
+    fenced.over()
+
+
+def test_a_long_transaction_keeps_a_move_waiting_and_nobody_else(fenced):
+    # A move that wants a lock stands before a long transaction, and all clients behind the move; or it is given up.
+    fenced.prepare()
+    with fenced.shoal.connect() as long, fenced.shoal.connect(timeout_s=60) as conn:
+        long.query('BEGIN')
+        long.query(f'UPDATE rows SET n = n WHERE id = {fenced.stays[0]}')
+        fenced.number = fenced.move('0-7', fenced.gainer)
+        wait_until('the move to tell that it waits', lambda: 'lock timeout' in (fenced.state(fenced.number)['reason'] or ''), 60, 0.05)
+        worst = 0
+        for _ in range(20):
+            began = time.monotonic()
+            conn.query(f'UPDATE rows SET n = n WHERE id = {fenced.moves[4]}')
+            worst = max(worst, time.monotonic() - began)
+            time.sleep(0.05)
+        assert worst < 10, worst
+        assert fenced.state(fenced.number)['step'] == 'publish'
+        long.query('COMMIT')
     fenced.over()
 
 
