@@ -26,6 +26,7 @@ from tests.support.shoal import Shoal  # noqa: E402
 from tests.support.wire import Conn  # noqa: E402
 
 BUILD = ROOT / 'build-release'
+CARRIES_PREPARED = (1, 21)  # PgBouncer, prepared statements in transaction mode
 SERVER_CONNECTIONS = 20
 TICK_US = 1e6 / os.sysconf('SC_CLK_TCK')
 
@@ -138,7 +139,14 @@ class Bench:
         cluster = self.cluster()
         return Side('direct', cluster.port, [cluster])
 
+    def pgbouncer(self):
+        """(its program, its version): Debian's, or a newer one that PGBOUNCER names."""
+        program = os.environ.get('PGBOUNCER', '/usr/sbin/pgbouncer')
+        said = subprocess.run([program, '--version'], capture_output=True, text=True, check=True).stdout
+        return program, tuple(map(int, re.search(r'PgBouncer (\d+)\.(\d+)', said).groups()))
+
     def make_pgbouncer(self):
+        program, version = self.pgbouncer()
         cluster, port = self.cluster(), host.free_port()
         folder = self.workspace.folder('pgbouncer')
         (folder / 'users.txt').write_text('"postgres" ""\n')
@@ -149,9 +157,10 @@ class Bench:
                        f'listen_port = {port}\nauth_type = trust\nauth_file = {folder}/users.txt\n'
                        f'pool_mode = transaction\ndefault_pool_size = {SERVER_CONNECTIONS}\nmax_client_conn = 12000\n'
                        'ignore_startup_parameters = extra_float_digits\nunix_socket_dir =\n'
-                       'log_connections = 0\nlog_disconnections = 0\nlog_stats = 0\n')
+                       'log_connections = 0\nlog_disconnections = 0\nlog_stats = 0\n'
+                       + ('max_prepared_statements = 200\n' if version >= CARRIES_PREPARED else ''))
         log = open(folder / 'pgbouncer.log', 'wb')
-        process = subprocess.Popen(host.demoted(['/usr/sbin/pgbouncer', str(ini)]), stdout=log, stderr=log,
+        process = subprocess.Popen(host.demoted([program, str(ini)]), stdout=log, stderr=log,
                                    stdin=subprocess.DEVNULL, cwd='/')
         return Side('pgbouncer', port, [cluster], process, stop=process.terminate)
 

@@ -243,3 +243,23 @@ const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement
                                  .arena = arena};
     return fanout_fill(spread, input->topology, input->database, arena, err);
 }
+
+/* Nothing is fetched but one row, to have a beginning. */
+Fanout *fanout_alone(bool system, uint32_t home, Slice source, Arena *arena)
+{
+    Fanout *fanout = arena_new(arena, Fanout);
+    SplitRelation *relation = arena_new(arena, SplitRelation);
+    FanoutLegs *legs = arena_new(arena, FanoutLegs);
+    uint32_t *shard = arena_new(arena, uint32_t);
+    Slice *text = arena_new(arena, Slice);
+    if (!fanout || !relation || !legs || !shard || !text)
+        return NULL;
+    *shard = home;
+    *text = SLICE("SELECT 1 AS one");
+    *legs = (FanoutLegs){.shards = shard, .count = 1, .texts = text};
+    *relation = (SplitRelation){.table = -1, .name = "shoal_1", .leg = *text};
+    fanout->form = (SplitForm){.kind = SPLIT_GATHER, .relations = relation, .relation_count = 1, .final = source,
+                               .system = system, .reason = "the statement's rows are made on one server"};
+    fanout->relations = legs;
+    return fanout;
+}

@@ -43,4 +43,7 @@ typedef struct Fanout {
  * statement asks the catalog. NULL: refused, `err` says why. */
 const Fanout *fanout_make(const PlanInput *input, const PlanStatement *statement, const FanoutRef *refs,
                           bool catalog, Arena *arena, Error *err) MUST_USE;
+/* A query that any one server answers, or (`system`) the home shard, in the form of a GATHER. NULL: memory is out. */
+Fanout *fanout_alone(bool system, uint32_t home, Slice query, Arena *arena) MUST_USE;
+
 #endif

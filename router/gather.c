@@ -604,7 +604,7 @@ static void fail_by_server(Gather *gather)
     if (rewritten) /* its position would point into another text */
         buf_reset(&gather->error);
     if (gather->phase == GATHER_CREATE && rewritten && !error_is(&err, SQLSTATE_QUERY_CANCELED) &&
-        !error_is(&err, SQLSTATE_NO_PRIVILEGE)) {
+        !error_is(&err, SQLSTATE_NO_PRIVILEGE) && memcmp(err.sqlstate, "22", 2) != 0) { /* 22: a parameter's value */
         Error first = err;
         error_set(&err, SQLSTATE_FEATURE_NOT_SUPPORTED, "this statement cannot be run over several shards");
         error_detail(&err, "A temporary table for its rows cannot be made: %s.", first.message);

@@ -7,6 +7,7 @@
  */
 #include "router/insert_select.h"
 
+#include "core/text.h"
 #include "meta/bucket_sql.h"
 #include "query/insert_source.h"
 #include "router/composer.h"
@@ -49,32 +50,20 @@ static bool out_of_memory(Error *err)
 
 /* ---- texts ---------------------------------------------------------------------------------------------- */
 
-static Slice text_keep(Buf *text, Arena *arena)
-{
-    Slice kept = text->failed ? (Slice){0} : arena_dup(arena, buf_bytes(text));
-    buf_finish(text);
-    return kept;
-}
-
-static void put(Buf *text, const char *words)
-{
-    buf_append(text, slice_str(words));
-}
-
 /* WITH shoal_rows AS (`insert`) SELECT shoal_rows."key"::text, (shoal_rows.*)::text FROM shoal_rows */
 static Slice rows_query(const Pour *pour, Slice insert, Arena *arena)
 {
     Buf text;
     buf_init(&text, SQL_MAX);
-    put(&text, "WITH shoal_rows AS (");
+    text_put(&text, "WITH shoal_rows AS (");
     buf_append(&text, insert);
-    put(&text, ") SELECT ");
+    text_put(&text, ") SELECT ");
     for (uint32_t i = 0; i < pour->deal.target.key_count; i++) {
-        put(&text, "shoal_rows.");
+        text_put(&text, "shoal_rows.");
         buf_append(&text, insert_quote(pour->deal.target.keys[i].column, arena));
-        put(&text, "::pg_catalog.text, ");
+        text_put(&text, "::pg_catalog.text, ");
     }
-    put(&text, "(shoal_rows.*)::pg_catalog.text FROM shoal_rows");
+    text_put(&text, "(shoal_rows.*)::pg_catalog.text FROM shoal_rows");
     return text_keep(&text, arena);
 }
 
@@ -83,15 +72,15 @@ static Slice staged_insert(const Pour *pour, const ShapeInsert *insert, Slice so
 {
     Buf text;
     buf_init(&text, SQL_MAX);
-    put(&text, "INSERT INTO pg_temp.");
+    text_put(&text, "INSERT INTO pg_temp.");
     buf_append(&text, insert_quote(pour->table, arena));
     for (uint32_t i = 0; insert->columns && i < insert->column_count; i++) {
-        put(&text, i ? ", " : " (");
+        text_put(&text, i ? ", " : " (");
         buf_append(&text, insert_quote(insert->columns[i], arena));
     }
-    put(&text, insert->columns && insert->column_count ? ") " : " ");
+    text_put(&text, insert->columns && insert->column_count ? ") " : " ");
     buf_append(&text, source.len ? source : SLICE("DEFAULT VALUES"));
-    put(&text, " RETURNING *");
+    text_put(&text, " RETURNING *");
     return text_keep(&text, arena);
 }
 
@@ -100,54 +89,34 @@ static Slice staging(const Pour *pour, const CatalogTable *facts, Arena *arena)
     Buf text;
     Slice name = insert_quote(pour->table, arena);
     buf_init(&text, SQL_MAX);
-    put(&text, "CREATE TEMP TABLE ");
+    text_put(&text, "CREATE TEMP TABLE ");
     buf_append(&text, name);
-    put(&text, " (LIKE ");
+    text_put(&text, " (LIKE ");
     buf_append(&text, insert_quote(pour->schema, arena));
-    put(&text, ".");
+    text_put(&text, ".");
     buf_append(&text, name);
-    put(&text, " INCLUDING DEFAULTS) ON COMMIT DROP");
+    text_put(&text, " INCLUDING DEFAULTS) ON COMMIT DROP");
     for (uint32_t i = 0; i < facts->column_count; i++) {
         const CatalogColumn *column = &facts->columns[i];
         if (!column->generated && !column->identity)
             continue;
-        put(&text, "; ALTER TABLE pg_temp.");
+        text_put(&text, "; ALTER TABLE pg_temp.");
         buf_append(&text, name);
-        put(&text, " ALTER COLUMN ");
+        text_put(&text, " ALTER COLUMN ");
         buf_append(&text, insert_quote(column->name, arena));
         if (column->generated) {
-            put(&text, " DROP NOT NULL");
+            text_put(&text, " DROP NOT NULL");
             continue;
         }
         const char *sequence = sql_quote_literal(arena, column->sequence);
-        put(&text, " SET DEFAULT pg_catalog.nextval(");
-        put(&text, sequence ? sequence : "''");
-        put(&text, ")");
+        text_put(&text, " SET DEFAULT pg_catalog.nextval(");
+        text_put(&text, sequence ? sequence : "''");
+        text_put(&text, ")");
     }
     return text_keep(&text, arena);
 }
 
 /* ---- turn 0: the rows --------------------------------------------------------------------------------- */
-
-/* A source that any one server answers: nothing is fetched but one row, to have a beginning. */
-static Fanout *fanout_alone(bool system, uint32_t home, Slice source, Arena *arena)
-{
-    Fanout *fanout = arena_new(arena, Fanout);
-    SplitRelation *relation = arena_new(arena, SplitRelation);
-    FanoutLegs *legs = arena_new(arena, FanoutLegs);
-    uint32_t *shard = arena_new(arena, uint32_t);
-    Slice *text = arena_new(arena, Slice);
-    if (!fanout || !relation || !legs || !shard || !text)
-        return NULL;
-    *shard = home;
-    *text = SLICE("SELECT 1 AS one");
-    *legs = (FanoutLegs){.shards = shard, .count = 1, .texts = text};
-    *relation = (SplitRelation){.table = -1, .name = "shoal_1", .leg = *text};
-    fanout->form = (SplitForm){.kind = SPLIT_GATHER, .relations = relation, .relation_count = 1, .final = source,
-                               .system = system, .reason = "the statement's rows are made on one server"};
-    fanout->relations = legs;
-    return fanout;
-}
 
 static bool pour_prepare(Pour *pour, Request *request, const PlanSource *source, const CatalogTable *facts)
 {
@@ -332,7 +301,6 @@ static const CatalogTable *target_facts(const Request *request, const Plan *plan
 static bool pour_fill(Pour *pour, Request *request, const Plan *plan, PlanSource *source, Error *err)
 {
     const Session *session = request->session;
-    const Topology *topology = session->worker->topology;
     const CatalogTable *facts = target_facts(request, plan);
     Arena *arena = &request->arena;
     if (!facts)
@@ -347,8 +315,7 @@ static bool pour_fill(Pour *pour, Request *request, const Plan *plan, PlanSource
         return false;
     if (facts->has_rules_or_triggers && plan->table && plan->table->kind == TABLE_REFERENCE)
         return refuse(err, "What the table's triggers do may differ from shard to shard.", "Insert the rows with VALUES.");
-    if (!row_deal_init(&pour->deal, topology, session->database_index, plan->table,
-                       worker_config(session->worker)->errand_max_bytes, arena) ||
+    if (!row_deal_init(&pour->deal, session, plan->table, arena) ||
         !columns_read(pour, facts, arena) || !pour_prepare(pour, request, source, facts))
         return out_of_memory(err);
     return true;

@@ -442,7 +442,7 @@ static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bo
 {
     plan.looked = plan.kind == PLAN_REJECT && !input->keep;
     bool all = plan.looked || plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
-               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT ||
+               plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT || plan.kind == PLAN_MERGE ||
                shape->kind == SHAPE_DECLARE; /* which rows it reads is planned when it is opened */
     plan.fenced = input->topology->joining ? waits_for_shard(input, &plan, shape)
                                            : fenced || (all && input->topology->fenced);
@@ -460,23 +460,28 @@ Planner planner_of(const PlanInput *input, const PlanStatement *statement, Param
                      .catalog = input->topology->catalogs[input->database]};
 }
 
+/* Nothing to decide, and nothing of a Planner (kilobytes) to make. */
+static Plan plan_unsharded(const PlanInput *input, const PlanStatement *statement)
+{
+    Plan alone = plan_direct(input->topology->config->databases[input->database].shards[0], true);
+    alone.fenced = input->topology->joining && waits_for_shard(input, &alone, statement->shape);
+    return alone;
+}
+
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
 {
     const Shape *shape = statement->shape;
-    ParamMemo memo = {0};
-    bool fenced = false;
-    Planner planner = planner_of(input, statement, &memo, &fenced);
     if (shape->shoal_call)
         return (Plan){.kind = PLAN_LOCAL};
-    if (planner.database->shard_count == 1) {
-        Plan alone = plan_direct(planner.database->shards[0], true);
-        alone.fenced = input->topology->joining && waits_for_shard(input, &alone, shape);
-        return alone;
-    }
+    if (input->topology->config->databases[input->database].shard_count == 1)
+        return plan_unsharded(input, statement);
     if (shape->citus_call)
         return (Plan){.kind = PLAN_LOCAL};
     if (shape->kind == SHAPE_MULTI)
         return plan_parts(input, statement);
+    ParamMemo memo = {0};
+    bool fenced = false;
+    Planner planner = planner_of(input, statement, &memo, &fenced);
     if (!refs_resolve(&planner) || plan_names_unseen(&planner))
         return planner.plan;
     Plan plan = plan_sharded(&planner);

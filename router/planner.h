@@ -7,6 +7,7 @@
  *   DDL        every shard of the database runs it, answered once
  *   INSERT     each of several shards gets its rows of VALUES
  *   INSERT_SELECT  rows that a SELECT or a default makes go to their shards (insert_select.h)
+ *   MERGE      rows of its source go to the shards that the target's rows are on (merge_rows.h)
  *   COPY_IN    rows of copy data go to their shards
  *   COPY_OUT   copy data of all shards
  *   LOCAL      Shoal answers: SELECT shoal.name(...)
@@ -33,6 +34,7 @@ typedef enum PlanKind {
     PLAN_DDL,
     PLAN_INSERT,
     PLAN_INSERT_SELECT,
+    PLAN_MERGE,
     PLAN_COPY_IN,
     PLAN_COPY_OUT,
     PLAN_LOCAL,
@@ -89,8 +91,9 @@ typedef struct Plan {
     bool same; /* WRITE: each shard does the same (reference tables, LOCK); one answers for all */
     const uint32_t *rows; /* INSERT: the shard of each row; in the input's arena */
     uint32_t row_count;
-    const Table *table; /* COPY_IN, INSERT_SELECT, `rekeys`: the target; NULL: a table of the home shard */
-    Slice schema, name; /* INSERT_SELECT, `rekeys`: the target, as the catalog has it */
+    const struct MergeSource *merge; /* MERGE; in `keep` */
+    const Table *table; /* COPY_IN, INSERT_SELECT, MERGE, `rekeys`: the target; NULL: a table of the home shard */
+    Slice schema, name; /* INSERT_SELECT, MERGE, `rekeys`: the target, as the catalog has it */
     bool same_encoding; /* COPY_IN: as in the input */
     Error error;      /* REJECT */
 } Plan;
@@ -104,7 +107,10 @@ bool plan_sets_path_unseen(const Shape *shape);
  * blanks, timestamp(0) rounds. False for values (canonical) where that may happen. */
 bool plan_column_stores(const CatalogColumn *column, KeyType type, Slice value, bool utf8);
 
-/* Where the rows of an INSERT ... SELECT come from. */
+/* A value of one type is the key of another when both compare and hash alike. */
+bool plan_types_agree(uint32_t value_oid, uint32_t key_oid);
+
+/* Where the rows of an INSERT ... SELECT, or of a MERGE, come from. */
 typedef struct PlanSource {
     bool pushed; /* every row is read where it is to be written: `shards` run the whole statement */
     const uint32_t *shards;

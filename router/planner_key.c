@@ -53,6 +53,11 @@ bool key_types_agree(uint32_t value_oid, uint32_t key_oid)
     return false;
 }
 
+bool plan_types_agree(uint32_t value_oid, uint32_t key_oid)
+{
+    return key_types_agree(value_oid, key_oid);
+}
+
 /* The type that `value` gives to the parameter in it, when its client declared none. */
 static uint32_t param_type_beside(const Planner *p, const ShapeEqual *equal)
 {
@@ -171,6 +176,13 @@ static KeyKnown value_key(const Planner *p, const ShapeValue *value, const Table
         return value->kind == SHAPE_VALUE_NULL ? KEY_NO_ROW : KEY_UNKNOWN;
     }
     return bytes_key(p, oid, format, bytes, key, ret);
+}
+
+KeyKnown key_text(const Planner *p, Slice text, bool integer, const ShapeName *cast, const TableKey *key, Slice *ret)
+{
+    uint32_t oid = cast->name.len ? cast_type(cast) : integer ? WIRE_OID_INT8 : key->oid;
+    bool fits = integer == (key->type == KEY_INT) || (key->type == KEY_INT && cast->name.len);
+    return key->type == KEY_NONE || !fits ? KEY_UNKNOWN : bytes_key(p, oid, FORMAT_TEXT, text, key, ret);
 }
 
 /* The same, where the column's type may be no key's. */

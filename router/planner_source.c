@@ -101,8 +101,8 @@ bool plan_source(const PlanInput *input, const PlanStatement *source, const Inse
     FanoutRef *refs = arena_array(input->keep, FanoutRef, p->shape->table_count + 1);
     *ret = (PlanSource){0};
     if (p->shape->kind != SHAPE_SELECT || !refs) {
-        error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "this INSERT cannot be run over several shards");
-        error_detail(err, "Its SELECT, taken by itself, cannot be read.");
+        error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "this statement cannot be run over several shards");
+        error_detail(err, "Its source, taken by itself, cannot be read.");
         error_hint(err, "Write it otherwise: (ARRAY[...])[i], for one, as a function call.");
         return false;
     }

@@ -4,6 +4,7 @@
  *   planner_ref      names      -> Refs: which table each name of the statement means
  *   planner_key      values     -> keys: which shard each Ref is fixed to
  *   planner_write    rows       -> INSERT, UPDATE and DELETE: where what is written belongs
+ *   planner_merge    MERGE: where its source and its target meet
  *   planner_catalog  questions about the catalog, which one shard answers
  *   planner_hidden   what is read or written without being named
  *   planner          all that   -> a Plan
@@ -109,6 +110,8 @@ int ref_of_column(const Planner *p, int16_t table, uint16_t level, uint16_t from
 bool key_types_agree(uint32_t value_oid, uint32_t key_oid);
 /* The canonical bytes of a value compared with, or written to, a key column. */
 KeyKnown key_value(const Planner *p, const ShapeValue *value, const TableKey *key, Slice *ret);
+/* The same of a constant that is no literal of the Shape; `integer`: it stands without quotes. */
+KeyKnown key_text(const Planner *p, Slice text, bool integer, const ShapeName *cast, const TableKey *key, Slice *ret);
 /* The shard of the row with these key values; false when it has none. Takes note of a fenced bucket. */
 bool key_place(const Planner *p, const Table *table, const Slice *values, uint32_t *ret_shard);
 /* Which of the table's key columns it is; -1: none. */
@@ -158,7 +161,10 @@ void plan_pass_over_foreign(const Planner *p, Plan *plan, int reference, const c
 bool plan_breaks_unique(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */
 bool plan_write(Planner *p, Plan *ret) MUST_USE;
-/* MERGE that names a distributed table: each shard for itself, where the keys meet. */
+
+/* ---- planner_merge.c ---------------------------------------------------------------------------------------- */
+
+/* MERGE that names a distributed table. */
 Plan plan_merge_into(Planner *p);
 
 #endif

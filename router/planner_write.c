@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 
-#include "query/merge_actions.h"
 #include "wire/value.h"
 
 static int insert_key_position(const Planner *p, const Ref *ref, Slice key)
@@ -278,77 +277,6 @@ bool plan_write(Planner *p, Plan *ret)
             shards[ret->shard_count++] = p->database->shards[i];
     plan_pass_over_foreign(p, ret, target, NULL);
     return shards != NULL;
-}
-
-/* ---- MERGE ------------------------------------------------------------------------------------------ */
-
-static Plan refuse_merge(const char *detail)
-{
-    return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "this MERGE cannot be run over several shards", detail,
-                       "Join a table of the same group on the key and insert that key, or use INSERT ... ON CONFLICT.");
-}
-
-/* The source is joined on the keys of both: what matches, or would, is on the same shard. */
-static bool source_joined(const Planner *p, int target, int source)
-{
-    for (uint32_t i = 0; i < p->shape->join_count; i++) {
-        const ShapeJoin *join = &p->shape->joins[i];
-        int a = ref_of_column(p, join->table, join->level, join->from, join->to, join->column);
-        int b = ref_of_column(p, join->other, join->other_level, join->from, join->to, join->other_column);
-        if (a == target && b == source && keys_meet(p, join, a, b))
-            return true;
-    }
-    return false;
-}
-
-/* The key that INSERT writes is the source's own. */
-static bool inserts_source_key(const Planner *p, const MergeActions *actions, const TableKey *key, int source)
-{
-    Slice alias = p->shape->tables[source].alias;
-    const CatalogTable *from = p->refs[source].catalog, *to = p->refs[1 - source].catalog;
-    const CatalogColumn *given = from ? catalog_column(from, p->refs[source].table->keys[0].column) : NULL;
-    const CatalogColumn *stored = catalog_column(to, key->column);
-    bool whole = given && stored && (stored->typmod < 0 || (stored->typmod == given->typmod && stored->type_oid == given->type_oid));
-    return whole && actions->alike && slice_equal(actions->key.name, p->refs[source].table->keys[0].column) &&
-           (actions->key.qualifier.len == 0 || slice_equal(actions->key.qualifier, alias));
-}
-
-static uint32_t position_of(const CatalogTable *facts, Slice column)
-{
-    uint32_t at = 0;
-    while (at < facts->column_count && !slice_equal(facts->columns[at].name, column))
-        at++;
-    return at;
-}
-
-Plan plan_merge_into(Planner *p)
-{
-    int target = ref_target(p), source = 1 - target;
-    MergeActions actions;
-    bool two = p->shape->table_count == 2 && target >= 0 && target < 2;
-    if (p->in->temporary)
-        return plan_reject_temporary();
-    if (!two || p->refs[target].kind != REF_DISTRIBUTED || !p->refs[target].catalog || p->refs[target].table->key_count != 1 ||
-        p->shape->traits & (SHAPE_HAS_CTE | SHAPE_HAS_SUBQUERY | SHAPE_HAS_MODIFYING_CTE))
-        return refuse_merge("It must change a table that is distributed by one column, and read one other table.");
-    const TableKey *key = &p->refs[target].table->keys[0];
-    if (!merge_actions_read(p->statement->text, key->column, position_of(p->refs[target].catalog, key->column),
-                            p->in->arena, &actions))
-        return refuse_merge("The statement cannot be taken apart.");
-    bool together = source_joined(p, target, source) && (!actions.inserts || inserts_source_key(p, &actions, key, source));
-    if (!together && (p->refs[source].kind != REF_REFERENCE || actions.inserts))
-        return refuse_merge("Its rows would have to meet, or be inserted, on other shards than those they are on.");
-    Plan plan = {.kind = PLAN_WRITE, .shards = p->database->shards, .shard_count = p->database->shard_count};
-    /* Rows of the source decide what is done, those of other shards by the term in each WHEN; WHEN NOT MATCHED knows
-     * no other columns. A reference table has none of others: then those of the target are passed over. */
-    bool ours = p->refs[source].kind == REF_DISTRIBUTED;
-    if (!ours && actions.inserts && foreign_table(p->in->topology, p->refs[target].table)) {
-        plan.kind = PLAN_REJECT;
-        foreign_error(&plan.error);
-        return plan;
-    }
-    plan_pass_over_foreign(p, &plan, ours ? source : target, NULL);
-    return plan;
 }
 
 /* ---- reference tables ------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
 #include "router/views.h"
 #include "router/worker_state.h"
 
-static bool same_encoding(const Session *session, const Topology *topology)
+bool planning_same_encoding(const Session *session, const Topology *topology)
 {
     const GucEntry *entry = guc_find(session_gucs(session), SLICE("client_encoding"));
     const Catalog *catalog = topology->catalogs[session->database_index];
@@ -63,7 +63,7 @@ static void input_fill(const Request *request, PlanInput *ret)
                        .changed = session->tx_ddl,
                        .partitioned = session->tx_ddl && session->tx_partition,
                        .in_transaction = session->tx != TX_IDLE,
-                       .same_encoding = same_encoding(session, worker->topology),
+                       .same_encoding = planning_same_encoding(session, worker->topology),
                        .arena = &worker->scratch,
                        .bucket_uses = worker->stats.bucket_uses,
                        .whole = request->whole};

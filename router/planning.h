@@ -16,5 +16,7 @@ void planning_input(const Request *request, PlanInput *ret);
 Plan planning_look(Request *request);
 /* The plan by which it runs. */
 Plan planning_make(Request *request);
+/* The client speaks the database's encoding: keys that are texts can be hashed as they come. */
+bool planning_same_encoding(const Session *session, const Topology *topology);
 
 #endif

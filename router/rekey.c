@@ -287,7 +287,6 @@ static bool texts_make(Rekey *rekey, Request *request, const Plan *plan, Error *
 static bool rekey_fill(Rekey *rekey, Request *request, const Plan *plan, Error *err)
 {
     const Session *session = request->session;
-    const Topology *topology = session->worker->topology;
     size_t max = worker_config(session->worker)->errand_max_bytes;
     Arena *arena = &request->arena;
     const GucEntry *digits = guc_find(session_gucs(session), SLICE("extra_float_digits"));
@@ -298,7 +297,7 @@ static bool rekey_fill(Rekey *rekey, Request *request, const Plan *plan, Error *
                       "RESET extra_float_digits.");
     buf_init(&rekey->answer, max);
     for (size_t i = 0; i < ARRAY_LEN(deals); i++)
-        if (!row_deal_init(deals[i], topology, session->database_index, plan->table, max, arena))
+        if (!row_deal_init(deals[i], session, plan->table, arena))
             return out_of_memory(err);
     if (!shards)
         return out_of_memory(err);

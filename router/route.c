@@ -3,7 +3,7 @@
  *
  *   DIRECT ─ a batch of writes (offer), else the participant's connection, a replica's (reads), or a pool's
  *   WRITE, DDL ──> scatter      SCATTER ──> scatter_read, gather, portal_open
- *   INSERT ──> insert           INSERT ... SELECT ──> insert_select        COPY ──> copy_in, copy_out
+ *   INSERT ──> insert           INSERT ... SELECT ──> insert_select, MERGE ──> merge_rows        COPY ──> copy_in, copy_out
  *   LOCAL ──> a shoal function  PROBE ──> PostgreSQL says what is wrong    REJECT ──> the planner's error
  */
 #include "router/route.h"
@@ -16,6 +16,7 @@
 #include "router/gather.h"
 #include "router/insert.h"
 #include "router/insert_select.h"
+#include "router/merge_rows.h"
 #include "router/local.h"
 #include "router/offer.h"
 #include "router/portal.h"
@@ -258,6 +259,9 @@ void route_plan(Request *request, Plan *plan)
         break;
     case PLAN_INSERT_SELECT:
         run_insert_select(request, plan);
+        break;
+    case PLAN_MERGE: /* which returns no rows */
+        merge_rows_start(request, plan);
         break;
     case PLAN_COPY_IN:
     case PLAN_COPY_OUT:

@@ -3,14 +3,17 @@
  */
 #include "router/row_deal.h"
 
+#include "router/planning.h"
 #include "router/worker_state.h"
 #include "wire/value.h"
 
 #define OID_TEXT 25u
 
-bool row_deal_init(RowDeal *deal, const Topology *topology, uint32_t database, const Table *table, size_t bytes_max,
-                   Arena *arena)
+bool row_deal_init(RowDeal *deal, const Session *session, const Table *table, Arena *arena)
 {
+    const Topology *topology = session->worker->topology;
+    uint32_t database = session->database_index;
+    size_t bytes_max = worker_config(session->worker)->errand_max_bytes;
     const Catalog *catalog = topology->catalogs[database];
     *deal = (RowDeal){.arena = arena, .shard_count = topology->config->shard_count};
     deal->shard = topology->config->databases[database].shards[0];
@@ -19,7 +22,7 @@ bool row_deal_init(RowDeal *deal, const Topology *topology, uint32_t database, c
     if (table && table->kind == TABLE_LOCAL && table->place_count)
         deal->shard = table->places->shard;
     deal->target = (CopyTarget){.database = database, .utf8 = slice_is(catalog->encoding, "UTF8"),
-                                .all = deal->all, .map_version = topology->map->version, .same_encoding = true};
+                                .all = deal->all, .map_version = topology->map->version, .same_encoding = planning_same_encoding(session, topology)};
     if (table) {
         deal->target.schema = arena_dup(arena, table->schema);
         deal->target.name = arena_dup(arena, table->name);

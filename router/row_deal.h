@@ -24,9 +24,9 @@ typedef struct RowDeal {
     Arena *arena;
 } RowDeal;
 
-/* For a table that the planner found. NULL table: of the home shard. False when memory is out. */
-bool row_deal_init(RowDeal *deal, const Topology *topology, uint32_t database, const Table *table, size_t bytes_max,
-                   Arena *arena) MUST_USE;
+/* For a table that the planner found, in the session's topology. NULL table: of the home shard. Bounded by
+ * errand_max_bytes. False when memory is out. */
+bool row_deal_init(RowDeal *deal, const Session *session, const Table *table, Arena *arena) MUST_USE;
 void row_deal_finish(RowDeal *deal);
 /* A row with its key columns as text (data NULL: NULL). False: it has no shard, or there are too many. */
 bool row_deal_add(RowDeal *deal, const Topology *topology, const Slice *keys, Slice row, Arena *scratch,

@@ -1,5 +1,5 @@
 """point - lookups by primary key: what Shoal is for."""
-from bench.harness import Bar, pgbench, ratio, result, say
+from bench.harness import CARRIES_PREPARED, Bar, pgbench, ratio, result, say
 
 # pgbench -S, written out, so that the null server need not know pgbench's own questions.
 SCRIPT = '\\set aid random(1, 100000 * :scale)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n'
@@ -30,8 +30,9 @@ def bars(clients, protocol, runs):
 def run(bench, options, protocol=None):
     protocol = protocol or options.protocol
     script = bench.script('point', SCRIPT)
-    # PgBouncer 1.18 cannot carry prepared statements in transaction mode.
-    names = ['direct', 'shoal', 'null'] if protocol == 'prepared' else ['direct', 'pgbouncer', 'shoal', 'null']
+    names = ['direct', 'pgbouncer', 'shoal', 'null']
+    if protocol == 'prepared' and bench.pgbouncer()[1] < CARRIES_PREPARED:
+        names.remove('pgbouncer')
     sides, results = bench.sides(*names), []
     for clients in map(int, (options.clients or CLIENTS).split(',')):
         say(f'{clients} clients, {protocol} protocol')

@@ -5,7 +5,7 @@
  */
 #include "query/key_update.h"
 
-#include "core/buf.h"
+#include "core/text.h"
 #include "query/grammar.h"
 #include "query/insert_source.h"
 #include "query/tree.h"
@@ -25,18 +25,6 @@ static PgQuery__ParseResult *parse_one(Slice text, Arena *arena)
                                                                                                                   : NULL;
 }
 
-static Slice text_keep(Buf *text, Arena *arena)
-{
-    Slice kept = text->failed ? (Slice){0} : arena_dup(arena, buf_bytes(text));
-    buf_finish(text);
-    return kept;
-}
-
-static void put(Buf *text, const char *words)
-{
-    buf_append(text, slice_str(words));
-}
-
 static void put_name(Buf *text, Slice name, Arena *arena)
 {
     buf_append(text, insert_quote(name, arena));
@@ -46,7 +34,7 @@ static void put_name(Buf *text, Slice name, Arena *arena)
 static void put_table(Buf *text, const KeyUpdateTable *table, Arena *arena)
 {
     put_name(text, table->schema, arena);
-    put(text, ".");
+    text_put(text, ".");
     put_name(text, table->name, arena);
 }
 
@@ -76,17 +64,17 @@ static bool return_rows(PgQuery__UpdateStmt *update, const KeyUpdateTable *table
     Slice name = insert_quote(alias, arena);
     Buf text;
     buf_init(&text, TEXT_MAX);
-    put(&text, "SELECT ");
+    text_put(&text, "SELECT ");
     for (uint32_t i = 0; i < table->key_count; i++) {
         buf_append(&text, name);
-        put(&text, ".");
+        text_put(&text, ".");
         put_name(&text, table->keys[i], arena);
-        put(&text, "::pg_catalog.text, ");
+        text_put(&text, "::pg_catalog.text, ");
     }
     buf_append(&text, name);
-    put(&text, ".ctid::pg_catalog.text, (");
+    text_put(&text, ".ctid::pg_catalog.text, (");
     buf_append(&text, name);
-    put(&text, ".*)::pg_catalog.text");
+    text_put(&text, ".*)::pg_catalog.text");
     PgQuery__ParseResult *tree = parse_one(text_keep(&text, arena), arena);
     if (!tree)
         return false;
@@ -99,9 +87,9 @@ static Slice remove_text(const KeyUpdateTable *table, Arena *arena)
 {
     Buf text;
     buf_init(&text, TEXT_MAX);
-    put(&text, "DELETE FROM ONLY ");
+    text_put(&text, "DELETE FROM ONLY ");
     put_table(&text, table, arena);
-    put(&text, " WHERE ctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[])");
+    text_put(&text, " WHERE ctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[])");
     return text_keep(&text, arena);
 }
 
@@ -110,24 +98,24 @@ static Slice insert_text_of(const KeyUpdateTable *table, Slice alias, bool alias
 {
     Buf text;
     buf_init(&text, TEXT_MAX);
-    put(&text, "INSERT INTO ");
+    text_put(&text, "INSERT INTO ");
     put_table(&text, table, arena);
     if (aliased) {
-        put(&text, " AS ");
+        text_put(&text, " AS ");
         put_name(&text, alias, arena);
     }
     for (uint32_t i = 0; i < table->column_count; i++) {
-        put(&text, i ? ", " : " (");
+        text_put(&text, i ? ", " : " (");
         put_name(&text, table->columns[i], arena);
     }
-    put(&text, ") OVERRIDING SYSTEM VALUE SELECT ");
+    text_put(&text, ") OVERRIDING SYSTEM VALUE SELECT ");
     for (uint32_t i = 0; i < table->column_count; i++) {
-        put(&text, i ? ", shoal_rows." : "shoal_rows.");
+        text_put(&text, i ? ", shoal_rows." : "shoal_rows.");
         put_name(&text, table->columns[i], arena);
     }
-    put(&text, " FROM pg_catalog.unnest($1::");
+    text_put(&text, " FROM pg_catalog.unnest($1::");
     put_table(&text, table, arena);
-    put(&text, "[]) AS shoal_rows");
+    text_put(&text, "[]) AS shoal_rows");
     PgQuery__ParseResult *tree = parse_one(text_keep(&text, arena), arena);
     if (!tree)
         return (Slice){0};
@@ -141,15 +129,15 @@ static Slice reread_text(const KeyUpdateTable *table, Slice alias, bool aliased,
 {
     Buf text;
     buf_init(&text, TEXT_MAX);
-    put(&text, "SELECT FROM ONLY ");
+    text_put(&text, "SELECT FROM ONLY ");
     put_table(&text, table, arena);
     if (aliased) {
-        put(&text, " AS ");
+        text_put(&text, " AS ");
         put_name(&text, alias, arena);
     }
-    put(&text, " WHERE ");
+    text_put(&text, " WHERE ");
     put_name(&text, alias, arena);
-    put(&text, ".ctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[])");
+    text_put(&text, ".ctid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.tid[])");
     PgQuery__ParseResult *tree = parse_one(text_keep(&text, arena), arena);
     if (!tree)
         return (Slice){0};

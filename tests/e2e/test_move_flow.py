@@ -136,6 +136,13 @@ def test_merge_and_locks_while_rows_lie_on_two_shards(moving):
         after = conn.query('SELECT count(*), sum(n) FROM big')[0]
         assert int(after[0]) == int(before[0]) + 100
         assert int(after[1]) == int(before[1]) + 50 + sum(range(3000, 3100)), (before, after, old)
+        for sign, rows in (('+', '(SELECT DISTINCT id FROM news WHERE id < 2950)'), ('-', '(SELECT g FROM generate_series(2900, 2949) g)')):
+            conn.query(f'MERGE INTO big b USING {rows} AS s (k) ON b.id = s.k WHEN MATCHED THEN UPDATE SET n = b.n {sign} 1 '
+                       "WHEN NOT MATCHED THEN INSERT (id, n, body) VALUES (s.k, 0, 'lost')")
+            assert int(conn.query('SELECT sum(n) FROM big')[0][0]) == int(after[1]) + (50 if sign == '+' else 0)
+        with pytest.raises(PgError, match='55006'):  # every shard would change its copies, too
+            conn.query('MERGE INTO big b USING (VALUES (1)) s (n) ON b.n = s.n WHEN MATCHED THEN DELETE')
+        assert conn.query('SELECT count(*), sum(n) FROM big')[0] == after
         assert conn.query("SELECT count(*) FROM big AS x WHERE x.body = 'merged'") == [['100']]
         assert len(conn.query("SELECT x.id FROM big AS x WHERE x.body = 'merged' FOR UPDATE OF x")) == 100
         with pytest.raises(PgError) as refused:  # the alias hides the key, and locks cannot be gathered

@@ -312,7 +312,7 @@ CROSS = [
     'WITH w AS (UPDATE users SET id = 2 WHERE id = 1 RETURNING id) SELECT id FROM w',
     "INSERT INTO users (name) VALUES ('no key')",
     "INSERT INTO users DEFAULT VALUES",
-    'MERGE INTO users u USING orders o ON u.name = o.id::text WHEN MATCHED THEN DELETE',
+    "MERGE INTO users u USING orders o ON u.name = o.id::text WHEN NOT MATCHED THEN INSERT (id, name) VALUES (5, 'x')",
     'SELECT users.id FROM users, LATERAL (SELECT * FROM orders) x WHERE users.id = 1',
     'SELECT * FROM users, notes WHERE notes.id = 1', 'DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users FOR UPDATE',
     'CREATE TABLE copy_of AS SELECT * FROM users', 'SELECT * INTO copy_of FROM users',

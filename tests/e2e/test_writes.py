@@ -2,6 +2,7 @@
 
 Every statement runs through Shoal (two shards) and on one PostgreSQL; answers, errors and the tables afterwards are the same.
 """
+import re
 import struct
 
 import pytest
@@ -261,6 +262,99 @@ def test_merge(both, clusters, sql):
     both.run(sql)
     both.same('users')
     found(clusters, 'users')
+
+
+SET_X = "WHEN MATCHED THEN UPDATE SET name = s.x WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.x)"
+MERGED = {
+    'one shard': f"MERGE INTO users u USING (VALUES (3::bigint, 'm')) s(id, x) ON u.id = s.id {SET_X}",
+    'rows of several': f"MERGE INTO users u USING (VALUES (3, 'm'), (400, 'new'), (401, 'new'), (5, NULL)) AS s(id, x) ON s.id = u.id AND u.age > 2 {SET_X}",
+    'select': "MERGE INTO users USING (SELECT 7 AS id, 'sel' AS x) s ON users.id = s.id WHEN MATCHED THEN UPDATE SET name = x || $$'\"{\\$$",
+    'subquery of another key': "MERGE INTO users u USING (SELECT user_id, count(*) AS n, max(ratio) AS r, array_agg(tags) AS t FROM events GROUP BY user_id) s "
+                               "ON u.id = s.user_id WHEN MATCHED AND s.n > 0 AND cardinality(t) > 1 THEN UPDATE SET age = n, name = left(r::text, 12)",
+    'subquery of the key': "MERGE INTO users u USING (SELECT user_id AS uid, count(*) AS n FROM archive GROUP BY 1) s ON u.id = s.uid "
+                           "WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND n > 0 THEN INSERT (id, age) VALUES (uid, n)",
+    'with': "WITH a AS (SELECT user_id * 100 AS id FROM events WHERE id < 9), s AS (SELECT * FROM a) MERGE INTO users u USING s ON u.id = s.id "
+            "WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'w')",
+    'table, another key': "MERGE INTO users u USING events e ON u.id = e.user_id AND e.id < 30 WHEN MATCHED AND e.price > 20 THEN UPDATE SET name = e.raw::text, age = e.id",
+    'table of one shard': "MERGE INTO users u USING notes n ON n.id = u.id WHEN MATCHED THEN UPDATE SET name = body",
+    'reference table': "MERGE INTO users u USING (SELECT length(title) AS id, code FROM countries) c ON u.id = c.id WHEN MATCHED THEN UPDATE SET name = code",
+    'function': "MERGE INTO users u USING unnest(ARRAY[1, 2, 900], ARRAY['a', NULL, 'c']) AS s(id, x) ON u.id = s.id " + SET_X,
+    'no rows': f"MERGE INTO users u USING (SELECT id, 'x' AS x FROM events WHERE false) s ON u.id = s.id {SET_X}",
+    'NULL key, inserted': f"MERGE INTO users u USING (VALUES (1, 'a'), (NULL, 'b')) s(id, x) ON u.id = s.id {SET_X}",
+    'NULL key, passed over': "MERGE INTO users u USING (VALUES (1, 'a'), (NULL, 'b')) s(id, x) ON u.id = s.id WHEN MATCHED THEN DELETE",
+    'NULL key, once': "MERGE INTO users u USING (VALUES (1, 'a'), (NULL, 'b')) s(id, x) ON u.id = s.id WHEN NOT MATCHED AND s.id IS NOT NULL THEN INSERT VALUES (s.id)",
+    'twice': f"MERGE INTO users u USING (VALUES (1, 'a'), (2, 'b'), (1, 'c')) s(id, x) ON u.id = s.id {SET_X}",
+    'double': f"MERGE INTO users u USING (VALUES (801, 'a'), (2, 'b'), (801, 'c')) s(id, x) ON u.id = s.id {SET_X}",
+    'error of a row': f"MERGE INTO users u USING (VALUES (801, 'a'), (2, 'much longer than twelve')) s(id, x) ON u.id = s.id {SET_X}",
+    'not joined by the key': "MERGE INTO users u USING (VALUES (1, 'a'), (3, 'b')) s(a, x) ON u.age = s.a WHEN MATCHED THEN UPDATE SET name = s.x",
+    'nothing inserted': "MERGE INTO users u USING (SELECT DISTINCT id % 4 AS a FROM events) s ON u.age = s.a WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN DO NOTHING",
+    'several actions': "MERGE INTO users u USING (SELECT id * 3 AS id FROM events) s ON u.id = s.id WHEN MATCHED AND u.age > 4 THEN DELETE "
+                       "WHEN MATCHED AND u.age = 1 THEN DO NOTHING WHEN MATCHED THEN UPDATE SET age = u.age + 10 WHEN NOT MATCHED AND s.id % 2 = 0 "
+                       "THEN INSERT (age, id, name) VALUES (1, s.id, DEFAULT) WHEN NOT MATCHED THEN DO NOTHING",
+    'into a table of one shard': "MERGE INTO notes n USING (SELECT age, count(*) AS c FROM users GROUP BY age) s ON n.id = s.age WHEN MATCHED THEN UPDATE SET body = s.c::text "
+                                 "WHEN NOT MATCHED THEN INSERT VALUES (s.age + 1, 'new')",
+    'types': "MERGE INTO events e USING (SELECT id + 500 AS id, tags, price, ratio, raw, ARRAY[1.50, NULL] AS l, NULL AS none, 'sad'::mood AS m, B'101' AS bits, "
+             "'x  '::char(3) AS c, ROW(1, NULL)::text AS rw FROM events) s ON s.id = e.id WHEN NOT MATCHED AND l[1] = 1.5 AND none IS NULL AND m = 'sad' AND bits = B'101' "
+             "AND octet_length(c) = 3 THEN INSERT (id, tags, price, ratio, raw) VALUES (s.id, s.tags, s.price, ratio, raw)",
+}
+
+
+@pytest.mark.parametrize('sql', MERGED.values(), ids=MERGED.keys())
+def test_merge_of_rows(both, clusters, sql):
+    # A row of the source that meets no target on its shard is inserted twice, or where nobody looks for it.
+    both.run("INSERT INTO archive (user_id, note) SELECT id * 2, name FROM users WHERE id > 10")
+    both.run(sql)
+    for block in (['BEGIN', sql, 'ROLLBACK'], ['BEGIN', 'DELETE FROM users WHERE id = 3', sql, 'SELECT count(*) FROM users', 'COMMIT']):
+        for statement in block:
+            both.run(statement)
+    both.same('users', 'events', 'notes')
+    found(clusters, 'users')
+    found(clusters, 'events')
+
+
+def test_merge_with_parameters(both, clusters):
+    upsert = ('MERGE INTO users u USING (VALUES ($1::bigint, $2::text), ($3, $4)) s(id, x) ON u.id = s.id '
+              'WHEN MATCHED THEN UPDATE SET name = s.x, age = $5 WHEN NOT MATCHED THEN INSERT (id, name, age) VALUES (s.id, s.x, $5)')
+    both.run(upsert, ['3', 'three', '777', 'seven', '55'])
+    both.run(upsert, ['3', None, '778', 'seven', None])
+    both.run('MERGE INTO users u USING (SELECT $1::bigint AS id, $2::text AS x) s ON u.id = s.id ' + SET_X, ['900', 'one'])
+    both.run('MERGE INTO users u USING (SELECT id + $2::int AS id FROM events WHERE price < $1) s ON u.id = s.id WHEN MATCHED THEN UPDATE SET name = $3',
+             ['9.5', '4', 'far'])
+    both.run('MERGE INTO users u USING (VALUES ($1::bigint)) s(id) ON u.id = s.id WHEN MATCHED THEN DELETE', ['no number'])
+    both.same('users')
+    found(clusters, 'users')
+
+
+@pytest.mark.parametrize('sql, detail', [
+    ("MERGE INTO users u USING (VALUES (1, 2)) s(a, b) ON u.id = s.a WHEN NOT MATCHED THEN INSERT (id) VALUES (s.b)", 'another key'),
+    ("MERGE INTO users u USING (VALUES (1, 2)) s(a, b) ON u.age = s.a WHEN NOT MATCHED THEN INSERT (id) VALUES (s.a)", 'ON does not say'),
+    ("MERGE INTO users u USING (VALUES (1, 2)) s(a, b) ON u.id = s.a WHEN MATCHED THEN UPDATE SET age = (SELECT max(id) FROM events)", 'has a subquery'),
+    ("MERGE INTO users u USING (VALUES (1.0, 2), (2.0, 3)) s(a, b) ON u.id = s.a WHEN MATCHED THEN DELETE", 'another type'),
+    ("MERGE INTO users u USING (SELECT * FROM events, notes) s ON u.id = s.user_id WHEN MATCHED THEN DELETE", '\\* means'),
+    ("MERGE INTO countries c USING users u ON c.title = u.name WHEN MATCHED THEN DELETE", 'not'),
+])
+def test_merge_is_refused(both, sql, detail):
+    with pytest.raises(PgError, match='0A000.*cannot be run over several shards') as failure:
+        both.ours.query(sql)
+    assert re.search(detail, failure.value.fields['D'])
+    both.same('users')
+
+
+def test_keys_in_another_encoding(app):
+    # A key that is hashed as LATIN1 lies on a shard where a client that speaks UTF8 does not look for it.
+    with app.connect('app', timeout_s=60) as conn:
+        conn.query('CREATE TABLE cities (name text PRIMARY KEY, v int)')
+        conn.query("SELECT shoal.distribute_table('cities', 'name')")
+        conn.query('CREATE TABLE spelled (name text, v int)')
+        conn.query("INSERT INTO spelled SELECT chr(220) || n, n FROM generate_series(1, 9) n")
+        conn.query('SET client_encoding = latin1')
+        for sql in ('INSERT INTO cities SELECT name, v FROM spelled',
+                    'MERGE INTO cities c USING spelled s ON c.name = s.name WHEN NOT MATCHED THEN INSERT VALUES (s.name, s.v)'):
+            with pytest.raises(PgError, match='0A000'):
+                conn.query(sql)
+        conn.query('RESET client_encoding')
+        conn.query('MERGE INTO cities c USING spelled s ON c.name = s.name WHEN NOT MATCHED THEN INSERT VALUES (s.name, s.v)')
+        assert [conn.query(f"SELECT v FROM cities WHERE name = 'Ü{n}'") for n in range(1, 10)] == [[[str(n)]] for n in range(1, 10)]
 
 
 # -- IN and ANY: only the shards that own a key -----------------------------------------------------------------

@@ -8,6 +8,7 @@
 
 #include "query/insert_source.h"
 #include "query/merge_actions.h"
+#include "query/merge_source.h"
 #include "query/split.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -70,6 +71,31 @@ static void select_split(const Shape *shape, Slice text, uint8_t where, Arena *a
     form_check(&form);
 }
 
+static const Slice *columns_of(void *context, Slice schema, Slice name, uint32_t *ret_count)
+{
+    static const Slice NAMES[] = {TEXT("id"), TEXT("name")};
+    *ret_count = 2;
+    return name.len > 1 ? NAMES : NULL;
+}
+
+static void merge_cut(const Shape *shape, Slice text, Arena *arena)
+{
+    static const uint32_t FIRST = 0;
+    const MergeTables tables = {.keys = &KEY, .positions = &FIRST, .key_count = 1, .columns = columns_of};
+    MergeSource source;
+    const char *why = NULL;
+    if (!merge_source_read(text, &tables, MIN(shape->param_max, 100), arena, &source, &why)) {
+        require(why != NULL);
+        return;
+    }
+    require(source.text.len > 0 && source.column_count > 0 && source.at[0] < source.column_count);
+    Slice *types = arena_array(arena, Slice, source.column_count);
+    for (uint32_t i = 0; types && i < source.column_count; i++)
+        types[i] = SLICE("text");
+    require(merge_query_text(&source, 1, source.text, arena).len > 0);
+    (void)merge_rows_text(text, &source, types, 1, arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static ShapeCache cache;
@@ -92,6 +118,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(source.probe.len > 0 && (source.plain || source.text.len > 0));
     if (reading.shape->kind == SHAPE_MERGE && merge_actions_read(text, KEY, 0, &arena, &actions))
         require(!actions.inserts || !actions.alike || actions.key.name.len > 0);
+    if (reading.shape->kind == SHAPE_MERGE)
+        merge_cut(reading.shape, text, &arena);
     shape_release(&cache, reading.shape);
     arena_finish(&arena);
     return 0;

@@ -336,18 +336,96 @@ class Wide(Grammar):
             lambda: f"WITH n AS (SELECT id FROM things WHERE id < {self.rng.randint(1, 9)}) UPDATE things SET id = id + {far} WHERE id IN (SELECT id FROM n)")())
 
     def write_merge(self):
+        """The same source row never meets twice what it changes, but where PostgreSQL must say so (21000)."""
+        return Statement(getattr(self, self.pick('merge_rows', 'merge_rows', 'merge_query', 'merge_query', 'merge_wide', 'merge_odd'))())
+
+    def when(self, name, columns, alias='s'):
+        """WHEN clauses for a target t; `columns`: what each column of the target is given."""
+        keys = set(UNIQUE[name])
+        free = [c for c in columns if c not in keys]
+        sets = ', '.join(f'{c} = {columns[c]}' for c in free if self.chance(0.7)) or f'{free[0]} = DEFAULT'
+        matched = self.pick(f'UPDATE SET {sets}', f'UPDATE SET {sets}', 'DELETE', 'DO NOTHING')
+        own = self.pick('', '', '', f' AND t.{self.pick(*free)} IS {self.pick("", "NOT ")}NULL', f' AND {alias}.k > {self.rng.randint(0, KEYS)}')
+        made = list(columns)
+        self.rng.shuffle(made)
+        insert = self.pick(f'INSERT ({", ".join(made)}) VALUES ({", ".join(columns[c] for c in made)})', 'DO NOTHING')
+        missing = self.pick('', '', f' AND {alias}.k IS NOT NULL', f' AND {alias}.k % 2 = 0')
+        clauses = [f'WHEN MATCHED{own} THEN {matched}', f'WHEN NOT MATCHED{missing} THEN {insert}']
+        if own and self.chance(0.4):
+            clauses.insert(1, 'WHEN MATCHED THEN DELETE')
+        return ' '.join(clauses if self.chance(0.8) else clauses[:1] if self.chance(0.5) else clauses[-1:])
+
+    def merge_rows(self):
+        """VALUES, arrays, a row of constants."""
+        some = self.rng.sample(range(1, KEYS + 20), self.pick(1, 1, 2, 5))
+        if self.chance(0.1):
+            some.append(some[0])
+        texts = [self.pick("'m'", "'a b'", "'\"{}\\'", 'NULL', "''") for _ in some]
+        keys = [str(k) for k in some]
+        if self.chance(0.1):
+            keys[-1] = 'NULL::int'
+        lines = ', '.join(f'({k}, {t})' for k, t in zip(keys, texts))
+        source = self.pick(f'(VALUES {lines}) s(k, x)', f'(VALUES {lines}) AS s (k, x)', f'(SELECT * FROM (VALUES {lines}) v(k, x) ORDER BY k) s',
+                           f'unnest(ARRAY[{", ".join(keys)}], ARRAY[{", ".join(texts)}]::text[]) s(k, x)',
+                           f'(SELECT {keys[0]}::bigint AS k, {texts[0]}::text AS x) AS s')
+        name = self.pick('things', 'things', 'lines', 'places')
+        if name == 'things':
+            return f'MERGE INTO things t USING {source} ON {self.pick("t.id = s.k", "s.k = t.id", "t.id = s.k AND t.bal >= 0", "id = k")} ' + \
+                self.when('things', {'id': 's.k', 'code': 's.x', 'label': self.pick("s.x || '!'", 's.x'), 'bal': self.pick('s.k * 2', '7')})
+        if name == 'lines':
+            return f'MERGE INTO lines t USING {source} ON t.thing_id = s.k AND t.n = {self.pick(0, 1, "s.k % 4")} ' + \
+                self.when('lines', {'thing_id': 's.k', 'n': self.pick('0', '1', 's.k % 4'), 'note': "coalesce(s.x, 'm')", 'amount': self.pick('s.k', '2000')})
+        region = self.pick('s.x', "coalesce(s.x, 'r1')")
+        return f"MERGE INTO places t USING (SELECT q.k, 'r' || q.k % 3 AS r, q.x FROM {source.replace(') s', ') q').replace('AS s', 'AS q')}) s " \
+            f'ON t.tenant = s.k AND t.region = s.r ' + self.when('places', {'tenant': 's.k', 'region': self.pick('s.r', 's.r', region), 'v': 's.k + 1'})
+
+    def merge_query(self):
+        """Subqueries and tables, with the key or without it."""
+        number = self.rng.randint(1, 60)
+        source, k, x = self.pick(
+            lambda: (f'(SELECT thing_id AS k, count(*) AS n, max(note) AS x FROM lines{self.of("lines")} GROUP BY thing_id) s', 's.k', 's.x'),
+            lambda: (f'(SELECT user_id AS k, min(item) AS x FROM orders{self.of("orders")} GROUP BY 1) s', 's.k', 's.x'),
+            lambda: (f'(SELECT DISTINCT user_id AS k, \'d\' AS x FROM events{self.of("events")}) s', 's.k', 's.x'),
+            lambda: (f'(SELECT id + {number} AS k, name AS x FROM users{self.of("users")}) AS s', 's.k', 's.x'),
+            lambda: (f'(SELECT k, label AS x FROM labels) s', 's.k', 's.x'),
+            lambda: (f'(SELECT id AS k, v AS x FROM scratch{self.of("scratch")}) s', 's.k', 's.x'),
+            lambda: (f'(SELECT l.thing_id AS k, string_agg(t.code, \',\' ORDER BY t.id) AS x FROM lines l JOIN things t ON t.id = l.n GROUP BY 1) s', 's.k', 's.x'),
+            lambda: (f'(SELECT user_id AS k, note AS x FROM events WHERE user_id IS NOT NULL) s', 's.k', 's.x'))()
+        sql = f'MERGE INTO things t USING {source} ON t.id = {k} ' + self.when('things', {'id': k, 'code': f'left({x}, 12)', 'bal': '3', 'seen': "'2024-01-01'"})
+        if self.chance(0.15):
+            sql = f'WITH w AS (SELECT id, code FROM things{self.of("things")}), s AS (SELECT id + {number} AS k, code AS x FROM w) ' \
+                f'MERGE INTO things t USING s ON t.id = s.k ' + self.when('things', {'id': 's.k', 'code': 's.x'})
+        return sql
+
+    def merge_wide(self):
+        """Nothing is inserted: the key is not needed."""
+        return self.pick(
+            f"MERGE INTO things t USING (VALUES ('up'), ('{self.pick(*WORDS)}'), ('new')) s(x) ON t.code = s.x WHEN MATCHED THEN "
+            f'{self.pick("DELETE", "UPDATE SET bal = bal + 1", "UPDATE SET code = NULL")}',
+            f'MERGE INTO lines t USING (SELECT DISTINCT kind FROM events WHERE kind IS NOT NULL) s ON t.n = s.kind WHEN MATCHED AND t.amount > {self.rng.randint(0, 9)} '
+            f'THEN {self.pick("DELETE", "UPDATE SET amount = 1")}',
+            'MERGE INTO lines t USING scratch s ON t.thing_id = s.id WHEN MATCHED THEN UPDATE SET note = coalesce(s.v, t.note)',
+            f"MERGE INTO codes t USING (SELECT name AS code, count(*) AS n FROM users GROUP BY 1) s ON t.code = s.code WHEN MATCHED THEN UPDATE SET v = n "
+            f"WHEN NOT MATCHED AND s.code IS NOT NULL THEN INSERT VALUES (s.code, s.n)")
+
+    def merge_odd(self):
+        """What is an error, or refused."""
         k = self.rng.randint(1, KEYS)
-        return Statement(self.pick(
-            "MERGE INTO things t USING (SELECT thing_id, count(*) AS n FROM lines GROUP BY thing_id) s ON t.id = s.thing_id "
-            "WHEN MATCHED THEN UPDATE SET bal = s.n WHEN NOT MATCHED THEN INSERT (id, code) VALUES (s.thing_id, 'merged')",
+        return self.pick(
             "MERGE INTO lines l USING things t ON l.thing_id = t.id WHEN MATCHED AND l.n > 2 THEN DELETE WHEN NOT MATCHED THEN "
             "INSERT (thing_id, n, note) VALUES (t.id, 0, 'merged')",
-            f"MERGE INTO things t USING (VALUES ({k}, 'm')) s(id, c) ON t.id = s.id WHEN MATCHED THEN UPDATE SET code = s.c "
-            f"WHEN NOT MATCHED THEN INSERT (id, code) VALUES (s.id, s.c)"))
+            f"MERGE INTO things t USING (VALUES ({k}, 'm')) s(id, c) ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id, code) VALUES (s.id + 1, s.c)",
+            f"MERGE INTO things t USING (VALUES ({k}, 'm')) s(id, c) ON t.id = s.id WHEN MATCHED THEN UPDATE SET nothing = 1",
+            f"MERGE INTO things t USING (VALUES ({k}, 'much longer than twelve')) s(id, c) ON t.id = s.id WHEN MATCHED THEN UPDATE SET code = s.c "
+            f'WHEN NOT MATCHED THEN INSERT (id, code) VALUES (s.id, s.c)',
+            f"MERGE INTO scratch t USING (SELECT id, name FROM users) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET v = s.name",
+            f"MERGE INTO labels t USING (VALUES ({k}, 'm')) s(k, c) ON t.k = s.k WHEN MATCHED THEN UPDATE SET label = s.c "
+            f'WHEN NOT MATCHED THEN INSERT VALUES (s.k, s.c)',
+            f"MERGE INTO things t USING (SELECT {k} AS id, * FROM scratch) s ON t.code = s.v WHEN MATCHED THEN UPDATE SET bal = (SELECT count(*) FROM lines)")
 
     def write(self):
         forms = ['write_insert'] * 6 + ['write_insert_select'] * 3 + ['write_update'] * 5 + ['write_update_from'] * 3 + \
-            ['write_delete'] * 3 + ['write_delete_using'] * 2 + ['write_cte', 'write_key', 'write_key', 'write_merge']
+            ['write_delete'] * 3 + ['write_delete_using'] * 2 + ['write_cte', 'write_key', 'write_key', 'write_merge', 'write_merge']
         made = getattr(self, self.pick(*forms))()
         made.writes = True
         if self.chance(0.3):

@@ -163,6 +163,9 @@ static void expect(Story *s, const char *sql, const char *where)
     case PLAN_INSERT:
         snprintf(got, sizeof got, "split");
         break;
+    case PLAN_MERGE:
+        snprintf(got, sizeof got, "dealt");
+        break;
     case PLAN_INSERT_SELECT:
         snprintf(got, sizeof got, "made");
         break;
@@ -413,12 +416,20 @@ static void a_merge_runs_where_the_keys_meet(void **state)
     expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN NOT MATCHED THEN INSERT (id) VALUES (o.user_id + 1)", "0A000");
     expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN NOT MATCHED THEN INSERT (name) VALUES ('n')", "0A000");
     expect(s, "MERGE INTO users u USING orders o ON u.id = o.user_id WHEN MATCHED THEN UPDATE SET id = 5", "0A000");
-    expect(s, "MERGE INTO users u USING orders o ON u.name = 'x' WHEN MATCHED THEN DELETE", "0A000");
+    expect(s, "MERGE INTO users u USING orders o ON u.name = 'x' WHEN MATCHED THEN DELETE", "dealt");
     expect(s, "MERGE INTO users u USING countries c ON u.name = c.code WHEN MATCHED THEN DELETE", "writes 2");
     expect(s, "MERGE INTO users u USING countries c ON u.name = c.code WHEN NOT MATCHED THEN INSERT (id) VALUES (c.id)", "0A000");
-    expect(s, "MERGE INTO users u USING (SELECT 1 AS id) o ON u.id = o.id WHEN MATCHED THEN DELETE", "0A000");
-    expect(s, "MERGE INTO users u USING notes n ON u.id = n.id WHEN MATCHED THEN DELETE", "0A000");
-    expect(s, "MERGE INTO notes n USING users u ON u.id = n.id WHEN MATCHED THEN DELETE", "0A000");
+    expect(s, "MERGE INTO users u USING (SELECT 1 AS id) o ON u.id = o.id WHEN MATCHED THEN DELETE", "s1");
+    expect(s, "MERGE INTO users u USING (VALUES (1), (1)) o (id) ON u.id = o.id WHEN NOT MATCHED THEN INSERT VALUES (o.id)", "s1");
+    expect(s, "MERGE INTO users u USING (VALUES (1), (2), (3), (4), (5)) o (id) ON u.id = o.id WHEN MATCHED THEN DELETE", "dealt");
+    expect(s, "MERGE INTO users u USING (VALUES (1.0)) o (id) ON u.id = o.id WHEN MATCHED THEN DELETE", "dealt");
+    expect(s, "MERGE INTO users u USING (VALUES (NULL)) o (id) ON u.id = o.id WHEN MATCHED THEN DELETE", "dealt");
+    expect(s, "MERGE INTO users u USING (VALUES ('1')) o (id) ON u.id = o.id WHEN MATCHED THEN DELETE", "dealt"); /* a text */
+    expect(s, "MERGE INTO users u USING (VALUES (1)) o (id) ON u.id = o.id WHEN NOT MATCHED THEN INSERT (id) VALUES (2)", "0A000");
+    expect(s, "MERGE INTO users u USING (VALUES (1)) o (id) ON u.id = o.id WHEN MATCHED THEN UPDATE SET name = (SELECT name FROM notes)", "0A000");
+    expect(s, "MERGE INTO users u USING notes n ON u.id = n.id WHEN MATCHED THEN DELETE", "dealt");
+    expect(s, "MERGE INTO notes n USING users u ON u.id = n.id WHEN MATCHED THEN DELETE", "dealt");
+    expect(s, "MERGE INTO countries c USING users u ON u.id = c.id WHEN MATCHED THEN DELETE", "0A000");
 }
 
 /* Else: WITH writes to a table whose key nobody has looked at. */
