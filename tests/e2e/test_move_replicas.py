@@ -81,6 +81,35 @@ def test_what_several_shards_answer_waits_for_a_primary(moving, sql):
     assert any(m.type in 'CDd' for m in seen)
 
 
+def test_a_transaction_on_a_replica_does_not_miss_rows(moving):
+    # It was on the new owner's replica before the rows came. Each statement sees what is there, and the replica is behind.
+    moving.fresh()
+    owners = moving.owners()
+    gainer = 0 if owners[40] == 's1' else 1
+    buckets = moving.clusters[0].query(f'SELECT k, {moving.bucket_sql("k::bigint")} FROM generate_series(0, {KEYS - 1}) k')
+    moves = next(key for key, bucket in buckets if 40 <= int(bucket) < 44)
+    there = next(key for key, bucket in buckets if owners[int(bucket)] == f's{gainer}')
+    with moving.shoal.connect(timeout_s=60) as conn, moving.shoal.connect(timeout_s=60) as late:
+        before = moving.asked()
+        conn.query('BEGIN READ ONLY')
+        assert conn.query(f'SELECT id FROM rows WHERE id = {there}') == [[there]]
+        assert moving.asked() > before
+        moving.replicas[gainer].pause_replay()
+        number = moving.move('40-43', f's{gainer}')
+        wait_until('the fence', lambda: moving.state(number)['step'] in ('fence', 'follow', 'rest'), 60, 0.02)
+        time.sleep(0.5)
+        late.send(query(f'BEGIN READ ONLY; SELECT id FROM rows WHERE id = {there}'))
+        assert conn.query(f'SELECT id FROM rows WHERE id = {moves}') == [[moves]]
+        conn.query('COMMIT')
+        moving.wait(number, ('switched',))
+        assert not errors_of(late.until('Z'))
+        assert late.query(f'SELECT id FROM rows WHERE id = {moves}') == [[moves]]
+        late.query('COMMIT')
+        moving.replicas[gainer].resume_replay()
+        moving.shoal.console(f'REBALANCE ROLLBACK {number}')
+        assert moving.wait(number)['state'] == 'cancelled'
+
+
 def test_nothing_is_missing_and_nothing_is_twice(moving):
     # A replica of the new owner that has no copies yet hides rows; one of the old owner that has them still shows them twice.
     moving.fresh()
@@ -126,32 +155,3 @@ def test_a_move_that_is_undone(moving):
         moving.replicas[0].resume_replay()
         moving.fresh()
         assert conn.query(COUNT) == ALL
-
-
-def test_a_transaction_on_a_replica_does_not_miss_rows(moving):
-    # It was on the new owner's replica before the rows came. Each statement sees what is there, and the replica is behind.
-    moving.fresh()
-    owners = moving.owners()
-    gainer = 0 if owners[40] == 's1' else 1
-    buckets = moving.clusters[0].query(f'SELECT k, {moving.bucket_sql("k::bigint")} FROM generate_series(0, {KEYS - 1}) k')
-    moves = next(key for key, bucket in buckets if 40 <= int(bucket) < 44)
-    there = next(key for key, bucket in buckets if owners[int(bucket)] == f's{gainer}')
-    with moving.shoal.connect(timeout_s=60) as conn, moving.shoal.connect(timeout_s=60) as late:
-        before = moving.asked()
-        conn.query('BEGIN READ ONLY')
-        assert conn.query(f'SELECT id FROM rows WHERE id = {there}') == [[there]]
-        assert moving.asked() > before
-        moving.replicas[gainer].pause_replay()
-        number = moving.move('40-43', f's{gainer}')
-        wait_until('the fence', lambda: moving.state(number)['step'] in ('fence', 'follow', 'rest'), 60, 0.02)
-        time.sleep(0.5)
-        late.send(query(f'BEGIN READ ONLY; SELECT id FROM rows WHERE id = {there}'))
-        assert conn.query(f'SELECT id FROM rows WHERE id = {moves}') == [[moves]]
-        conn.query('COMMIT')
-        moving.wait(number, ('switched',))
-        assert not errors_of(late.until('Z'))
-        assert late.query(f'SELECT id FROM rows WHERE id = {moves}') == [[moves]]
-        late.query('COMMIT')
-        moving.shoal.console(f'REBALANCE FINISH {number}')
-        assert moving.wait(number)['state'] == 'done'
-        moving.replicas[gainer].resume_replay()
