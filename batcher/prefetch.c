@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "batcher/batcher_internal.h"
+#include "wire/value.h"
 
 struct Prefetch {
     Batcher *batcher;
@@ -43,19 +44,6 @@ const TaskStep PREFETCH_UNDO = {
 
 /* ---- guessed keys ---------------------------------------------------------------------------- */
 
-/* A value of another integer type than the key's: the same number, if the key's type holds it. */
-static bool integer_of(Slice value, int64_t *ret)
-{
-    uint64_t bits = 0;
-    if (value.len != 2 && value.len != 4 && value.len != 8)
-        return false;
-    for (size_t i = 0; i < value.len; i++)
-        bits = bits << 8 | value.data[i];
-    unsigned unused = (unsigned)(64 - 8 * value.len);
-    *ret = (int64_t)(bits << unused) >> unused;
-    return true;
-}
-
 static bool decode_integer(const KeyPlan *plan, int64_t number, Arena *scratch, Slice *ret)
 {
     size_t width = plan->type->oid == WIRE_OID_INT2 ? 2 : plan->type->oid == WIRE_OID_INT4 ? 4 : 8;
@@ -76,7 +64,7 @@ static bool decode(const KeyPlan *plan, const PrefetchValue *value, Arena *scrat
     if (value->bytes.len > KEY_BYTES_MAX)
         return false;
     if (value->format == FORMAT_BINARY && plan->type->integer)
-        return integer_of(value->bytes, &number) && decode_integer(plan, number, scratch, ret);
+        return value_integer(value->bytes, &number) && decode_integer(plan, number, scratch, ret);
     return value_canonical(plan->type->oid, value->format, value->bytes, scratch, ret) == VALUE_OK;
 }
 

@@ -444,9 +444,8 @@ static bool waits_for_shard(const PlanInput *input, const Plan *plan, const Shap
 /* Of one shard, or rows of several: when a bucket it needs is fenced. Of all shards: when any is. */
 static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
-    /* Who only looks is told REJECT for what would be a SCATTER. */
-    bool looked = plan.kind == PLAN_REJECT && !input->keep;
-    bool all = looked || plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
+    plan.looked = plan.kind == PLAN_REJECT && !input->keep;
+    bool all = plan.looked || plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
                plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT || plan.kind == PLAN_MERGE ||
                shape->kind == SHAPE_DECLARE; /* which rows it reads is planned when it is opened */
     plan.fenced = input->topology->joining ? waits_for_shard(input, &plan, shape)
@@ -465,23 +464,28 @@ Planner planner_of(const PlanInput *input, const PlanStatement *statement, Param
                      .catalog = input->topology->catalogs[input->database]};
 }
 
+/* Nothing to decide, and nothing of a Planner (kilobytes) to make. */
+static Plan plan_unsharded(const PlanInput *input, const PlanStatement *statement)
+{
+    Plan alone = plan_direct(input->topology->config->databases[input->database].shards[0], true);
+    alone.fenced = input->topology->joining && waits_for_shard(input, &alone, statement->shape);
+    return alone;
+}
+
 Plan plan_make(const PlanInput *input, const PlanStatement *statement)
 {
     const Shape *shape = statement->shape;
-    ParamMemo memo = {0};
-    bool fenced = false;
-    Planner planner = planner_of(input, statement, &memo, &fenced);
     if (shape->shoal_call)
         return (Plan){.kind = PLAN_LOCAL};
-    if (planner.database->shard_count == 1) {
-        Plan alone = plan_direct(planner.database->shards[0], true);
-        alone.fenced = input->topology->joining && waits_for_shard(input, &alone, shape);
-        return alone;
-    }
+    if (input->topology->config->databases[input->database].shard_count == 1)
+        return plan_unsharded(input, statement);
     if (shape->citus_call)
         return (Plan){.kind = PLAN_LOCAL};
     if (shape->kind == SHAPE_MULTI)
         return plan_parts(input, statement);
+    ParamMemo memo = {0};
+    bool fenced = false;
+    Planner planner = planner_of(input, statement, &memo, &fenced);
     if (!refs_resolve(&planner) || plan_names_unseen(&planner))
         return planner.plan;
     Plan plan = plan_sharded(&planner);
@@ -520,5 +524,6 @@ Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
     Plan merged = merge(input, plans, count);
     for (uint32_t i = 0; i < count; i++)
         merged.fenced |= plans[i].fenced;
+    merged.looked |= merged.kind == PLAN_REJECT && !input->keep;
     return merged;
 }

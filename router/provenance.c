@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "wire/value.h"
+
 #define HASH_SEED 0x5ca1ab1e
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -33,18 +35,6 @@ static bool integer_text(Slice text, int64_t *ret)
         number = number * 10 + digit;
     }
     *ret = negative ? -(int64_t)number : (int64_t)number;
-    return true;
-}
-
-static bool integer_binary(Slice value, int64_t *ret)
-{
-    uint64_t bits = 0;
-    if (value.len != 2 && value.len != 4 && value.len != 8)
-        return false;
-    for (size_t i = 0; i < value.len; i++)
-        bits = bits << 8 | value.data[i];
-    unsigned unused = (unsigned)(64 - 8 * value.len);
-    *ret = (int64_t)(bits << unused) >> unused;
     return true;
 }
 
@@ -80,7 +70,7 @@ uint64_t provenance_hash(Slice value, uint16_t format)
 {
     int64_t number;
     uint8_t uuid[16];
-    if (format == FORMAT_BINARY ? integer_binary(value, &number) : integer_text(value, &number))
+    if (format == FORMAT_BINARY ? value_integer(value, &number) : integer_text(value, &number))
         return provenance_hash_integer(number);
     if (format == FORMAT_TEXT && uuid_text(value, uuid))
         value = slice_of(uuid, sizeof uuid);

@@ -400,6 +400,18 @@ bool value_text(uint32_t type_oid, Slice canonical, Buf *buf)
     }
 }
 
+bool value_integer(Slice canonical, int64_t *ret)
+{
+    uint64_t bits = 0;
+    if (canonical.len != 2 && canonical.len != 4 && canonical.len != 8)
+        return false;
+    for (size_t i = 0; i < canonical.len; i++)
+        bits = bits << 8 | canonical.data[i];
+    unsigned unused = (unsigned)(64 - 8 * canonical.len);
+    *ret = (int64_t)(bits << unused) >> unused;
+    return true;
+}
+
 uint32_t value_array_oid(uint32_t type_oid)
 {
     static const struct {

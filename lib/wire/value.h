@@ -85,6 +85,9 @@ bool value_text(uint32_t type_oid, Slice canonical, Buf *buf) MUST_USE;
 /* PostgreSQL's words for booleans (unique prefixes, no case, no spaces); false when it is none. */
 bool value_bool_text(Slice text, bool *ret) MUST_USE;
 
+/* A canonical int2, int4 or int8: any of the three widths. False: the value has none of them. */
+bool value_integer(Slice canonical, int64_t *ret) MUST_USE;
+
 /* The array type of a key type, 0 when it is none of those above. */
 uint32_t value_array_oid(uint32_t type_oid);
 
