@@ -117,6 +117,11 @@ bool console_show_moves(Control *control, Call *call, const Command *command, co
             cells[15] = arena_printf(arena, "pauses: %" PRIu64 " statements run on %s", move->load.running, row->source);
         else if (move && move->load.behind)
             cells[15] = arena_printf(arena, "pauses: %s is %" PRIu64 " bytes of log behind", row->target, move->load.lag);
+        else if (move && move_waits_for_lock(move))
+            cells[15] = arena_printf(arena, "waits: %s", move->err.message);
+        else if (move && move->letting_go && move->drain.rounds)
+            cells[15] = arena_printf(arena, "waits: %u sessions have been at work on %s since before the switch", move->drain.blockers,
+                                     move->backwards ? row->target : row->source);
         answer_row(call, cells, ARRAY_LEN(COLUMNS));
     }
     return answer_with(control, call, "SHOW");

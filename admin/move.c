@@ -25,7 +25,9 @@
 
 #define RETRY_MS       500
 #define RETRY_MAX_MS   10000
-#define LOCK_RETRIES   40 /* of a step that waits for a lock, before the move is undone */
+#define LOCK_RETRIES   40 /* of a step that finds something in use, before the move is undone; a lock is waited for as long as it takes */
+#define LOCK_MS         300u
+#define LOCK_SEVERAL_MS 800u
 #define ATTEMPTS_MAX   3
 
 static const char *const STATE_NAMES[MOVE_STATE_COUNT] = {
@@ -479,6 +481,20 @@ static void repeat_later(Move *move)
     move_again(move, backoff_ms(move));
 }
 
+/* Clients queue behind us while we wait, so the first try is short; where statements are many and slow, a short one would
+ * never succeed. Who waits for several tables holds some of them meanwhile: never for as long as deadlock_timeout, so
+ * that a client is not the one that PostgreSQL chooses. */
+uint32_t move_lock_ms(const Move *move, bool several)
+{
+    uint32_t ms = LOCK_MS << MIN(move->retries, 3);
+    return several ? MIN(ms, LOCK_SEVERAL_MS) : ms;
+}
+
+bool move_waits_for_lock(const Move *move)
+{
+    return move->step && move->retries > 0 && error_is(&move->err, "55P03");
+}
+
 /* Those that wait for us or for whom we waited too long: nothing is wrong, only busy. */
 static bool is_busy(const Error *err)
 {
@@ -498,8 +514,8 @@ static void forward_trouble(Move *move)
             move_again(move, backoff_ms(move));
             return;
         }
-    } else if (busy && move->wish != MOVE_WISH_CANCEL && ++move->retries < LOCK_RETRIES) {
-        move_again(move, RETRY_MS);
+    } else if (busy && move->wish != MOVE_WISH_CANCEL && (++move->retries < LOCK_RETRIES || move_waits_for_lock(move))) {
+        move_again(move, move->retries < LOCK_RETRIES ? RETRY_MS : RETRY_MAX_MS);
         return;
     }
     snprintf(move->reason, sizeof move->reason, "%.200s%s%.190s", move->err.message,

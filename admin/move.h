@@ -64,7 +64,7 @@ typedef enum MoveSide {
     SIDE_COUNT
 } MoveSide;
 
-#define MOVE_QUERIES_MAX 64
+#define MOVE_QUERIES_MAX 72
 
 typedef struct MoveAsk {
     MoveLeg *leg;
@@ -143,6 +143,8 @@ struct Move {
     char phases[200]; /* of the pause: what it was spent on, in ms */
     MoveTimes times;  /* of all its steps until the switch */
     uint64_t fence_version; /* of the first topology with the fence */
+    uint64_t switch_version; /* of the first topology behind the decision; 0: not by this process */
+    bool letting_go; /* clean-up: `drain` is about those that are older than the switch */
     bool fenced;      /* the published topology holds its buckets back */
     bool paused;      /* by an operator; before the fence only */
     MoveLoad load;    /* the same by itself */

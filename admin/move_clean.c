@@ -4,8 +4,10 @@
  *     1  subscriptions, on both: nothing is applied any more
  *     2  slots and publications, on both: nothing is retained or sent any more. Before any row is
  *        deleted, or the deletion would travel to the rows' new home (H74)
- *     3  rows, in batches, on the shard that the store does not name as their owner
- *     4  guards; then a last look at everything with the move's name
+ *     3  nobody who was planned before the switch is at work there any more: whoever has slipped past the fence, for
+ *        whatever reason, shall find the rows. Not a second fence: nobody is held back, it is waited for as long as it takes
+ *     4  rows, in batches, on the shard that the store does not name as their owner
+ *     5  guards; then a last look at everything with the move's name
  */
 #include "admin/move_clean.h"
 
@@ -68,6 +70,31 @@ static void slots_end(Move *move)
         move_fail_now(move);
     else
         move_next(move);
+}
+
+/* ---- those of before ---------------------------------------------------------------------------- */
+
+static void let_go_begin(Move *move)
+{
+    if (!move->letting_go) {
+        drain_start(&move->drain, move->control, move_side_shard(move, true));
+        move->drain.version = move->switch_version;
+        move->drain.done = move->switch_version == 0; /* whoever was planned before it has gone with that process */
+        move->letting_go = true;
+    }
+    if (!move->drain.done)
+        drain_look(&move->drain);
+}
+
+static void let_go_end(Move *move)
+{
+    if (move->drain.done) {
+        drain_stop(&move->drain);
+        move->letting_go = false;
+        move_next(move);
+    } else {
+        move_again(move, LOOK_MS);
+    }
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -155,15 +182,13 @@ static void rows_end(Move *move)
 
 /* ---- guards, and the last look --------------------------------------------------------------- */
 
-/* Readers queue behind us while we wait; where they are many and slow, a short wait would never be over. */
-#define LOCK_MS 300u
-
 static void guards_begin(Move *move)
 {
     LEGS_EACH(leg, move) {
         for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
-            move_ask_add(leg, side, arena_printf(&move->scratch, "SELECT set_config('session_replication_role', 'origin', false), "
-                                                 "set_config('lock_timeout', '%ums', false)", LOCK_MS << MIN(move->retries, 3)));
+            move_ask_add(leg, side, "SELECT set_config('session_replication_role', 'origin', false)");
+            for (uint32_t t = 0; t < leg->table_count; t++) /* one lock at a time: whoever holds one waits for none */
+                move_ask_add(leg, side, move_sql_drop_guard(leg, t, move_lock_ms(move, false)));
             move_ask_add(leg, side, move_sql_drop_guards(leg));
             move_ask_add(leg, side, move_sql_leftovers(leg));
             move_ask_run(leg, side, ASK_MS);
@@ -173,7 +198,7 @@ static void guards_begin(Move *move)
 
 static bool guards_rows(MoveLeg *leg, MoveSide side, uint32_t index, const PGresult *rows, Error *err)
 {
-    if (index != 2 || PQntuples(rows) == 0)
+    if (index != leg->table_count + 2 || PQntuples(rows) == 0)
         return true;
     error_set(err, SQLSTATE_OBJECT_IN_USE, "%s is still there", PQgetvalue(rows, 0, 0));
     return false;
@@ -202,6 +227,7 @@ static const MoveStep WITHDRAW[] = {
 static const MoveStep UNDO[] = {
     {"undo", MOVE_UNDOING, subscriptions_begin, NULL, move_next, false},
     {"undo_slots", MOVE_UNDOING, slots_begin, slots_rows, slots_end, false},
+    {"undo_wait", MOVE_UNDOING, let_go_begin, NULL, let_go_end, true},
     {"undo_rows", MOVE_UNDOING, target_rows_begin, rows_rows, rows_end, false},
     {"undo_guards", MOVE_UNDOING, guards_begin, guards_rows, undo_end, false},
 };
@@ -209,6 +235,7 @@ static const MoveStep UNDO[] = {
 static const MoveStep FINISH[] = {
     {"finish", MOVE_FINISHING, subscriptions_begin, NULL, move_next, false},
     {"finish_slots", MOVE_FINISHING, slots_begin, slots_rows, slots_end, false},
+    {"finish_wait", MOVE_FINISHING, let_go_begin, NULL, let_go_end, true},
     {"finish_rows", MOVE_FINISHING, source_rows_begin, rows_rows, rows_end, false},
     {"finish_guards", MOVE_FINISHING, guards_begin, guards_rows, finish_end, false},
 };

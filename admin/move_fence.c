@@ -42,7 +42,7 @@ static bool fails_at(Move *move, const char *name)
 }
 
 /* The side that loses the buckets, or the other one. */
-static uint32_t side_shard(const Move *move, bool loser)
+uint32_t move_side_shard(const Move *move, bool loser)
 {
     const char *name = move->backwards == loser ? move->target : move->source;
     const Config *config = move->control->config;
@@ -68,8 +68,8 @@ void move_fence_begin(Move *move)
         move_fail(move, &err);
         return;
     }
-    drain_start(&move->drain, move->control, side_shard(move, true));
-    move->drain.gainer = side_shard(move, false);
+    drain_start(&move->drain, move->control, move_side_shard(move, true));
+    move->drain.gainer = move_side_shard(move, false);
     move->drain.gain_every = move->control->topology->gain_every;
 }
 
@@ -127,6 +127,7 @@ static bool adopt_map(Move *move, Error *err)
         shard_map_free(map);
         return false;
     }
+    move->switch_version = control->topology->published.version;
     shard_map_free(old);
     return true;
 }

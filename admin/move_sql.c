@@ -528,7 +528,8 @@ const char *move_sql_guard_function(const MoveLeg *leg, const char *new_owner)
                    : NULL;
 }
 
-const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t index, int which)
+/* `which`: 0 writes (INSERT, UPDATE), 1 DELETE. */
+static const char *guard_trigger(const MoveLeg *leg, uint32_t index, int which)
 {
     const Table *table = &leg->tables[index];
     const char *name = one_name(leg, table);
@@ -545,7 +546,7 @@ const char *move_sql_guards(const MoveLeg *leg)
 {
     const char *text = "";
     for (uint32_t t = 0; text && t < leg->table_count; t++) {
-        const char *writes = move_sql_guard_trigger(leg, t, 0), *deletes = move_sql_guard_trigger(leg, t, 1);
+        const char *writes = guard_trigger(leg, t, 0), *deletes = guard_trigger(leg, t, 1);
         text = writes && deletes ? arena_printf(A(leg), "%s%s; %s; ", text, writes, deletes) : NULL;
     }
     return text ? arena_printf(A(leg), "DO $shoal$BEGIN %sEND$shoal$", text) : NULL;
@@ -562,6 +563,30 @@ const char *move_sql_guard_count(const MoveLeg *leg)
 }
 
 /* ---- taking it away -------------------------------------------------------------------------- */
+
+/* Each is a transaction of its own: whoever holds a table's lock waits for no other one. */
+static const char *alone(const MoveLeg *leg, uint32_t lock_ms, const char *first, const char *second)
+{
+    return first && second ? arena_printf(A(leg), "DO $shoal$BEGIN PERFORM set_config('lock_timeout', '%ums', true); %s; %s; END$shoal$",
+                                          lock_ms, first, second)
+                           : NULL;
+}
+
+const char *move_sql_guard(const MoveLeg *leg, uint32_t index, uint32_t lock_ms)
+{
+    return alone(leg, lock_ms, guard_trigger(leg, index, 0), guard_trigger(leg, index, 1));
+}
+
+static const char *drop_trigger(const MoveLeg *leg, const char *table, const char *which)
+{
+    return table ? arena_printf(A(leg), "DROP TRIGGER IF EXISTS shoal_guard_%" PRIu64 "_%s ON %s", leg->move->id, which, table) : NULL;
+}
+
+const char *move_sql_drop_guard(const MoveLeg *leg, uint32_t index, uint32_t lock_ms)
+{
+    const char *name = one_name(leg, &leg->tables[index]);
+    return alone(leg, lock_ms, drop_trigger(leg, name, "w"), drop_trigger(leg, name, "d"));
+}
 
 const char *move_sql_drop_guards(const MoveLeg *leg)
 {

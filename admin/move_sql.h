@@ -74,14 +74,16 @@ const char *move_sql_raise_sequence(const MoveLeg *leg, const char *schema, cons
 /* ---- guard: rows of these buckets are refused, except from the streams ---- */
 
 const char *move_sql_guard_function(const MoveLeg *leg, const char *new_owner);
-/* `which`: 0 writes (INSERT, UPDATE), 1 DELETE. */
-const char *move_sql_guard_trigger(const MoveLeg *leg, uint32_t table, int which);
+/* Of one table, in a transaction of its own that waits for its lock so long. */
+const char *move_sql_guard(const MoveLeg *leg, uint32_t table, uint32_t lock_ms);
 /* All of them, in one go: whoever makes them holds everybody up. */
 const char *move_sql_guards(const MoveLeg *leg);
 const char *move_sql_guard_count(const MoveLeg *leg);
 
 /* ---- taking everything away that has the move's name; each is fine when nothing is there ---- */
 
+/* Of one table, as move_sql_guard; without its lock when there is none. Then what is left of them. */
+const char *move_sql_drop_guard(const MoveLeg *leg, uint32_t table, uint32_t lock_ms);
 const char *move_sql_drop_guards(const MoveLeg *leg);
 const char *move_sql_drop_subscription(const MoveLeg *leg, bool back);
 /* Slot and publication of one direction; raises 55006 while the slot is in use. */

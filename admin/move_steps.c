@@ -191,15 +191,10 @@ static void guard_make_begin(Move *move)
     LEGS_EACH(leg, move) {
         if (leg->guarded)
             continue;
-        move_ask_add(leg, SIDE_SOURCE, "BEGIN");
-        move_ask_add(leg, SIDE_SOURCE, "SET LOCAL lock_timeout = '400ms'");
         move_ask_add(leg, SIDE_SOURCE, "CREATE SCHEMA IF NOT EXISTS shoal");
         move_ask_add(leg, SIDE_SOURCE, move_sql_guard_function(leg, move->target));
-        for (uint32_t t = 0; t < leg->table_count; t++) {
-            move_ask_add(leg, SIDE_SOURCE, move_sql_guard_trigger(leg, t, 0));
-            move_ask_add(leg, SIDE_SOURCE, move_sql_guard_trigger(leg, t, 1));
-        }
-        move_ask_add(leg, SIDE_SOURCE, "COMMIT");
+        for (uint32_t t = 0; t < leg->table_count; t++)
+            move_ask_add(leg, SIDE_SOURCE, move_sql_guard(leg, t, move_lock_ms(move, false)));
         move_ask_run(leg, SIDE_SOURCE, ASK_MS);
     }
 }

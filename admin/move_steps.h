@@ -47,6 +47,11 @@ bool move_login(const MoveLeg *leg, MoveSide side, PgLogin *ret) MUST_USE;
 bool move_gives_up(const Move *move);
 void move_stop_the_world(const Move *move, const Error *err) __attribute__((noreturn));
 
+/* lock_timeout of this try, for the lock of one table, or of several at once. */
+uint32_t move_lock_ms(const Move *move, bool several);
+/* The last try was in vain because somebody is at work there. */
+bool move_waits_for_lock(const Move *move);
+
 /* True when a failpoint says that the step fails here; then it has failed, and `end` says so by move_fail_now. */
 bool move_fails_at(Move *move, const char *name);
 void move_fail_now(Move *move);
@@ -114,6 +119,8 @@ void move_decide_begin(Move *move);
 bool move_stream_rows(MoveLeg *leg, MoveSide side, const PGresult *rows, Error *err) MUST_USE;
 
 /* move_fence.c: the data path's part, and the owner's change. */
+/* In config->shards: that loses the buckets, or gets them, the way that the move goes now. FENCE_ANY_SHARD: gone from it. */
+uint32_t move_side_shard(const Move *move, bool loser);
 void move_unfence(Move *move);
 void move_fence_begin(Move *move);
 void move_fence_end(Move *move);

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "router/fence.h"
 #include "router/park.h"
+#include "router/reads.h"
 #include "router/worker_state.h"
 
 bool absence_possible(Session *session)
@@ -35,17 +36,21 @@ static bool misses_primary(const Session *session, uint32_t shard)
     return session->worker->topology->primaries[shard] == NO_PRIMARY && !(part && part->tx != 'I');
 }
 
-bool absence_holds(const Session *session, const Plan *plan)
+/* What is looked at only is told REJECT for a SELECT over several shards: that waits, too, unless a replica may answer
+ * in the primary's place. What will be refused anyway waits with it, for it cannot be told apart. */
+bool absence_holds(const Request *request, const Plan *plan)
 {
+    const Session *session = request->session;
     const Topology *topology = session->worker->topology;
     const DatabaseConfig *database = session_database(session, topology);
     for (uint32_t i = 0; i < session->part_count; i++)
         if (misses_primary(session, session->parts[i].shard))
             return true; /* it holds a connection there, for its session state: that would be written to */
-    if (plan->kind == PLAN_DIRECT || plan->kind == PLAN_PROBE || plan->kind == PLAN_LOCAL || plan->kind == PLAN_REJECT)
+    if (plan->kind == PLAN_DIRECT || plan->kind == PLAN_PROBE || plan->kind == PLAN_LOCAL ||
+        (plan->kind == PLAN_REJECT && (!plan->looked || session->tx == TX_FAILED)))
         return false;
     for (uint32_t i = 0; i < database->shard_count; i++)
-        if (misses_primary(session, database->shards[i]))
+        if (misses_primary(session, database->shards[i]) && !(plan->looked && reads_leg_may_leave(request, database->shards[i])))
             return true;
     return false;
 }

@@ -18,7 +18,7 @@
 
 /* False mostly: then nothing below needs to be asked. */
 bool absence_possible(Session *session);
-bool absence_holds(const Session *session, const Plan *plan);
+bool absence_holds(const Request *request, const Plan *plan);
 /* It waits now. False: it has waited long enough, or too many do. */
 bool absence_park(Session *session) MUST_USE;
 void absence_error(Session *session, Error *err);

@@ -380,7 +380,7 @@ static bool must_wait_for_primary(Request *request)
     Plan plan = {.kind = PLAN_LOCAL};
     if (request->planned_count)
         plan = planning_look(request);
-    return absence_holds(session, &plan);
+    return absence_holds(request, &plan);
 }
 
 static bool end_with(Request *request, const Error *err)

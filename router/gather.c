@@ -705,6 +705,15 @@ bool gather_refuse_locked(Request *request)
     return true;
 }
 
+/* They take turns; a shard that has no primary now lets its turn pass. */
+static uint32_t merge_server(Worker *worker, const DatabaseConfig *database)
+{
+    uint32_t shard = database->shards[worker->gather_next++ % database->shard_count];
+    for (uint32_t i = 1; i < database->shard_count && !doubt_primary(worker, shard); i++)
+        shard = database->shards[worker->gather_next++ % database->shard_count];
+    return shard;
+}
+
 void gather_start(Request *request, const Fanout *spread)
 {
     Session *session = request->session;
@@ -729,9 +738,7 @@ void gather_start(Request *request, const Fanout *spread)
         dispatch_error(request, &err);
         return;
     }
-    gather->shard = database->shards[spread->form.system
-                                         ? 0
-                                         : session->worker->gather_next++ % database->shard_count];
+    gather->shard = spread->form.system ? database->shards[0] : merge_server(session->worker, database);
     request_cut(request);
     request->gather = gather;
     run_learn(gather);

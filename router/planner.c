@@ -440,9 +440,8 @@ static bool waits_for_shard(const PlanInput *input, const Plan *plan, const Shap
 /* Of one shard, or rows of several: when a bucket it needs is fenced. Of all shards: when any is. */
 static Plan with_fence(const PlanInput *input, Plan plan, const Shape *shape, bool fenced)
 {
-    /* Who only looks is told REJECT for what would be a SCATTER. */
-    bool looked = plan.kind == PLAN_REJECT && !input->keep;
-    bool all = looked || plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
+    plan.looked = plan.kind == PLAN_REJECT && !input->keep;
+    bool all = plan.looked || plan.kind == PLAN_SCATTER || (plan.kind == PLAN_WRITE && !plan.same) || plan.kind == PLAN_DDL ||
                plan.kind == PLAN_COPY_IN || plan.kind == PLAN_COPY_OUT || plan.kind == PLAN_INSERT_SELECT || plan.kind == PLAN_MERGE ||
                shape->kind == SHAPE_DECLARE; /* which rows it reads is planned when it is opened */
     plan.fenced = input->topology->joining ? waits_for_shard(input, &plan, shape)
@@ -519,5 +518,6 @@ Plan plan_merge(const PlanInput *input, const Plan *plans, uint32_t count)
     Plan merged = merge(input, plans, count);
     for (uint32_t i = 0; i < count; i++)
         merged.fenced |= plans[i].fenced;
+    merged.looked |= merged.kind == PLAN_REJECT && !input->keep;
     return merged;
 }

@@ -78,6 +78,7 @@ typedef struct Plan {
     PlanKind kind;
     uint32_t shard;   /* DIRECT: index in config->shards */
     bool any_shard;   /* DIRECT: names no table of the user: every shard would answer alike */
+    bool looked;      /* REJECT, to who only looks: it may become a plan of several shards (PlanInput.keep) */
     bool catalog;     /* DIRECT, any_shard: asks the catalog; the home shard, wherever the transaction is */
     bool fenced;      /* it needs a bucket that is moving at this moment: it waits (fence.h) */
     bool alone;       /* DDL: cannot run inside a transaction block */

@@ -482,6 +482,13 @@ Pool *reads_origin_pool(Request *request, const ReadOrigin *origin)
 
 /* ---- legs ------------------------------------------------------------------------------------------- */
 
+bool reads_leg_may_leave(const Request *request, uint32_t shard)
+{
+    const Session *session = request->session;
+    return session->tx == TX_IDLE && worker_config(session->worker)->shards[shard].replica_count &&
+           wish_of(request).consistency != READ_STRONG && rule_of(request) == READ_MAY_GO;
+}
+
 bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err)
 {
     Session *session = request->session;

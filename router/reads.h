@@ -151,6 +151,8 @@ typedef struct LegRead {
     bool fallback;   /* on the primary for want of a replica */
     uint64_t started_us;
 } LegRead;
+/* A read over several shards, not begun yet: a replica of that shard may be asked for its leg. */
+bool reads_leg_may_leave(const Request *request, uint32_t shard);
 /* False: it must be refused (H82). */
 bool reads_leg_begin(Request *request, uint32_t shard, LegRead *ret, Error *err) MUST_USE;
 void reads_leg_end(Worker *worker, LegRead *leg, bool ok);

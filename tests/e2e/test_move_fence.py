@@ -9,7 +9,8 @@ from tests.support.wire import TIMEOUT, errors_of, query, rows_of
 
 pytestmark = pytest.mark.shoal_only
 
-DDL = ['CREATE TABLE rows(id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0)']
+DDL = ['CREATE TABLE rows(id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, '
+       't text DEFAULT 1, "row" text, x text, bucket int, hash int, "we""ird" text DEFAULT 2)']  # names that a move's SQL uses
 KEYS = 400
 
 
@@ -64,6 +65,7 @@ def fenced(workspace):
 
 def test_who_comes_inside_the_fence_is_not_waited_for(fenced):
     # A long transaction that needs nothing of what moves holds the move up, and uses rows behind their last count.
+    # All it puts off is the deletion of the old copies.
     fenced.prepare()
     with fenced.shoal.connect() as before, fenced.shoal.connect(timeout_s=90) as late:
         late.query('BEGIN')
@@ -75,6 +77,9 @@ def test_who_comes_inside_the_fence_is_not_waited_for(fenced):
         before.query('COMMIT')
         assert not errors_of(late.until('Z'))
         fenced.switched()  # although it is open
+        wait_until('the move to tell whom it waits for', lambda: 'have been at work' in (fenced.state(fenced.number)['reason'] or ''), 60, 0.05)
+        assert int(fenced.on_loser.query(f'SELECT count(*) FROM rows WHERE {fenced.bucket_sql("id")} < 8', 'app')[0][0]) == len(fenced.moves)
+        assert late.query(f'SELECT n FROM rows WHERE id = {fenced.moves[1]}') == [[str(fenced.value(fenced.moves[1]))]]
         late.query('COMMIT')
     fenced.over()
 
@@ -132,6 +137,26 @@ def test_no_snapshot_is_taken_where_rows_are_to_come(fenced, begin):
         fenced.switched()
         assert late.query(f'SELECT n FROM rows WHERE id = {key}') == [[str(old + 1)]]
         late.query('COMMIT')
+    fenced.over()
+
+
+def test_a_long_transaction_keeps_a_move_waiting_and_nobody_else(fenced):
+    # A move that wants a lock stands before a long transaction, and all clients behind the move; or it is given up.
+    fenced.prepare()
+    with fenced.shoal.connect() as long, fenced.shoal.connect(timeout_s=60) as conn:
+        long.query('BEGIN')
+        long.query(f'UPDATE rows SET n = n WHERE id = {fenced.stays[0]}')
+        fenced.number = fenced.move('0-7', fenced.gainer)
+        wait_until('the move to tell that it waits', lambda: 'lock timeout' in (fenced.state(fenced.number)['reason'] or ''), 60, 0.05)
+        worst = 0
+        for _ in range(20):
+            began = time.monotonic()
+            conn.query(f'UPDATE rows SET n = n WHERE id = {fenced.moves[4]}')
+            worst = max(worst, time.monotonic() - began)
+            time.sleep(0.05)
+        assert worst < 10, worst
+        assert fenced.state(fenced.number)['step'] == 'publish'
+        long.query('COMMIT')
     fenced.over()
 
 

@@ -22,6 +22,7 @@ DDL = ['CREATE TABLE lists(id bigint PRIMARY KEY, v text NOT NULL)',
        'CREATE TABLE tickets(owner bigint, id bigserial, PRIMARY KEY (owner, id))',
        "CREATE TYPE mood AS ENUM ('low', 'high')",
        'CREATE TABLE kinds(id int PRIMARY KEY, n bigint NOT NULL, m mood, twice bigint GENERATED ALWAYS AS (n * 2) STORED)',
+       'CREATE TABLE t(id int PRIMARY KEY, t text, "row" text, x text, name int, "we""ird Ä" text)',  # names that SQL of ours uses
        'CREATE TABLE titles(id int PRIMARY KEY, kind int REFERENCES kinds(id), body text)',
        "CREATE FUNCTION shout(v text) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT upper(v)$$",
        'CREATE VIEW loud AS SELECT id, shout(body) AS body FROM titles']
@@ -38,10 +39,11 @@ def moving(workspace):
                     settings={'move_fence_timeout': '2s', 'query_wait_timeout': '30s'})
     moving.shoal.start()
     with moving.shoal.connect() as conn:
-        for table in ('kinds', 'titles'):
+        for table in ('kinds', 'titles', 't'):
             conn.query(f"SELECT shoal.create_reference_table('{table}')")
         conn.query("SELECT shoal.distribute_table('tickets', 'owner')")
         conn.query('INSERT INTO kinds VALUES ' + ', '.join(f"({i}, 0, 'high')" for i in range(KINDS)))
+        conn.query("INSERT INTO t SELECT g, 'a' || g, 'b', NULL, g, 'c' FROM generate_series(1, 50) g")
         conn.query('INSERT INTO titles VALUES ' + ', '.join(f"({i}, {i % KINDS}, 'a\tb\\n{i}')" for i in range(300)))
         for key in range(KEYS):
             conn.query(f"INSERT INTO lists VALUES ({key}, '')")
@@ -212,6 +214,7 @@ def test_a_shard_more_and_one_drained(moving, lists):
     with Load(moving.shoal) as load, moving.shoal.connect() as conn:
         take_numbers(conn, ids)
         moving.add_shard(moving.clusters[2])
+        assert len({tuple(map(tuple, c.query('SELECT * FROM t ORDER BY id', 'app'))) for c in moving.clusters}) == 1
         for command in ('REBALANCE START', 'REBALANCE START DRAIN s1'):
             plan = moving.shoal.console(command)
             assert plan, command

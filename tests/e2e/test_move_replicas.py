@@ -1,8 +1,10 @@
-"""Reads go to replicas while rows change their shard: a replica that is behind knows them where they were."""
+"""Reads go to replicas while rows change their shard: a replica that is behind knows them where they were. And while a
+primary is away."""
 import pytest
 
 from tests.support.cluster import wait_until
 from tests.support.moves import Moving
+from tests.support.wire import TIMEOUT, errors_of, query
 
 pytestmark = pytest.mark.shoal_only
 
@@ -52,6 +54,29 @@ def resumed(moving):
     yield
     for replica in moving.replicas:
         replica.resume_replay()
+
+
+@pytest.mark.parametrize('sql', [
+    'SELECT id FROM rows WHERE id <= 3 ORDER BY id', 'SELECT count(DISTINCT n) FROM rows', 'EXPLAIN SELECT id FROM rows',
+    'BEGIN; DECLARE c CURSOR FOR SELECT id FROM rows; FETCH 1 FROM c; COMMIT', 'BEGIN; SELECT count(*) FROM rows; COMMIT',
+    'COPY (SELECT id FROM rows WHERE id <= 3) TO STDOUT', 'SELECT id FROM rows WHERE id = {0}; UPDATE rows SET n = n WHERE id = {1}'])
+def test_what_several_shards_answer_waits_for_a_primary(moving, sql):
+    # A switchover or a promotion is an error page for everything that reads more than one shard.
+    owners = moving.owners()
+    keys = [next(k for k, bucket in c.query(f'SELECT id, {moving.bucket_sql("id")} FROM rows ORDER BY id', 'app')
+                 if owners[int(bucket)] == c.name) for c in moving.clusters]
+    with moving.shoal.connect(timeout_s=60) as conn, moving.shoal.connect() as reader:
+        conn.query("SET shoal.read_consistency = 'strong'")
+        moving.shoal.console('PAUSE s1')
+        try:
+            conn.send(query(sql.format(*keys)))
+            assert conn.receive(0.3) is TIMEOUT, 'it was begun'
+            assert reader.query(COUNT) == ALL  # on replicas it goes on
+        finally:
+            moving.shoal.console('RESUME s1')
+        seen = conn.until('Z')
+    assert not errors_of(seen), errors_of(seen)
+    assert any(m.type in 'CDd' for m in seen)
 
 
 def test_nothing_is_missing_and_nothing_is_twice(moving):
