@@ -121,8 +121,8 @@ bool console_show_moves(Control *control, Call *call, const Command *command, co
         else if (move && move_waits_for_lock(move))
             cells[15] = arena_printf(arena, "waits: %s", move->err.message);
         else if (move && move->letting_go && move->drain.rounds)
-            cells[15] = arena_printf(arena, "waits: %u sessions have been at work on %s since before the switch", move->drain.blockers,
-                                     move->backwards ? row->target : row->source);
+            cells[15] = arena_printf(arena, "waits: %u sessions have been at work on %s since the old copies were in use",
+                                     move->drain.blockers, move->state == MOVE_UNDOING ? row->target : row->source);
         answer_row(call, cells, ARRAY_LEN(COLUMNS));
     }
     return answer_with(control, call, "SHOW");

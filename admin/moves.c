@@ -306,6 +306,7 @@ static void foreign_add(const Move *move, const Topology *topology, BucketSet *f
 bool moves_foreign(const Control *control, Topology *topology)
 {
     BucketSet *foreign = NULL;
+    topology->copies_gone = control->moves.copies_gone;
     LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
         const Move *move = MOVE_OF(link);
         topology->copying |= is_copying(move);

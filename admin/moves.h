@@ -20,6 +20,7 @@ typedef struct Moves {
     Timer timer;  /* the next look at who may begin */
     bool loaded;
     bool paused;  /* REBALANCE PAUSE: nothing new begins, nothing is fenced */
+    uint64_t copies_gone; /* as Topology's */
     uint64_t bytes_per_s; /* of the last move of some size, from its begin to the switch; 0: there was none */
 } Moves;
 

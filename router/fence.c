@@ -10,7 +10,7 @@
  *   there since before the fence,
  *      READ COMMITTED                    waited for; goes on everywhere     not waited for: each statement sees what has come
  *      REPEATABLE READ, SERIALIZABLE,    waited for; goes on everywhere     waited for; goes on everywhere: its snapshot has
- *      pinned, not known                                                    not the rows to come
+ *      pinned, on a replica, not known                                      not the rows to come
  *   comes there inside the fence,
  *      READ COMMITTED                    not waited for: it needs other     joins; not waited for
  *                                        rows; for those that move it waits
@@ -30,10 +30,12 @@
 
 /* ---- snapshots ------------------------------------------------------------------------------- */
 
-/* What its transaction reads next may be read in a snapshot of before. */
+/* What its transaction reads next may be read in a snapshot of before; or on a replica, that shows what was there
+ * before until it has replayed. */
 static bool keeps_snapshot(const Session *session, bool every)
 {
-    return every || session->n1.isolation != N1_READ_COMMITTED || session->pinned;
+    return every || session->n1.isolation != N1_READ_COMMITTED || session->pinned || session->reads.tx_replica ||
+           session->reads.tx_read_only;
 }
 
 /* Several statements may come of it, or follow it, that read in one snapshot. */

@@ -21,6 +21,7 @@ typedef struct Request Request;
 typedef struct Session Session;
 
 #define FENCE_ANY_SHARD    UINT32_MAX
+#define FENCE_NO_SHARD     (UINT32_MAX - 1) /* only the gainer counts */
 #define FENCE_ANY_DATABASE UINT32_MAX
 
 /* The control thread's question, on its way through the workers and back. */
@@ -30,7 +31,7 @@ typedef struct FenceAsk {
     uint32_t database;   /* of the sessions that count, or FENCE_ANY_DATABASE */
     bool requests_only;  /* open transactions between two statements do not count */
     bool primary_only;   /* transactions on replicas do not count */
-    uint32_t shard;      /* that loses buckets, or FENCE_ANY_SHARD */
+    uint32_t shard;      /* that loses buckets, or FENCE_ANY_SHARD, FENCE_NO_SHARD */
     uint32_t gainer;     /* that gets them: a transaction there may have a snapshot without their rows */
     bool gain_every;     /* see Topology */
     Worker *const *workers;

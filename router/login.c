@@ -7,15 +7,14 @@
  * later logins with the same settings need no server.
  */
 #include "router/login.h"
-#include "router/read_setting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "meta/identifier.h"
 #include "router/cancel.h"
 #include "router/greeting.h"
 #include "router/scram.h"
+#include "router/start_settings.h"
 #include "router/worker_state.h"
 #include "wire/backend.h"
 
@@ -98,120 +97,6 @@ void login_finish(Session *session)
     arena_finish(&login->arena);
     buf_finish(&login->statuses);
     free(login);
-}
-
-/* ---- settings of the startup message --------------------------------------------------------------------- */
-
-/* E'' would be the only form with a meaning for backslashes; SET values are plain literals under
- * standard_conforming_strings, which a fresh server session has on. */
-static void put_literal(Buf *quoted, Slice value)
-{
-    buf_append(quoted, SLICE("'"));
-    for (size_t i = 0; i < value.len; i++)
-        buf_append(quoted, value.data[i] == '\'' ? SLICE("''") : slice_of(value.data + i, 1));
-    buf_append(quoted, SLICE("'"));
-}
-
-/* `a, "B"` of the startup message is SET TO 'a', 'B': a list in one literal would be one name. */
-static bool put_names(Buf *quoted, Slice value)
-{
-    Identifier id;
-    bool first = true;
-    for (; identifier_take(&value, ',', &id); first = false) {
-        if (!first)
-            buf_append(quoted, SLICE(", "));
-        put_literal(quoted, identifier_slice(&id));
-    }
-    return !first && value.len == 0;
-}
-
-static bool is_list_of_names(Slice name)
-{
-    static const char *const NAMES[] = {"search_path", "temp_tablespaces", "local_preload_libraries",
-                                        "session_preload_libraries"};
-    for (size_t i = 0; i < ARRAY_LEN(NAMES); i++)
-        if (slice_is(name, NAMES[i]))
-            return true;
-    return false;
-}
-
-static bool set_start_value(Login *login, Slice name, Slice value)
-{
-    Session *session = login->session;
-    GucSet *set = &session->worker->gucs;
-    Buf quoted;
-    bool ok;
-    buf_init(&quoted, 2 * value.len + 16);
-    if (!is_list_of_names(name) || !put_names(&quoted, value)) {
-        buf_reset(&quoted);
-        put_literal(&quoted, value);
-    }
-    GucVector *vector = guc_with(set, session->gucs_base, name, buf_bytes(&quoted), &ok);
-    ok = ok && !quoted.failed;
-    buf_finish(&quoted);
-    if (ok) {
-        guc_release(set, session->gucs_base);
-        session->gucs_base = vector;
-    }
-    return ok;
-}
-
-static Slice lower_case(Login *login, Slice name)
-{
-    Slice copy = arena_dup(&login->arena, name);
-    uint8_t *bytes = (uint8_t *)(uintptr_t)copy.data;
-    for (size_t i = 0; copy.data && i < copy.len; i++)
-        if (bytes[i] >= 'A' && bytes[i] <= 'Z')
-            bytes[i] = (uint8_t)(bytes[i] + 32);
-    return copy;
-}
-
-static bool valid_setting_name(Slice name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        uint8_t c = name.data[i];
-        if (!((c >= 'a' && c <= 'z') || c == '_' || c == '.' || (i && ((c >= '0' && c <= '9') || c == '$'))))
-            return false;
-    }
-    return name.len > 0;
-}
-
-static bool take_setting(Login *login, const StartupParam *param)
-{
-    Slice name = lower_case(login, param->name);
-    Error err;
-    if (!valid_setting_name(name)) {
-        error_set(&err, SQLSTATE_UNDEFINED_OBJECT, "unrecognized configuration parameter \"%.*s\"",
-                  SLICE_FMT(param->name));
-        refuse(login, &err);
-        return false;
-    }
-    bool ours;
-    if (!read_setting_start(login->session, name, param->value, &ours, &err)) {
-        refuse(login, &err);
-        return false;
-    }
-    return ours || set_start_value(login, name, param->value);
-}
-
-static bool take_settings(Login *login)
-{
-    const StartupPacket *startup = &login->startup;
-    StartupParam *options = NULL;
-    size_t option_count = 0;
-    Error err;
-    if (startup->options.len &&
-        !startup_options_parse(startup->options, &login->arena, &options, &option_count, &err)) {
-        refuse(login, &err);
-        return false;
-    }
-    for (size_t i = 0; i < option_count; i++)
-        if (!take_setting(login, &options[i]))
-            return false;
-    for (size_t i = 0; i < startup->param_count; i++)
-        if (!take_setting(login, &startup->params[i]))
-            return false;
-    return true;
 }
 
 static void welcome(Login *login, Slice frames)
@@ -387,8 +272,8 @@ static void authenticated(Login *login)
         return;
     }
     const DatabaseConfig *database = config_database(config, login->startup.database);
+    Error err;
     if (!session->console && !database) {
-        Error err;
         error_set(&err, SQLSTATE_INVALID_DATABASE, "database \"%.*s\" does not exist",
                   SLICE_FMT(login->startup.database));
         refuse(login, &err);
@@ -397,7 +282,9 @@ static void authenticated(Login *login)
     session->database_index = database ? database->index : 0;
     if (session->console)
         welcome_console(login);
-    else if (take_settings(login))
+    else if (!start_settings_take(session, &login->startup, &login->arena, &err))
+        refuse(login, &err);
+    else
         login_warm(login);
 }
 

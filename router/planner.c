@@ -372,10 +372,13 @@ static Plan plan_sharded(Planner *p)
         return plan_home(p);
     case SHAPE_PREPARE:
         return plan_prepare(p);
-    case SHAPE_PREPARE_TRANSACTION:
-    case SHAPE_COMMIT_PREPARED:
     case SHAPE_CALL:
     case SHAPE_DO:
+        return plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "what this statement does cannot be seen on a sharded database",
+                           "Its body may read and write any table.",
+                           "Say where it runs: /* shoal: shard = NAME */ or /* shoal: table = NAME, key = VALUE */ before it.");
+    case SHAPE_PREPARE_TRANSACTION:
+    case SHAPE_COMMIT_PREPARED:
         return plan_unsupported(p);
     default:
         return plan_direct(planner_home(p), true);
@@ -392,6 +395,7 @@ static Plan plan_parts(const PlanInput *input, const PlanStatement *statement)
     for (uint32_t i = 0; i < shape->part_count; i++) {
         PlanStatement part = *statement;
         part.shape = shape->parts[i];
+        part.hint = (Slice){0}; /* which of them it was meant for is not known */
         inside.in_transaction = true; /* several statements in one Query are one transaction */
         plans[i] = plan_make(&inside, &part);
         inside.path_unknown |= plan_sets_path(part.shape);
@@ -485,6 +489,8 @@ Plan plan_make(const PlanInput *input, const PlanStatement *statement)
     if (!refs_resolve(&planner) || plan_names_unseen(&planner))
         return planner.plan;
     Plan plan = plan_sharded(&planner);
+    if (plan.kind == PLAN_REJECT && (planner.hidden || shape->kind == SHAPE_CALL || shape->kind == SHAPE_DO))
+        plan = plan_declared(&planner, plan);
     return with_fence(input, plan, shape, fenced);
 }
 

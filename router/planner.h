@@ -49,6 +49,7 @@ typedef struct PlanStatement {
     const Shape *shape;
     Slice text;
     const ShapeLiteral *literals;
+    Slice hint; /* of its leading comment; empty: none */
     const BindMessage *bind;    /* NULL in the simple protocol */
     const uint32_t *param_oids; /* declared types of parameters; 0: inferred by PostgreSQL */
     uint32_t param_oid_count;

@@ -31,8 +31,10 @@ static bool runs_statements(const Planner *p, const ShapeName *name)
 
 static void reject_hidden(Planner *p, const char *what, const ShapeName *name)
 {
+    p->hidden = true;
     p->plan = plan_reject(SQLSTATE_FEATURE_NOT_SUPPORTED, "this function is not supported on a sharded database yet", NULL,
-                          "Call it on a shard directly, or declare it IMMUTABLE if it reads no table.");
+                          "Declare it IMMUTABLE if it reads no table, or say where it runs: /* shoal: shard = NAME */ or "
+                          "/* shoal: table = NAME, key = VALUE */ before SELECT.");
     error_detail(&p->plan.error, "%s \"%.*s\" may read tables, which Shoal cannot see.", what, SLICE_FMT(name->name));
 }
 

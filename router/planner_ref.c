@@ -74,8 +74,15 @@ static void ref_through_view(const Planner *p, const ShapeTable *from, Ref *ref)
         return;
     const CatalogTable *base = catalog_table_by_oid(p->catalog, view->view->base);
     const Table *table = base ? topology_table(p->in->topology, p->in->database, base->schema, base->name) : NULL;
-    if (!table || table->kind == TABLE_REFERENCE || table->kind == TABLE_LOCAL)
+    if (!base || (table && table->kind == TABLE_REFERENCE))
         return;
+    if (!table || table->kind == TABLE_LOCAL) { /* PostgreSQL writes through it where the table is */
+        ref->table = table;
+        ref->kind = REF_LOCAL;
+        ref->shard = table && table->place_count ? table->places->shard : p->database->shards[0];
+        ref->through = true;
+        return;
+    }
     for (uint32_t i = 0; i < table->key_count; i++)
         if (!catalog_column(view, table->keys[i].column))
             return;

@@ -66,6 +66,7 @@ typedef struct Planner {
     Ref refs[TABLES_MAX];
     uint32_t distributed_count, local_count, reference_count;
     ParamMemo *memo;
+    bool hidden;  /* what refuses it is a body that Shoal cannot look into */
     bool *fenced; /* a bucket that it needs is moving at this moment */
     Plan plan;
 } Planner;
@@ -161,6 +162,11 @@ void plan_pass_over_foreign(const Planner *p, Plan *plan, int reference, const c
 bool plan_breaks_unique(Planner *p);
 /* UPDATE and DELETE that no key restricts to one shard. False: it is not such a one. */
 bool plan_write(Planner *p, Plan *ret) MUST_USE;
+
+/* ---- planner_declared.c -------------------------------------------------------------------------------------- */
+
+/* It is `refused` for what Shoal cannot look into: where its client says that it runs; else as it was. */
+Plan plan_declared(Planner *p, Plan refused);
 
 /* ---- planner_merge.c ---------------------------------------------------------------------------------------- */
 

@@ -169,6 +169,7 @@ static bool resolve_bind(Request *request, uint32_t at, Slice body)
                                    .shape = statement->reading.shape,
                                    .text = statement->prepared->text,
                                    .literals = statement->reading.literals,
+                                   .hint = statement->reading.hint,
                                    .bind = bind,
                                    .param_oids = statement->prepared->oids,
                                    .param_oid_count = statement->prepared->oid_count,
@@ -227,6 +228,7 @@ static bool recall(Request *request, Portal *portal)
                                                .shape = statement->reading.shape,
                                                .text = statement->prepared->text,
                                                .literals = statement->reading.literals,
+                                               .hint = statement->reading.hint,
                                                .bind = bind,
                                                .param_oids = statement->prepared->oids,
                                                .param_oid_count = statement->prepared->oid_count});
@@ -282,7 +284,8 @@ static bool resolve_query(Request *request, uint32_t at, Slice body)
     return plan_later(request, (PlanStatement){.executed = true,
                                                .shape = reading->shape,
                                                .text = query.sql,
-                                               .literals = reading->literals});
+                                               .literals = reading->literals,
+                                               .hint = reading->hint});
 }
 
 static bool resolve_step(Request *request, uint32_t at)

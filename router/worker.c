@@ -116,7 +116,7 @@ static void leave_old_primaries(Worker *worker, const Topology *before)
  * replica that does not show it yet hides rows, or shows them twice. */
 static bool rows_have_moved(const Topology *before, const Topology *now)
 {
-    if (before->map->version != now->map->version)
+    if (before->map->version != now->map->version || before->copies_gone != now->copies_gone)
         return true;
     uint32_t shards = before->foreign ? MIN(before->config->shard_count, now->config->shard_count) : 0;
     for (uint32_t s = 0; s < shards; s++)

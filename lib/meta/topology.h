@@ -113,6 +113,7 @@ typedef struct Topology {
     /* [shard_count]: buckets whose rows may lie on this shard although it does not own them; NULL: there are none
      * anywhere. Who asks several shards passes over them (router/foreign.h). */
     const BucketSet *foreign;
+    uint64_t copies_gone; /* grows when such rows have been deleted, that are passed over still: snapshots may show them */
     bool copying; /* some move is under way and not decided: distributed tables keep their shape */
     Arena arena;
 } Topology;

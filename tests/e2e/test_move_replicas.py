@@ -1,5 +1,7 @@
 """Reads go to replicas while rows change their shard: a replica that is behind knows them where they were. And while a
 primary is away."""
+import time
+
 import pytest
 
 from tests.support.cluster import wait_until
@@ -77,6 +79,35 @@ def test_what_several_shards_answer_waits_for_a_primary(moving, sql):
         seen = conn.until('Z')
     assert not errors_of(seen), errors_of(seen)
     assert any(m.type in 'CDd' for m in seen)
+
+
+def test_a_transaction_on_a_replica_does_not_miss_rows(moving):
+    # It was on the new owner's replica before the rows came. Each statement sees what is there, and the replica is behind.
+    moving.fresh()
+    owners = moving.owners()
+    gainer = 0 if owners[40] == 's1' else 1
+    buckets = moving.clusters[0].query(f'SELECT k, {moving.bucket_sql("k::bigint")} FROM generate_series(0, {KEYS - 1}) k')
+    moves = next(key for key, bucket in buckets if 40 <= int(bucket) < 44)
+    there = next(key for key, bucket in buckets if owners[int(bucket)] == f's{gainer}')
+    with moving.shoal.connect(timeout_s=60) as conn, moving.shoal.connect(timeout_s=60) as late:
+        before = moving.asked()
+        conn.query('BEGIN READ ONLY')
+        assert conn.query(f'SELECT id FROM rows WHERE id = {there}') == [[there]]
+        assert moving.asked() > before
+        moving.replicas[gainer].pause_replay()
+        number = moving.move('40-43', f's{gainer}')
+        wait_until('the fence', lambda: moving.state(number)['step'] in ('fence', 'follow', 'rest'), 60, 0.02)
+        time.sleep(0.5)
+        late.send(query(f'BEGIN READ ONLY; SELECT id FROM rows WHERE id = {there}'))
+        assert conn.query(f'SELECT id FROM rows WHERE id = {moves}') == [[moves]]
+        conn.query('COMMIT')
+        moving.wait(number, ('switched',))
+        assert not errors_of(late.until('Z'))
+        assert late.query(f'SELECT id FROM rows WHERE id = {moves}') == [[moves]]
+        late.query('COMMIT')
+        moving.replicas[gainer].resume_replay()
+        moving.shoal.console(f'REBALANCE ROLLBACK {number}')
+        assert moving.wait(number)['state'] == 'cancelled'
 
 
 def test_nothing_is_missing_and_nothing_is_twice(moving):

@@ -254,3 +254,67 @@ def test_where_current_of_rows_that_lie_elsewhere(conn, table, select, update):
         conn.query(f'{update} WHERE CURRENT OF nothing')
     assert caught.value.code in ('34000', '0A000')
     conn.query('ROLLBACK')
+
+
+# -- where its client says that it runs -------------------------------------------------------------------
+
+DECLARED = [
+    "CREATE FUNCTION age_of(bigint) RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT age FROM users WHERE id = $1); END'",
+    "CREATE FUNCTION renamed(bigint, text) RETURNS SETOF users LANGUAGE sql AS 'UPDATE users SET name = $2 WHERE id = $1 RETURNING *'",
+    "CREATE PROCEDURE older(bigint, INOUT int) LANGUAGE plpgsql AS "
+    "'BEGIN UPDATE users SET age = age + $2 WHERE id = $1 RETURNING age INTO $2; COMMIT; END'",
+]
+
+
+@pytest.fixture(scope='module')
+def declared(app):
+    with app.connect('app') as conn:
+        for sql in DECLARED:
+            conn.query(sql)
+
+
+def test_what_cannot_be_looked_into_runs_where_its_client_says(declared, app, conn):
+    # Users of Citus call functions with the key; a body that runs on another shard than its rows finds none of them.
+    ages = dict(conn.query('SELECT id, age FROM users'))
+    for k in range(1, 13):
+        at = f'/* shoal: table = users, key = {k} */ '
+        assert conn.query(f'{at}SELECT age_of({k})') == [[ages[str(k)]]]
+        assert conn.query(f'{at}SELECT u.id, age_of(id) FROM users u WHERE id = {k}') == [[str(k), ages[str(k)]]]
+        assert conn.query(f"{at}SELECT name FROM renamed({k}, 'r')") == [['r']]
+        assert conn.query(f'{at}CALL older({k}, 7)') == [[str(int(ages[str(k)]) + 7)]]
+        conn.query(f"/* shoal: key = {k} table = public.users */ DO $$ BEGIN UPDATE users SET age = age - 7 WHERE id = {k}; END $$")
+        conn.query('DISCARD ALL')  # a DO may leave anything behind on its connection
+        conn.query('BEGIN')
+        conn.query(f"{at}SELECT renamed({k}, 'gone')")
+        conn.query('SELECT count(*) FROM users')
+        conn.query('ROLLBACK')
+    assert dict(conn.query('SELECT id, age FROM users')) == ages
+    assert conn.query("SELECT count(*) FROM users WHERE name = 'r'") == [['12']]
+    conn.query("UPDATE users SET name = 'n' || id")
+    halves = [int(conn.query(f'/* shoal: shard = {shard} */ SELECT counted()')[0][0]) for shard in ('s0', 's1')]
+    assert sum(halves) == ROWS and all(halves)
+
+
+@pytest.mark.parametrize('sql, code, why', [
+    ('/* shoal: shard = nowhere */ SELECT counted()', '22023', 'no such shard'),
+    ('/* shoal: table = nothing, key = 3 */ SELECT counted()', '22023', 'no such table'),
+    ('/* shoal: table = tags, key = 3 */ SELECT counted()', '22023', 'not distributed'),
+    ("/* shoal: table = users, key = x */ CALL birthday()", '22023', 'not a value'),
+    ('/* shoal: table = users */ CALL birthday()', '22023', 'key of a row'),
+    ('/* shoal: shard = s0, table = users, key = 3 */ CALL birthday()', '22023', 'each once'),
+    ("/* shoal: table = users, key = 'x */ CALL birthday()", '22023', 'each once'),
+    ('/* shoal: shard = s1 */ SELECT counted(), body FROM notes', '0A000', 'another shard'),
+    ('/* shoal: shard = s0 */ SELECT counted() FROM users', '0A000', 'does not fix'),
+    ('/* shoal: shard = s0 */ INSERT INTO notes SELECT counted()', '0A000', 'may read tables'),
+    ('/* shoal: copies = 2 */ SELECT counted()', '0A000', 'may read tables'),
+    ('DO $$ BEGIN DELETE FROM users; END $$', '0A000', 'any table'),
+])
+def test_a_place_that_is_not_certain_is_refused(declared, conn, sql, code, why):
+    with pytest.raises(PgError) as caught:
+        conn.query(sql)
+    assert (caught.value.code, why in caught.value['D'], bool(caught.value['H'])) == (code, True, True), caught.value
+    assert conn.query('SELECT count(*) FROM users') == [[str(ROWS)]]
+
+
+def test_a_moment_of_many_statements_is_nobodys_place(declared, conn):
+    refused(conn, '/* shoal: shard = s0 */ SELECT 1; SELECT counted()')

@@ -152,6 +152,7 @@ WRITES = [
     "UPDATE adults SET name = 'all' RETURNING id", 'UPDATE adults SET age = 1 WHERE id = 25', 'UPDATE adults SET age = age - 1', 'UPDATE adults SET age = age + 1',
     "UPDATE adults SET name = 'in' WHERE id IN (13, 14, 15, 16)", "UPDATE labeled SET years = years + 1 WHERE id = 4 RETURNING years, big", 'UPDATE labeled SET years = 9',
     'UPDATE adults a SET name = o.n::text FROM orders o WHERE o.user_id = a.id AND o.n = 1', 'DELETE FROM adults WHERE id = 25 RETURNING name', 'DELETE FROM adults',
+    "INSERT INTO noted VALUES (5, 'n'), (6, NULL) RETURNING *", "UPDATE noted SET note = note || '!' WHERE id > 1 RETURNING *", 'DELETE FROM noted',
     'DELETE FROM labeled WHERE years > 20', 'DELETE FROM adults WHERE nothing = 1', "INSERT INTO adults (id, org) VALUES (1, 1)", "UPDATE labeled SET big = 'x' WHERE id = 1",
 ]
 
@@ -184,6 +185,7 @@ def test_rows_are_written_through_a_plain_view(through, conn, solo, sql):
     "INSERT INTO swapped VALUES (1, 900, 'x')", "UPDATE swapped SET name = 'x' WHERE id = 1", "UPDATE swapped SET name = 'x' WHERE org = 3", 'DELETE FROM keyless',
     "UPDATE older SET name = 'x' WHERE id = 30", 'DELETE FROM older', 'UPDATE adults SET id = 900 WHERE id = 30', 'INSERT INTO adults SELECT n + 900, sku, 20 FROM items, orders',
     "INSERT INTO adults VALUES (900 + length('x'), 'x', 20)", 'UPDATE noted SET note = (SELECT max(name) FROM users)', 'DELETE FROM totals',
+    'INSERT INTO noted SELECT id, name FROM users',
 ])
 def test_views_that_hide_where_rows_belong_are_not_written_through(through, conn, sql):
     # The row goes where its org would be, or a condition over all rows is asked of each shard's own.

@@ -20,11 +20,26 @@ WRITTEN = {
     'labels': ([('k', 'i'), ('label', 't')], None, 'k int PRIMARY KEY, label text'),
     'scratch': ([('id', 'i'), ('v', 't'), ('n', 'i')], None, 'id int PRIMARY KEY, v text, n int'),
 }
-ALL = {**TABLES, **WRITTEN}
+# Read like tables. A key where the view shows it.
+VIEWS = {
+    'grown': ([('id', 'i'), ('name', 't'), ('age', 'i'), ('org', 'i')], 'id', 'SELECT id, name, age, org FROM users WHERE age > 2'),
+    'spent': ([('id', 'i'), ('name', 't'), ('n', 'i'), ('amount', 'n')], 'id',
+              'SELECT u.id, u.name, count(o.id) AS n, sum(o.amount) AS amount FROM users u LEFT JOIN orders o ON o.user_id = u.id GROUP BY u.id'),
+    'by_kind': ([('kind', 'i'), ('n', 'i'), ('last', 's')], None, 'SELECT kind, count(*) AS n, max(at) AS last FROM events GROUP BY kind'),
+    'busy': ([('id', 'i'), ('n', 'i')], 'id', 'SELECT s.id, s.n + 1 AS n FROM spent s JOIN grown g ON g.id = s.id WHERE s.n > 0'),
+    'known': ([('id', 'i'), ('code', 't'), ('label', 't')], 'id', 'SELECT t.id, t.code, l.label FROM things t JOIN labels l ON l.k = t.id'),
+    'named': ([('k', 'i'), ('label', 't')], None, "SELECT k, label FROM labels WHERE label <> ''"),
+    'jotted': ([('id', 'i'), ('v', 't'), ('kind', 't')], None, 'SELECT s.id, s.v, k.label AS kind FROM scratch s LEFT JOIN kinds k ON k.kind = s.n'),
+    'cheap': ([('id', 'i'), ('code', 't'), ('bal', 'n'), ('seen', 'z')], 'id', 'SELECT id, code, bal, seen FROM things WHERE bal < 10'),
+    'short': ([('thing_id', 'i'), ('n', 'i'), ('note', 't')], 'thing_id', 'SELECT thing_id, n, note FROM lines WHERE length(note) < 4 WITH CHECK OPTION'),
+    'plain': ([('id', 'i'), ('v', 't')], None, 'SELECT id, v FROM scratch'),
+}
+ALL = {**TABLES, **WRITTEN, **VIEWS}
 UNIQUE = {'things': ['id'], 'lines': ['thing_id', 'n'], 'codes': ['code'], 'places': ['tenant', 'region'], 'labels': ['k'], 'scratch': ['id']}
 DDL = SCHEMA + [f'CREATE TABLE {name} ({ddl})' for name, (_, _, ddl) in WRITTEN.items()]
 PLACEMENT = [f"SELECT shoal.distribute_table('{name}', '{'tenant, region' if name == 'places' else key}')"
-             for name, (_, key, _) in ALL.items() if key] + ["SELECT shoal.create_reference_table('labels')"]
+             for name, (_, key, _) in {**TABLES, **WRITTEN}.items() if key] + ["SELECT shoal.create_reference_table('labels')"]
+VIEW_DDL = [f'CREATE VIEW {name} AS {query}' for name, (_, _, query) in VIEWS.items()]
 LABELS = ['résumé', 'Resume', 'resume', 'ábc', 'abd', 'Zebra', 'zebra', 'ñ', 'n', '', 'a b', 'a-b', 'ß', 'ss']
 
 
@@ -315,6 +330,27 @@ class Wide(Grammar):
             lambda: f"DELETE FROM codes WHERE code IN (SELECT name FROM users) RETURNING *",
             lambda: f"DELETE FROM labels WHERE k > {self.rng.randint(20, 60)}")())
 
+    def write_view(self):
+        k = self.rng.randint(1, KEYS + 10)
+        note = self.pick("'ab'", "'much too long'", 'NULL')
+        return Statement(self.pick(
+            lambda: f"INSERT INTO cheap (id, code, bal) VALUES ({k}, 'c', {self.pick(3, 30)}), ({k + 1}, 'd', NULL){self.pick('', ' ON CONFLICT DO NOTHING')}",
+            lambda: f'INSERT INTO short VALUES ({k}, {self.pick(1, 70)}, {note}) ON CONFLICT DO NOTHING',
+            lambda: f"INSERT INTO plain VALUES ({k}, 'p') ON CONFLICT (id) DO UPDATE SET v = excluded.v RETURNING *",
+            lambda: f"UPDATE cheap SET code = 'v', bal = bal + 1{self.of('cheap')}{self.pick('', ' RETURNING id, bal')}",
+            lambda: f"UPDATE cheap SET code = 'v' WHERE id = {k}",
+            lambda: f"UPDATE short SET note = {note} WHERE thing_id {self.pick('=', '>')} {k}",
+            lambda: f"UPDATE plain SET v = v || 'w'{self.of('plain')} RETURNING *",
+            lambda: f"UPDATE named SET label = 'n' WHERE k = {k}",
+            lambda: f"UPDATE things AS t SET code = 'g' FROM grown g WHERE g.id = t.id AND {self.term([Item('g', VIEWS['grown'][0])], 0)}",
+            lambda: f"DELETE FROM cheap WHERE id = {k} RETURNING *",
+            lambda: f"DELETE FROM short WHERE thing_id > {k} AND n > 3",
+            lambda: f"DELETE FROM lines l USING spent s WHERE s.id = l.thing_id AND s.n > {self.pick(2, 5)}",
+            lambda: f"INSERT INTO scratch (id, n) SELECT {k} * 1000 + id, n FROM spent{self.of('spent')} ON CONFLICT DO NOTHING",
+            lambda: f"INSERT INTO lines (thing_id, n) SELECT id, 97 FROM grown{self.of('grown')} ON CONFLICT DO NOTHING",
+            lambda: f"UPDATE grown SET id = id + 1 WHERE id = {k}",
+            lambda: f"UPDATE by_kind SET n = 1")())
+
     def write_cte(self):
         return Statement(self.pick(
             f"WITH gone AS (DELETE FROM lines WHERE thing_id = {self.rng.randint(1, KEYS)} RETURNING *) SELECT count(*), sum(amount) FROM gone",
@@ -358,11 +394,12 @@ class Wide(Grammar):
     def merge_rows(self):
         """VALUES, arrays, a row of constants."""
         some = self.rng.sample(range(1, KEYS + 20), self.pick(1, 1, 2, 5))
-        if self.chance(0.1):
-            some.append(some[0])
         texts = [self.pick("'m'", "'a b'", "'\"{}\\'", 'NULL', "''") for _ in some]
         keys = [str(k) for k in some]
-        if self.chance(0.1):
+        odd = self.pick('', '', '', '', '', 'twice', 'NULL', 'amount')  # one error at most: which of two comes first is nobody's promise
+        if odd == 'twice':
+            keys[-1] = keys[0]
+        if odd == 'NULL':
             keys[-1] = 'NULL::int'
         lines = ', '.join(f'({k}, {t})' for k, t in zip(keys, texts))
         source = self.pick(f'(VALUES {lines}) s(k, x)', f'(VALUES {lines}) AS s (k, x)', f'(SELECT * FROM (VALUES {lines}) v(k, x) ORDER BY k) s',
@@ -374,7 +411,7 @@ class Wide(Grammar):
                 self.when('things', {'id': 's.k', 'code': 's.x', 'label': self.pick("s.x || '!'", 's.x'), 'bal': self.pick('s.k * 2', '7')})
         if name == 'lines':
             return f'MERGE INTO lines t USING {source} ON t.thing_id = s.k AND t.n = {self.pick(0, 1, "s.k % 4")} ' + \
-                self.when('lines', {'thing_id': 's.k', 'n': self.pick('0', '1', 's.k % 4'), 'note': "coalesce(s.x, 'm')", 'amount': self.pick('s.k', '2000')})
+                self.when('lines', {'thing_id': 's.k', 'n': self.pick('0', '1', 's.k % 4'), 'note': "coalesce(s.x, 'm')", 'amount': '2000' if odd == 'amount' else 's.k'})
         region = self.pick('s.x', "coalesce(s.x, 'r1')")
         return f"MERGE INTO places t USING (SELECT q.k, 'r' || q.k % 3 AS r, q.x FROM {source.replace(') s', ') q').replace('AS s', 'AS q')}) s " \
             f'ON t.tenant = s.k AND t.region = s.r ' + self.when('places', {'tenant': 's.k', 'region': self.pick('s.r', 's.r', region), 'v': 's.k + 1'})
@@ -388,9 +425,10 @@ class Wide(Grammar):
             lambda: (f'(SELECT DISTINCT user_id AS k, \'d\' AS x FROM events{self.of("events")}) s', 's.k', 's.x'),
             lambda: (f'(SELECT id + {number} AS k, name AS x FROM users{self.of("users")}) AS s', 's.k', 's.x'),
             lambda: (f'(SELECT k, label AS x FROM labels) s', 's.k', 's.x'),
+            lambda: (f'(SELECT id AS k, name AS x FROM {self.pick("grown", "spent")}) s', 's.k', 's.x'),
+            lambda: ('spent s', 's.id', 's.name'),
             lambda: (f'(SELECT id AS k, v AS x FROM scratch{self.of("scratch")}) s', 's.k', 's.x'),
-            lambda: (f'(SELECT l.thing_id AS k, string_agg(t.code, \',\' ORDER BY t.id) AS x FROM lines l JOIN things t ON t.id = l.n GROUP BY 1) s', 's.k', 's.x'),
-            lambda: (f'(SELECT user_id AS k, note AS x FROM events WHERE user_id IS NOT NULL) s', 's.k', 's.x'))()
+            lambda: (f'(SELECT l.thing_id AS k, string_agg(t.code, \',\' ORDER BY t.id) AS x FROM lines l JOIN things t ON t.id = l.n GROUP BY 1) s', 's.k', 's.x'))()
         sql = f'MERGE INTO things t USING {source} ON t.id = {k} ' + self.when('things', {'id': k, 'code': f'left({x}, 12)', 'bal': '3', 'seen': "'2024-01-01'"})
         if self.chance(0.15):
             sql = f'WITH w AS (SELECT id, code FROM things{self.of("things")}), s AS (SELECT id + {number} AS k, code AS x FROM w) ' \
@@ -418,6 +456,7 @@ class Wide(Grammar):
             f"MERGE INTO things t USING (VALUES ({k}, 'm')) s(id, c) ON t.id = s.id WHEN MATCHED THEN UPDATE SET nothing = 1",
             f"MERGE INTO things t USING (VALUES ({k}, 'much longer than twelve')) s(id, c) ON t.id = s.id WHEN MATCHED THEN UPDATE SET code = s.c "
             f'WHEN NOT MATCHED THEN INSERT (id, code) VALUES (s.id, s.c)',
+            "MERGE INTO things t USING (SELECT user_id AS k, note AS x FROM events) s ON t.id = s.k WHEN MATCHED THEN UPDATE SET code = left(s.x, 12)",
             f"MERGE INTO scratch t USING (SELECT id, name FROM users) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET v = s.name",
             f"MERGE INTO labels t USING (VALUES ({k}, 'm')) s(k, c) ON t.k = s.k WHEN MATCHED THEN UPDATE SET label = s.c "
             f'WHEN NOT MATCHED THEN INSERT VALUES (s.k, s.c)',
@@ -425,7 +464,7 @@ class Wide(Grammar):
 
     def write(self):
         forms = ['write_insert'] * 6 + ['write_insert_select'] * 3 + ['write_update'] * 5 + ['write_update_from'] * 3 + \
-            ['write_delete'] * 3 + ['write_delete_using'] * 2 + ['write_cte', 'write_key', 'write_key', 'write_merge', 'write_merge']
+            ['write_delete'] * 3 + ['write_delete_using'] * 2 + ['write_cte', 'write_key', 'write_key', 'write_merge', 'write_merge', 'write_view', 'write_view']
         made = getattr(self, self.pick(*forms))()
         made.writes = True
         if self.chance(0.3):

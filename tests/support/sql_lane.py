@@ -63,7 +63,7 @@ class Lane:
         inserts = list(grammar.rows(rng))
         for address, mine in ((self.solo, False), (self.shoal, True)):
             with Conn(address, self.name, 'app', timeout_s=60) as conn:
-                for sql in grammar.DDL + (grammar.PLACEMENT if mine else []):
+                for sql in grammar.DDL + (grammar.PLACEMENT if mine else []) + grammar.VIEW_DDL:
                     conn.query(sql)
                 for at in range(0, len(inserts), 1 if mine else 100):
                     conn.query(inserts[at] if mine else '; '.join(inserts[at:at + 100]))
