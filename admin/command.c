@@ -80,17 +80,29 @@ static bool is_inner_byte(const Reader *r)
     return *r->at && strchr(".,-/", *r->at) && !comment;
 }
 
+/* Up to the quote that closes it; two of them are one of its bytes. */
+static const char *reader_quoted(Reader *r, Arena *arena)
+{
+    char quote = *r->at, *text = arena_alloc(arena, (size_t)(r->end - r->at)), *to = text;
+    for (r->at++; text && r->at < r->end; r->at++) {
+        bool two = r->at + 1 < r->end && r->at[1] == quote;
+        if (*r->at == quote && !two) {
+            r->at++;
+            *to = '\0';
+            return text;
+        }
+        r->at += *r->at == quote;
+        *to++ = *r->at;
+    }
+    return NULL;
+}
+
 /* A word, folded, or one in "double" or 'single' quotes as it is. NULL when something else stands here. */
 static const char *reader_word(Reader *r, Arena *arena)
 {
     const char *start = r->at;
-    if (*r->at == '"' || *r->at == '\'') {
-        const char *close = memchr(start + 1, *r->at, (size_t)(r->end - start - 1));
-        if (!close || (close + 1 < r->end && close[1] == *r->at)) /* no doubled quotes here */
-            return NULL;
-        r->at = close + 1;
-        return arena_text(arena, slice_of(start + 1, (size_t)(close - start - 1)));
-    }
+    if (*r->at == '"' || *r->at == '\'')
+        return reader_quoted(r, arena);
     while (r->at < r->end && (is_word_byte(*r->at) || (r->at > start && is_inner_byte(r))))
         r->at++;
     if (r->at == start)

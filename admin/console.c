@@ -11,6 +11,7 @@
 
 #include "admin/answer.h"
 #include "admin/console_moves.h"
+#include "admin/pins.h"
 #include "admin/control_state.h"
 #include "admin/drift.h"
 #include "admin/fsck.h"
@@ -21,6 +22,7 @@
 #include "admin/show.h"
 #include "admin/switchover.h"
 #include "core/clock.h"
+#include "meta/pin.h"
 #include "wire/backend.h"
 
 #define EVENTS_MAX          200
@@ -85,8 +87,10 @@ static const Command COMMANDS[] = {
      show_events},
     {"show moves", COMMAND_FOR_MONITORS, "", "Moves of buckets: where they go, how far they are.", 0,
      console_show_moves},
-    {"move", COMMAND_FOR_ADMINS, "buckets TO shard | KEY table key TO shard",
-     "Moves buckets, or the bucket of a key, to another shard while everybody works.", 0, console_move},
+    {"show pins", COMMAND_FOR_MONITORS, "", "Keys that live apart from their buckets.", 0, console_show_pins},
+    {"move", COMMAND_FOR_ADMINS, "buckets TO shard | KEY table key TO shard | TENANT table key TO shard",
+     "Moves buckets, the bucket of a key, or one key's rows alone, to another shard while everybody works.", 0,
+     console_move},
     {"rebalance plan", COMMAND_FOR_ADMINS, "[BY COUNT|BYTES|LOAD] [DRAIN shard]",
      "What REBALANCE START would move, how long that takes, and what stands in its way.",
      REBALANCE_PLAN, console_rebalance},
@@ -354,10 +358,10 @@ static const char *bucket_runs(const ShardMap *map, uint32_t shard, Arena *arena
     uint32_t runs = 0;
     *ret_count = 0;
     for (uint32_t b = 0; b < map->bucket_count; b++) {
-        if (map->shard_of[b] != shard)
+        if (map->shard_of[b] != shard || !bucket_in_use(map, b))
             continue;
         uint32_t first = b;
-        while (b + 1 < map->bucket_count && map->shard_of[b + 1] == shard)
+        while (b + 1 < map->bucket_count && map->shard_of[b + 1] == shard && bucket_in_use(map, b + 1))
             b++;
         *ret_count += b - first + 1;
         runs++;

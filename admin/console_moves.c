@@ -12,6 +12,7 @@
 #include "admin/functions.h"
 #include "admin/move_plan.h"
 #include "admin/move_steps.h"
+#include "admin/pins.h"
 #include "core/clock.h"
 #include "wire/value.h"
 
@@ -141,7 +142,8 @@ static bool answer_move(Control *control, Call *call, uint64_t id)
 static bool move_syntax(Error *err)
 {
     error_set(err, SQLSTATE_SYNTAX_ERROR, "MOVE takes buckets, or a key, and a shard");
-    error_hint(err, "MOVE \"0-15,40\" TO s1, or MOVE KEY orders 42 TO s1; one value for each column of the key.");
+    error_hint(err, "MOVE \"0-15,40\" TO s1, or MOVE KEY orders 42 TO s1 (one value for each column of the key), or "
+                    "MOVE TENANT orders 42 TO s1.");
     return false;
 }
 
@@ -215,6 +217,8 @@ bool console_move(Control *control, Call *call, const Command *command, const Co
     uint32_t n = arguments->count, source;
     BucketSet buckets;
     uint64_t id;
+    if (n > 0 && strcmp(words[0], "tenant") == 0)
+        return pins_move(control, &call->arena, arguments, &id, err) && answer_move(control, call, id);
     bool by_key = n >= 5 && n - 4 <= TABLE_KEYS_MAX && strcmp(words[0], "key") == 0;
     if ((n != 3 && !by_key) || strcmp(words[n - 2], "to") != 0)
         return move_syntax(err);

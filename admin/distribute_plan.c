@@ -9,6 +9,7 @@
 #include "admin/places.h"
 #include "meta/bucket_sql.h"
 #include "meta/identifier.h"
+#include "meta/pin.h"
 
 #define KEY_TYPES_TEXT                                                                             \
     "smallint, integer, bigint, text, varchar, char, bytea, uuid, boolean, date, timestamp, "      \
@@ -140,8 +141,10 @@ static bool plan_colocation(const Topology *topology, Slice with, Arena *arena, 
         return false;
     }
     plan->colocation = arena_text(arena, other->colocation);
-    plan->places = other->places;
-    plan->place_count = other->place_count;
+    if (plan->kind != TABLE_HASH) { /* pinned values are the group's by themselves */
+        plan->places = other->places;
+        plan->place_count = other->place_count;
+    }
     return plan->colocation || plan_out_of_memory(err);
 }
 
@@ -185,6 +188,8 @@ static bool plan_map_fits(const Topology *topology, const DistributePlan *plan, 
         bool found = false;
         for (uint32_t i = 0; i < database->shard_count; i++)
             found |= database->shards[i] == map->shard_of[bucket];
+        const Pin *pin = pin_of_bucket(map, bucket);
+        found |= pin && strcmp(pin->database, database->name) != 0;
         if (found)
             continue;
         error_set(err, SQLSTATE_FEATURE_NOT_SUPPORTED, "database \"%s\" does not lie on all shards", database->name);
@@ -257,7 +262,7 @@ static bool plan_undistribute(const Topology *topology, Arena *arena, Distribute
     plan->key_count = now->key_count;
     memcpy(plan->keys, now->keys, sizeof plan->keys);
     plan->colocation = arena_text(arena, now->colocation);
-    plan->placement = placement_write(now->places, now->place_count, topology->config, arena);
+    plan->placement = placement_write(now->places, now->kind == TABLE_HASH ? 0 : now->place_count, topology->config, arena);
     return (plan->placement && plan->colocation && plan_key_texts(plan, arena, err)) ||
            plan_out_of_memory(err);
 }

@@ -236,7 +236,8 @@ bool key_bucket(const Topology *topology, uint32_t database, Slice table_name, c
     Slice values[TABLE_KEYS_MAX];
     if (!key_values(topology, database, table_name, keys, key_count, arena, &table, values, err))
         return false;
-    *ret_bucket = shard_map_bucket(topology->map, table_row_hash(table, values));
+    *ret_bucket = table->kind == TABLE_HASH ? topology_bucket(topology->map, table, values)
+                                            : shard_map_bucket(topology->map, table_row_hash(table, values));
     if (topology_place(topology, table, values, ret_shard))
         return true;
     error_set(err, "23514", "no shard may have a row with this key");

@@ -22,12 +22,12 @@
 #include "admin/moves.h"
 #include "core/clock.h"
 #include "core/failpoint.h"
+#include "meta/pin.h"
 
 #define RETRY_MS       500
 #define RETRY_MAX_MS   10000
 #define LOCK_RETRIES   40 /* of a step that finds something in use, before the move is undone; a lock is waited for as long as it takes */
 #define LOCK_MS         300u
-#define LOCK_SEVERAL_MS 800u
 #define ATTEMPTS_MAX   3
 
 static const char *const STATE_NAMES[MOVE_STATE_COUNT] = {
@@ -130,10 +130,13 @@ void move_free(Move *move)
 
 /* ---- legs: one per database with hash tables -------------------------------------------------- */
 
-static bool has_buckets(const Topology *topology, uint32_t database)
+static bool concerns(const Move *move, const Table *table);
+
+static bool has_buckets(const Move *move, const Topology *topology, uint32_t database)
 {
     for (uint32_t i = 0; i < topology->table_count; i++)
-        if (topology->tables[i].database == database && topology->tables[i].kind == TABLE_HASH)
+        if (topology->tables[i].database == database && topology->tables[i].kind == TABLE_HASH &&
+            concerns(move, &topology->tables[i]))
             return true;
     return false;
 }
@@ -143,6 +146,18 @@ static bool has_gone(const Topology *topology, const Table *table)
 {
     const Catalog *catalog = topology->catalogs[table->database];
     return catalog->loaded && !catalog_table(catalog, table->schema, table->name);
+}
+
+/* A move of pinned values alone has nothing to do with tables that have no such value. */
+static bool concerns(const Move *move, const Table *table)
+{
+    for (uint32_t b = 0; b < buckets_hashed(move->control->map->bucket_count); b++)
+        if (bucket_set_has(&move->buckets, b))
+            return true;
+    for (uint32_t i = 0; i < table->place_count; i++)
+        if (bucket_set_has(&move->buckets, table->places[i].bucket))
+            return true;
+    return false;
 }
 
 static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
@@ -157,7 +172,7 @@ static bool leg_fill(MoveLeg *leg, const Topology *topology, uint32_t database)
         if (from->database != database || from->partition || /* its whole goes */
             from->kind != TABLE_HASH) /* the others have no buckets */
             continue;
-        if (has_gone(topology, from))
+        if (has_gone(topology, from) || !concerns(leg->move, from))
             continue;
         if (!table_keep(&leg->tables[leg->table_count++], from, arena))
             return false;
@@ -191,7 +206,7 @@ static bool legs_make(Move *move, Error *err)
     }
     for (uint32_t d = 0; d < topology->config->database_count; d++) {
         bool looked_at = move->state != MOVE_PLANNED && topology->config->databases[d].shard_count > 1;
-        if (!has_buckets(topology, d) && !looked_at) /* something may be left where all tables have gone */
+        if (!has_buckets(move, topology, d) && !looked_at) /* something may be left where all tables have gone */
             continue;
         MoveLeg *leg = &move->legs[move->leg_count++];
         leg->move = move;
@@ -482,12 +497,10 @@ static void repeat_later(Move *move)
 }
 
 /* Clients queue behind us while we wait, so the first try is short; where statements are many and slow, a short one would
- * never succeed. Who waits for several tables holds some of them meanwhile: never for as long as deadlock_timeout, so
- * that a client is not the one that PostgreSQL chooses. */
-uint32_t move_lock_ms(const Move *move, bool several)
+ * never succeed. */
+uint32_t move_lock_ms(const Move *move)
 {
-    uint32_t ms = LOCK_MS << MIN(move->retries, 3);
-    return several ? MIN(ms, LOCK_SEVERAL_MS) : ms;
+    return LOCK_MS << MIN(move->retries, 3);
 }
 
 bool move_waits_for_lock(const Move *move)

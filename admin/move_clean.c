@@ -209,7 +209,7 @@ static void guards_begin(Move *move)
         for (MoveSide side = SIDE_SOURCE; side <= SIDE_TARGET; side++) {
             move_ask_add(leg, side, "SELECT set_config('session_replication_role', 'origin', false)");
             for (uint32_t t = 0; t < leg->table_count; t++) /* one lock at a time: whoever holds one waits for none */
-                move_ask_add(leg, side, move_sql_drop_guard(leg, t, move_lock_ms(move, false)));
+                move_ask_add(leg, side, move_sql_drop_guard(leg, t, move_lock_ms(move)));
             move_ask_add(leg, side, move_sql_drop_guards(leg));
             move_ask_add(leg, side, move_sql_leftovers(leg));
             move_ask_run(leg, side, ASK_MS);

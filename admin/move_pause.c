@@ -25,8 +25,7 @@
 
 /* ---- inside the fence ------------------------------------------------------------------------ */
 
-/* Waits for prepared transactions and for writers that never came through here, too. Shorter than
- * deadlock_timeout, so that a client is never the one that PostgreSQL chooses. The guard becomes
+/* Waits for prepared transactions and for writers that never came through here, too. The guard becomes
  * true with the commit, after the decision; a crash before it leaves nothing. */
 void move_lock_begin(Move *move)
 {
@@ -36,7 +35,6 @@ void move_lock_begin(Move *move)
         leg->drained = false;
         leg->watched = !leg->watch.on || move->backwards;
         move_ask_add(leg, SIDE_FENCE, "BEGIN");
-        move_ask_add(leg, SIDE_FENCE, "SET LOCAL lock_timeout = '400ms'");
         move_ask_add(leg, SIDE_FENCE, move_sql_lock(leg, "EXCLUSIVE"));
         if (from == SIDE_SOURCE)
             move_ask_add(leg, SIDE_FENCE, move_sql_guards(leg));

@@ -10,6 +10,7 @@
 #include "admin/control_state.h"
 #include "admin/plan_facts.h"
 #include "admin/rebalance.h"
+#include "meta/pin.h"
 #include "wire/value.h"
 
 #define THRESHOLD_PERCENT   5 /* by bytes and load nothing is ever exactly even */
@@ -115,6 +116,16 @@ static bool weights_fill(const PlanJob *job, uint32_t *weights, Error *err)
     return false;
 }
 
+/* A pinned value stays where somebody put it, unless that shard is emptied. */
+static bool stays_pinned(const PlanJob *job, uint32_t bucket)
+{
+    const Control *control = job->job.control;
+    uint32_t owner = control->map->shard_of[bucket];
+    if (!pin_of_bucket(control->map, bucket))
+        return false;
+    return !bucket_in_use(control->map, bucket) || (owner != job->drained && control->config->shards[owner].weight > 0);
+}
+
 static bool make_plan(const PlanJob *job, RebalancePlan *ret, Error *err)
 {
     const Control *control = job->job.control;
@@ -127,11 +138,13 @@ static bool make_plan(const PlanJob *job, RebalancePlan *ret, Error *err)
     if (!weights_fill(job, weights, err) || !costs_fill(job, costs, err))
         return false;
     for (uint32_t b = 0; b < control->map->bucket_count; b++)
-        fixed[b] = moves_has_bucket(control, b);
+        fixed[b] = moves_has_bucket(control, b) || stays_pinned(job, b);
+    for (uint32_t b = 0; job->by == BY_COUNT && b < control->map->bucket_count; b++)
+        costs[b] = b < buckets_hashed(control->map->bucket_count);
     RebalanceInput input = {.map = control->map,
                             .shard_count = control->config->shard_count,
                             .weights = weights,
-                            .costs = job->by == BY_COUNT ? NULL : costs,
+                            .costs = costs,
                             .fixed = fixed,
                             .threshold_percent = job->by == BY_COUNT ? 0 : THRESHOLD_PERCENT};
     return rebalance_plan(&input, arena, ret) || out_of_memory(err);
@@ -256,8 +269,9 @@ static bool plan_answer(PlanJob *job, Error *err)
         {"target_free", WIRE_OID_INT8},   {"blocked_by", WIRE_OID_TEXT}};
     RebalancePlan plan;
     Call *call = job->job.call;
-    if (job->job.control->config->shard_count != job->facts.shard_count) {
-        error_set(err, SQLSTATE_OBJECT_IN_USE, "a shard has joined meanwhile");
+    if (job->job.control->config->shard_count != job->facts.shard_count ||
+        job->job.control->map->bucket_count != job->facts.bucket_count) {
+        error_set(err, SQLSTATE_OBJECT_IN_USE, "a shard has joined meanwhile, or a key was moved alone");
         error_hint(err, "Try again.");
         return false;
     }

@@ -184,7 +184,6 @@ void move_preflight_end(Move *move)
 void move_publish_on(MoveLeg *leg, MoveSide side, bool back)
 {
     move_ask_add(leg, side, "BEGIN");
-    move_ask_add(leg, side, arena_printf(&leg->move->scratch, "SET LOCAL lock_timeout = '%ums'", move_lock_ms(leg->move, true)));
     move_ask_add(leg, side, "CREATE SCHEMA IF NOT EXISTS shoal");
     move_ask_add(leg, side, move_sql_lock(leg, "SHARE ROW EXCLUSIVE"));
     move_ask_add(leg, side, move_sql_create_publication(leg, back));

@@ -75,10 +75,20 @@ static const char *one_filtered(const MoveLeg *leg, const Table *table)
 
 /* ---- streams --------------------------------------------------------------------------------- */
 
+/* All tables or none, and never long: what waits for the second while it holds the first stands in the way of a
+ * client that holds a row for which another one waits, and that makes a circle. PostgreSQL ends the circle by ending one of
+ * them, who may be a client that had waited before. So each try is far shorter than deadlock_timeout, lets go of
+ * everything, and lets the clients pass before the next. They grow, because what writes all the time holds locks as
+ * long as its transactions are. */
 const char *move_sql_lock(const MoveLeg *leg, const char *mode)
 {
     const char *names = join_tables(leg, one_rows);
-    return names ? arena_printf(A(leg), "LOCK TABLE %s IN %s MODE", names, mode) : NULL;
+    return names && leg->table_count ? arena_printf(
+        A(leg),
+        "DO $shoal$DECLARE slice int := 50; BEGIN LOOP BEGIN PERFORM set_config('lock_timeout', slice / %u + 10 || 'ms', true);"
+        " LOCK TABLE %s IN %s MODE; RETURN; EXCEPTION WHEN lock_not_available THEN IF slice >= 400 THEN RAISE; END IF; END;"
+        " slice := slice * 2; PERFORM pg_sleep(0.02); END LOOP; END$shoal$", leg->table_count, names, mode)
+                                     : "SELECT 1";
 }
 
 /* Rows of a partitioned table travel as its own: the other side finds their partitions by itself. */
@@ -399,8 +409,6 @@ const char *tables_why_unmovable(const Table *table)
 {
     if (!table_is_ready(table))
         return "Its key is not known yet: try again.";
-    if (table->place_count)
-        return "Values of its key are pinned to shards: undistribute it, and distribute it again without places.";
     return "Its key has too many columns for so many buckets: undistribute it, and distribute it by fewer of them.";
 }
 
@@ -590,7 +598,13 @@ const char *move_sql_drop_guard(const MoveLeg *leg, uint32_t index, uint32_t loc
 
 const char *move_sql_drop_guards(const MoveLeg *leg)
 {
-    return arena_printf(A(leg), "DROP FUNCTION IF EXISTS shoal.move_guard_%" PRIu64 "() CASCADE", leg->move->id);
+    /* One table after the other: who waits for one of them holds none (move_sql_lock). */
+    return arena_printf(A(leg),
+                        "DO $shoal$DECLARE t record; BEGIN FOR t IN SELECT tgname, tgrelid::regclass AS rel FROM pg_trigger"
+                        " WHERE tgname IN ('shoal_guard_%" PRIu64 "_w', 'shoal_guard_%" PRIu64 "_d') AND tgparentid = 0"
+                        " ORDER BY 2, 1 LOOP EXECUTE format('DROP TRIGGER IF EXISTS %%I ON %%s', t.tgname, t.rel); COMMIT;"
+                        " END LOOP; DROP FUNCTION IF EXISTS shoal.move_guard_%" PRIu64 "() CASCADE; END$shoal$",
+                        leg->move->id, leg->move->id, leg->move->id);
 }
 
 /* Detached from its slot first: the other server may be gone, and the slot is dropped over there. */

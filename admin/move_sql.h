@@ -14,7 +14,8 @@
 
 /* ---- streams. `back`: from the target to the source ---- */
 
-/* A publication of the buckets' rows; in the transaction that holds `lock`. */
+/* A publication of the buckets' rows; in the transaction that holds `lock`. 55P03 when that cannot be had in less than
+ * a second. */
 const char *move_sql_lock(const MoveLeg *leg, const char *mode);
 const char *move_sql_create_publication(const MoveLeg *leg, bool back);
 /* Names: of the watch's slot (move_watch.h) and of the publication towards the target. */

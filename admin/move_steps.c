@@ -194,7 +194,7 @@ static void guard_make_begin(Move *move)
         move_ask_add(leg, SIDE_SOURCE, "CREATE SCHEMA IF NOT EXISTS shoal");
         move_ask_add(leg, SIDE_SOURCE, move_sql_guard_function(leg, move->target));
         for (uint32_t t = 0; t < leg->table_count; t++)
-            move_ask_add(leg, SIDE_SOURCE, move_sql_guard(leg, t, move_lock_ms(move, false)));
+            move_ask_add(leg, SIDE_SOURCE, move_sql_guard(leg, t, move_lock_ms(move)));
         move_ask_run(leg, SIDE_SOURCE, ASK_MS);
     }
 }

@@ -47,8 +47,8 @@ bool move_login(const MoveLeg *leg, MoveSide side, PgLogin *ret) MUST_USE;
 bool move_gives_up(const Move *move);
 void move_stop_the_world(const Move *move, const Error *err) __attribute__((noreturn));
 
-/* lock_timeout of this try, for the lock of one table, or of several at once. */
-uint32_t move_lock_ms(const Move *move, bool several);
+/* lock_timeout of this try, for the lock of one table; of several at once: move_sql_lock. */
+uint32_t move_lock_ms(const Move *move);
 /* The last try was in vain because somebody is at work there. */
 bool move_waits_for_lock(const Move *move);
 

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 #include "admin/control_state.h"
+#include "admin/pins.h"
 #include "core/clock.h"
+#include "meta/pin.h"
 
 #define LOOK_MS       200
 #define AGAIN_US      UINT64_C(2000000) /* before an undone move is tried again */
@@ -139,6 +141,8 @@ void moves_look_again(Control *control)
 void moves_on_rest(Control *control, Move *move)
 {
     Error err;
+    if (move_is_over(move))
+        pins_settle(control, move);
     if (move_is_over(move) && move->id % 100 == 0 &&
         !store_forget_moves(control->store, KEEP_IN_STORE, &err))
         log_error("move", &err);
@@ -151,7 +155,7 @@ bool moves_has_bucket(const Control *control, uint32_t bucket)
 {
     LIST_EACH (link, (List *)(uintptr_t)&control->moves.list) {
         const Move *move = MOVE_OF(link);
-        if (!move_is_over(move) && move->buckets.has[bucket])
+        if (!move_is_over(move) && bucket_set_has(&move->buckets, bucket))
             return true;
     }
     return false;
@@ -177,28 +181,67 @@ static bool buckets_free(const Control *control, const char *source, const Bucke
     return true;
 }
 
+/* Behind the hash's buckets there are some that serve nobody now. */
+static bool buckets_used(const Control *control, const BucketSet *buckets, Error *err)
+{
+    for (uint32_t b = 0; b < buckets->bucket_count; b++) {
+        if (!buckets->has[b] || bucket_in_use(control->map, b))
+            continue;
+        error_set(err, SQLSTATE_INVALID_PARAMETER, "no key is pinned to bucket %u", b);
+        error_hint(err, "SHOW PINS lists those that have some.");
+        return false;
+    }
+    return true;
+}
+
+bool moves_known(const Control *control, Error *err)
+{
+    if (control->moves.loaded)
+        return true;
+    error_set(err, SQLSTATE_OBJECT_NOT_READY, "the moves in the store could not be read");
+    error_hint(err, "The log tells why.");
+    return false;
+}
+
+StoreMove moves_row(const Control *control, const char *source, const char *target, const char *buckets)
+{
+    uint64_t now = clock_wall_us();
+    return (StoreMove){.id = control->moves.next_id,
+                       .source = source,
+                       .target = target,
+                       .buckets = buckets,
+                       .state = move_state_name(MOVE_PLANNED),
+                       .step = "",
+                       .reason = "",
+                       .created_wall_us = now,
+                       .changed_wall_us = now};
+}
+
+static void move_join(Control *control, Move *move)
+{
+    control->moves.next_id++;
+    list_push(&control->moves.list, &move->link);
+    moves_look_later(control);
+}
+
+bool moves_take(Control *control, const StoreMove *row, Error *err)
+{
+    Move *move = move_create(control, row, err);
+    if (!move)
+        return false;
+    move_join(control, move);
+    return true;
+}
+
 bool moves_add(Control *control, const char *source, const char *target, const BucketSet *buckets,
                uint64_t *ret_id, Error *err)
 {
     Arena arena;
-    if (!control->moves.loaded) {
-        error_set(err, SQLSTATE_OBJECT_NOT_READY, "the moves in the store could not be read");
-        error_hint(err, "The log tells why.");
-        return false;
-    }
-    if (!buckets_free(control, source, buckets, err))
+    if (!moves_known(control, err) || !buckets_used(control, buckets, err) ||
+        !buckets_free(control, source, buckets, err))
         return false;
     arena_init(&arena, 4096);
-    uint64_t now = clock_wall_us();
-    StoreMove row = {.id = control->moves.next_id,
-                     .source = source,
-                     .target = target,
-                     .buckets = bucket_set_text(buckets, &arena),
-                     .state = move_state_name(MOVE_PLANNED),
-                     .step = "",
-                     .reason = "",
-                     .created_wall_us = now,
-                     .changed_wall_us = now};
+    StoreMove row = moves_row(control, source, target, bucket_set_text(buckets, &arena));
     Move *move = NULL;
     if (!row.buckets)
         error_set(err, SQLSTATE_OUT_OF_MEMORY, "out of memory");
@@ -211,9 +254,8 @@ bool moves_add(Control *control, const char *source, const char *target, const B
     arena_finish(&arena);
     if (!move)
         return false;
-    *ret_id = control->moves.next_id++;
-    list_push(&control->moves.list, &move->link);
-    moves_look_later(control);
+    *ret_id = move->id;
+    move_join(control, move);
     return true;
 }
 
@@ -256,7 +298,7 @@ static void foreign_add(const Move *move, const Topology *topology, BucketSet *f
         if (strcmp(name, move->source) != 0 && strcmp(name, move->target) != 0)
             continue;
         for (uint32_t b = 0; b < map->bucket_count; b++)
-            if (move->buckets.has[b] && map->shard_of[b] != s)
+            if (bucket_set_has(&move->buckets, b) && map->shard_of[b] != s)
                 bucket_set_add(&foreign[s], b);
     }
 }
@@ -289,7 +331,7 @@ static void fence_add(const Move *move, Topology *topology, uint8_t *fenced, uin
     const char *loser = move->backwards ? move->target : move->source;
     const char *gainer = move->backwards ? move->source : move->target;
     for (uint32_t b = 0; b < topology->map->bucket_count; b++)
-        fenced[b] |= move->buckets.has[b];
+        fenced[b] |= bucket_set_has(&move->buckets, b);
     for (uint32_t s = 0; s < topology->config->shard_count; s++) {
         const char *name = topology->config->shards[s].name;
         if (strcmp(name, loser) == 0)

@@ -32,6 +32,11 @@ void moves_finish(Control *control);
  * not live on `source`. *ret_id is its number. */
 bool moves_add(Control *control, const char *source, const char *target, const BucketSet *buckets,
                uint64_t *ret_id, Error *err) MUST_USE;
+/* Moves can be asked for; else 55000. */
+bool moves_known(const Control *control, Error *err) MUST_USE;
+/* The next one, planned. Who stores it together with more (pins.h) has it taken then. */
+StoreMove moves_row(const Control *control, const char *source, const char *target, const char *buckets);
+bool moves_take(Control *control, const StoreMove *row, Error *err) MUST_USE;
 Move *moves_find(Control *control, uint64_t id);
 /* True while some move is not over: tables keep their shape. */
 bool moves_any(const Control *control);

@@ -170,28 +170,10 @@ bool places_read(Slice text, TableKind kind, uint32_t key_oid, const Config *con
     return true;
 }
 
-bool places_with(const Place *places, uint32_t count, Place more, Arena *arena, Place **ret_places,
-                 uint32_t *ret_count)
-{
-    Place *grown = arena_array(arena, Place, count + 1);
-    if (!grown)
-        return false;
-    if (count)
-        memcpy(grown, places, count * sizeof *grown);
-    uint32_t at = 0;
-    while (at < count && !slice_equal(grown[at].value, more.value))
-        at++;
-    grown[at] = more;
-    *ret_places = grown;
-    *ret_count = MAX(count, at + 1);
-    return true;
-}
-
-static const char *value_shown(const Table *table, Slice value, Arena *arena)
+static const char *value_shown(uint32_t oid, Slice value, Arena *arena)
 {
     Buf buf;
     buf_init(&buf, 4096);
-    uint32_t oid = table->keys[0].type == KEY_INT ? WIRE_OID_INT8 : table->keys[0].oid;
     const char *text = NULL;
     if (value_text(oid, value, &buf))
         text = arena_text(arena, buf_bytes(&buf));
@@ -205,12 +187,31 @@ static const char *value_shown(const Table *table, Slice value, Arena *arena)
     return text;
 }
 
+/* Values are normal: integers of any width are 8 bytes. */
+static uint32_t normal_oid(const TableKey *key)
+{
+    return key->type == KEY_INT ? WIRE_OID_INT8 : key->oid;
+}
+
+const char *pin_value_text(const Pin *pin, Arena *arena)
+{
+    static const struct {
+        const char *type;
+        uint32_t oid;
+    } TYPES[] = {{"integer", WIRE_OID_INT8}, {"uuid", WIRE_OID_UUID}, {"bytea", WIRE_OID_BYTEA}};
+    uint32_t oid = WIRE_OID_TEXT;
+    for (size_t i = 0; i < ARRAY_LEN(TYPES); i++)
+        if (strcmp(TYPES[i].type, pin->type) == 0)
+            oid = TYPES[i].oid;
+    return value_shown(oid, pin->value, arena);
+}
+
 const char *places_text(const Table *table, const Config *config, Arena *arena)
 {
     const char *text = "";
     for (uint32_t i = 0; text && i < table->place_count; i++) {
         const Place *place = &table->places[i];
-        const char *value = place->value.data ? value_shown(table, place->value, arena) : "*";
+        const char *value = place->value.data ? value_shown(normal_oid(&table->keys[0]), place->value, arena) : "*";
         if (table->kind == TABLE_LOCAL)
             text = config->shards[place->shard].name;
         else

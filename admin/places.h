@@ -6,20 +6,20 @@
 #ifndef SHOAL_ADMIN_PLACES_H
 #define SHOAL_ADMIN_PLACES_H
 
+#include "meta/pin.h"
 #include "meta/topology.h"
 
 /* 42704 for an unknown shard, 22023 for a value that is none of the type, twice the same, or a type that has
  * no ranges. Those of a RANGE table come out sorted. */
 bool places_read(Slice text, TableKind kind, uint32_t key_oid, const Config *config, Arena *arena,
                  Place **ret_places, uint32_t *ret_count, Error *err) MUST_USE;
-/* One more, or another shard for the same value, in a new array. */
-bool places_with(const Place *places, uint32_t count, Place more, Arena *arena, Place **ret_places,
-                 uint32_t *ret_count) MUST_USE;
 /* A value as text, canonical and normal. False with 22023. */
 bool place_value_read(Slice text, uint32_t key_oid, Arena *arena, Slice *ret_value, Error *err) MUST_USE;
 bool place_shard_read(Slice name, const Config *config, uint16_t *ret_shard, Error *err) MUST_USE;
 /* As places_read takes it. NULL when memory is out. */
 const char *places_text(const Table *table, const Config *config, Arena *arena);
+/* A pin's value, as people write it. NULL when memory is out. */
+const char *pin_value_text(const Pin *pin, Arena *arena);
 /* The OID of a type that may be a key, by its SQL name or PostgreSQL's own (int8); 0 for others. */
 uint32_t key_type_oid(Slice name);
 

@@ -14,6 +14,7 @@
 #include "core/clock.h"
 #include "core/failpoint.h"
 #include "meta/bucket_sql.h"
+#include "meta/pin.h"
 
 #define STAGE_TIMEOUT_MS 20000
 
@@ -82,13 +83,15 @@ static const char *filter_of(const RowFill *fill, uint32_t index)
 {
     const ShardMap *map = fill->control->map;
     BucketSet set;
-    const char *key = sql_quote_identifier(fill->arena, fill->plan->keys[0].column);
-    if (!key || !bucket_set_init(&set, map->bucket_count, fill->arena))
+    Table table = {.kind = TABLE_HASH, .key_count = 1, .colocation = slice_str(fill->plan->colocation)};
+    table.keys[0] = fill->plan->keys[0];
+    if (!pins_fill(&table, map, database_of(fill)->name, fill->arena) ||
+        !bucket_set_init(&set, map->bucket_count, fill->arena))
         return NULL;
     for (uint32_t bucket = 0; bucket < map->bucket_count; bucket++)
         if (map->shard_of[bucket] == database_of(fill)->shards[index])
             bucket_set_add(&set, bucket);
-    return set.count ? bucket_sql_filter(fill->arena, key, fill->plan->keys[0].oid, &set) : "false";
+    return set.count ? bucket_sql_table_filter(fill->arena, &table, "", &set) : "false";
 }
 
 static void move_add(RowFill *fill, uint32_t from, uint32_t to, const char *filter)

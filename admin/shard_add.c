@@ -17,6 +17,7 @@
 #include "admin/joining.h"
 #include "admin/move_sql.h"
 #include "admin/shard_numbers.h"
+#include "meta/pin.h"
 #include "wire/value.h"
 
 #define ASK_TIMEOUT_MS 20000
@@ -484,7 +485,7 @@ bool console_shard_remove(Control *control, Call *call, const Command *command, 
         return false;
     }
     for (uint32_t b = 0; b < control->map->bucket_count; b++)
-        owned += control->map->shard_of[b] == shard;
+        owned += control->map->shard_of[b] == shard && bucket_in_use(control->map, b);
     for (uint32_t d = 0; d < config->database_count; d++) {
         if (config->databases[d].shards[0] != shard)
             continue;
@@ -495,7 +496,7 @@ bool console_shard_remove(Control *control, Call *call, const Command *command, 
     }
     for (uint32_t i = 0; i < control->topology->table_count; i++) {
         const Table *table = &control->topology->tables[i];
-        for (uint32_t k = 0; k < table->place_count; k++) {
+        for (uint32_t k = 0; table->kind != TABLE_HASH && k < table->place_count; k++) {
             if (table->places[k].shard != shard)
                 continue;
             error_set(err, SQLSTATE_OBJECT_IN_USE, "rows of table \"%.*s\" are placed on shard %s by hand",

@@ -89,7 +89,7 @@ static void check_tables(Verdict *v)
     const Topology *topology = v->control->topology;
     for (uint32_t i = 0; i < topology->table_count; i++) {
         const Table *table = &topology->tables[i];
-        if (table->key_type == KEY_NONE && topology->catalogs[table->database]->loaded)
+        if (!table_is_ready(table) && topology->catalogs[table->database]->loaded)
             verdict_say(v, VERDICT_BAD, "distributed table %.*s.%.*s of database %s cannot be used",
                         SLICE_FMT(table->schema), SLICE_FMT(table->name),
                         topology->config->databases[table->database].name);

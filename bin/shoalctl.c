@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sysexits.h>
 
 #include "bin/table.h"
@@ -46,7 +47,8 @@ static void help(const char *program)
            "help)\n"
            "  status                  health, version and servers; exit code 1 when something is bad\n"
            "  top                     rates, latencies, servers and statements, refreshed\n"
-           "  move BUCKETS to SHARD   moves buckets (0-15,40), or `key TABLE KEY`, while everybody works\n"
+           "  move BUCKETS to SHARD   moves buckets (0-15,40) while everybody works, or the bucket of a key\n"
+           "                          (`key TABLE KEY`), or one key's rows alone (`tenant TABLE KEY`)\n"
            "  rebalance WHAT          plan | start [by count|bytes|load] [drain SHARD]\n"
            "                          | pause | resume | cancel | rollback | finish\n"
            "  shard add SHARD         a new [shard] of shards.ini gets its schema, and joins\n"
@@ -82,13 +84,38 @@ static bool word_add(const char *word, char *ret, size_t size)
     return true;
 }
 
+/* A value as it was typed, capitals and all, in quotes. */
+static bool word_add_quoted(const char *word, char *ret, size_t size)
+{
+    size_t at = strlen(ret);
+    if (at + 2 * strlen(word) + 4 > size)
+        return false;
+    ret[at++] = ' ';
+    ret[at++] = '"';
+    for (const char *c = word; *c; c++) {
+        if (*c == '"')
+            ret[at++] = *c;
+        ret[at++] = *c;
+    }
+    ret[at++] = '"';
+    ret[at] = '\0';
+    return true;
+}
+
+/* move key TABLE VALUE ...: behind the table. */
+static bool is_value(char *const *words, int i)
+{
+    return i >= 3 && strcasecmp(words[0], "move") == 0 &&
+           (strcasecmp(words[1], "key") == 0 || strcasecmp(words[1], "tenant") == 0);
+}
+
 /* The command's words as one statement. False when there is something else than words in it. */
 static bool statement_make(const Ctl *ctl, char *const *words, int count, char *ret, size_t size)
 {
     bool ok = count > 0;
     ret[0] = '\0';
     for (int i = 0; i < count; i++)
-        ok = ok && word_add(words[i], ret, size);
+        ok = ok && (is_value(words, i) ? word_add_quoted : word_add)(words[i], ret, size);
     if (ctl->by)
         ok = ok && word_add("by", ret, size) && word_add(ctl->by, ret, size);
     if (ctl->drain)

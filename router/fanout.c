@@ -45,11 +45,13 @@ static Slice primary_of(const FanoutRef *ref)
     return slice_of(NULL, 0);
 }
 
-/* Equal keys of these tables are on one shard: one map, and values that hash alike. */
+/* Equal keys of these tables are on one shard: one map, values that hash alike, and the same ones pinned. */
 static bool same_placement(const Table *a, const Table *b)
 {
     if (a->key_type == KEY_NONE || b->key_type == KEY_NONE)
         return a == b;
+    if ((a->place_count || b->place_count) && !slice_equal(a->colocation, b->colocation))
+        return false;
     return a->key_type == b->key_type && (a->key_oid == b->key_oid || a->key_type == KEY_INT);
 }
 

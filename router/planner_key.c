@@ -200,7 +200,7 @@ bool key_place(const Planner *p, const Table *table, const Slice *values, uint32
         return false;
     if (table->kind != TABLE_HASH || !(t->fenced || p->in->bucket_uses))
         return true;
-    uint32_t bucket = shard_map_bucket(t->map, table_row_hash(table, values));
+    uint32_t bucket = topology_bucket(t->map, table, values);
     if (t->fenced)
         *p->fenced |= t->fenced[bucket];
     if (p->in->bucket_uses)

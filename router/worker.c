@@ -16,6 +16,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "meta/bucket_sql.h"
 #include "router/commit.h"
 #include "router/gather.h"
 #include "router/cancel.h"
@@ -120,7 +121,7 @@ static bool rows_have_moved(const Topology *before, const Topology *now)
     uint32_t shards = before->foreign ? MIN(before->config->shard_count, now->config->shard_count) : 0;
     for (uint32_t s = 0; s < shards; s++)
         for (uint32_t b = 0; b < before->foreign[s].bucket_count; b++)
-            if (before->foreign[s].has[b] && !(now->foreign && now->foreign[s].has[b]))
+            if (before->foreign[s].has[b] && !(now->foreign && bucket_set_has(&now->foreign[s], b)))
                 return true;
     return false;
 }

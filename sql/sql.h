@@ -10,5 +10,6 @@ extern const char sql_shard_schema[];    /* version 1 */
 extern const char sql_shard_schema_2[];  /* 1 -> 2 */
 extern const char sql_store_schema[];   /* the newest version */
 extern const char sql_store_schema_3[]; /* 2 -> 3 */
+extern const char sql_store_schema_4[]; /* 3 -> 4 */
 
 #endif

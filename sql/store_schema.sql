@@ -55,6 +55,17 @@ CREATE TABLE member (
     sum      INTEGER NOT NULL
 ) STRICT;
 
+-- Values that have a bucket of their own, behind those of the hash, and where each lives. No database: free for another.
+CREATE TABLE pin (
+    bucket        INTEGER NOT NULL PRIMARY KEY,
+    database_name TEXT NOT NULL,
+    colocation    TEXT NOT NULL,
+    key_type      TEXT NOT NULL,
+    value         TEXT NOT NULL,      -- hexadecimal digits of its canonical form
+    shard         TEXT NOT NULL,
+    sum           INTEGER NOT NULL
+) STRICT;
+
 -- What happened to the cluster, newest last; old ones are dropped.
 CREATE TABLE event (
     id         INTEGER NOT NULL PRIMARY KEY,

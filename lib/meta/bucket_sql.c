@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "meta/pin.h"
+
 /* What hash_combine64(0, h) adds to h. */
 #define COMBINE_CONSTANT UINT64_C(0x49a0f4dd15e5a8e3)
 
@@ -187,7 +189,7 @@ static char *first_hash_sql(Arena *arena, const char *column, uint32_t type_oid,
 
 char *bucket_sql(Arena *arena, const char *column, uint32_t type_oid, uint32_t bucket_count)
 {
-    return first_hash_sql(arena, column, type_oid, bucket_count - 1);
+    return first_hash_sql(arena, column, type_oid, buckets_hashed(bucket_count) - 1);
 }
 
 /* = ANY of the set's buckets, of a bigint[]. */
@@ -205,24 +207,18 @@ static char *in_set(Arena *arena, const char *bucket, const BucketSet *set)
     return arena_printf(arena, "%s = ANY ('{%s}'::pg_catalog.int8[])", bucket, list);
 }
 
-char *bucket_sql_filter(Arena *arena, const char *column, uint32_t type_oid, const BucketSet *set)
-{
-    char *within = in_set(arena, bucket_sql(arena, column, type_oid, set->bucket_count), set);
-    return within ? arena_printf(arena, "(%s IS NOT NULL AND %s)", column, within) : NULL;
-}
-
 /* ---- of a whole key -------------------------------------------------------------------------- */
 
 /* hash_combine64(a, h) = a ^ (h + C + (a << 54) + (a >> 7)): its low bits need seven more of a, and never those that
  * come from above. So the first column's hash is cut to the bits that all the others will need. */
 static uint32_t first_bits(const Table *table, uint32_t bucket_count)
 {
-    return (uint32_t)__builtin_ctz(bucket_count) + 7 * (table->key_count - 1);
+    return (uint32_t)__builtin_ctz(buckets_hashed(bucket_count)) + 7 * (table->key_count - 1);
 }
 
 bool bucket_sql_knows(const Table *table, uint32_t bucket_count)
 {
-    return table->kind == TABLE_HASH && table_is_ready(table) && table->key_count > 0 && table->place_count == 0 &&
+    return table->kind == TABLE_HASH && table_is_ready(table) && table->key_count > 0 &&
            first_bits(table, bucket_count) < 63; /* a sum of two such numbers is a bigint */
 }
 
@@ -230,6 +226,20 @@ static char *key_column(Arena *arena, const TableKey *key, const char *of)
 {
     char *name = sql_quote_identifier(arena, key->column);
     return name ? arena_printf(arena, "%s%s", of, name) : NULL;
+}
+
+/* Pinned values first, each with the bucket that is its own. */
+static char *with_pins(Arena *arena, const Table *table, const char *of, char *hash)
+{
+    char *column = key_column(arena, &table->keys[0], of);
+    const char *cases = "";
+    if (table->place_count == 0 || !column || !hash)
+        return column ? hash : NULL;
+    for (uint32_t i = 0; cases && i < table->place_count; i++) {
+        char *value = pin_value_sql(arena, &table->keys[0], table->places[i].value);
+        cases = value ? arena_printf(arena, "%s WHEN %s = %s THEN %u", cases, column, value, table->places[i].bucket) : NULL;
+    }
+    return cases ? arena_printf(arena, "(CASE%s ELSE %s END)", cases, hash) : NULL;
 }
 
 char *bucket_sql_table(Arena *arena, const Table *table, const char *of, uint32_t bucket_count)
@@ -247,7 +257,7 @@ char *bucket_sql_table(Arena *arena, const Table *table, const char *of, uint32_
                                    more, mask, COMBINE_CONSTANT & mask, hash, mask)
                     : NULL;
     }
-    return hash;
+    return with_pins(arena, table, of, hash);
 }
 
 char *bucket_sql_has_key(Arena *arena, const Table *table, const char *of)
@@ -281,6 +291,11 @@ bool table_keep(Table *into, const Table *from, Arena *arena)
         ok = into->keys[i].column.data != NULL;
     }
     into->colocation = SLICE("");
-    into->places = NULL; /* place_count still tells that there are some */
-    return ok;
+    into->places = arena_array(arena, Place, from->place_count + 1);
+    for (uint32_t i = 0; ok && into->places && i < from->place_count; i++) {
+        into->places[i] = from->places[i];
+        into->places[i].value = arena_dup(arena, from->places[i].value);
+        ok = into->places[i].value.data || !from->places[i].value.data;
+    }
+    return ok && into->places;
 }

@@ -15,6 +15,11 @@
 
 bool bucket_set_init(BucketSet *set, uint32_t bucket_count, Arena *arena) MUST_USE;
 void bucket_set_add(BucketSet *set, uint32_t bucket);
+/* Also of a set that was made before a value got its bucket. */
+static inline bool bucket_set_has(const BucketSet *set, uint32_t bucket)
+{
+    return bucket < set->bucket_count && set->has[bucket];
+}
 /* "0-3,7": runs in order; and back (22023 for anything else). "" is the empty set. */
 char *bucket_set_text(const BucketSet *set, Arena *arena) MUST_USE;
 bool bucket_set_read(Slice text, uint32_t bucket_count, Arena *arena, BucketSet *ret, Error *err) MUST_USE;
@@ -31,13 +36,10 @@ char *sql_table_rows(Arena *arena, const Table *table) MUST_USE;
 /* The bucket of a row; `column` is written as it is (quoted, maybe with an alias before it). NULL
  * in the column gives NULL or some bucket: ask for IS NOT NULL where that matters. */
 char *bucket_sql(Arena *arena, const char *column, uint32_t type_oid, uint32_t bucket_count) MUST_USE;
-/* True for rows with a key in one of the buckets; false or NULL for all others. */
-char *bucket_sql_filter(Arena *arena, const char *column, uint32_t type_oid, const BucketSet *set) MUST_USE;
-
 /* The same of a table's whole key, of one column or several. */
 
 /* Every row of the table lies where its bucket does, and SQL can say which that is: a HASH table whose key is known,
- * with nothing pinned. Eight columns and 16384 buckets are beyond bigint's bits. */
+ * few enough columns. Eight columns and 16384 buckets are beyond bigint's bits. */
 bool bucket_sql_knows(const Table *table, uint32_t bucket_count);
 /* `of` stands before each column: "", "t.", "NEW." */
 char *bucket_sql_table(Arena *arena, const Table *table, const char *of, uint32_t bucket_count) MUST_USE;

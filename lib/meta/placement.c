@@ -102,7 +102,7 @@ static int hex_digit(uint8_t c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool read_value(Slice hex, Arena *arena, Slice *ret)
+bool place_value_of_hex(Slice hex, Arena *arena, Slice *ret)
 {
     uint8_t *bytes = arena_alloc(arena, hex.len / 2 + 1);
     if (!bytes || hex.len % 2)
@@ -115,6 +115,20 @@ static bool read_value(Slice hex, Arena *arena, Slice *ret)
     }
     *ret = slice_of(bytes, hex.len / 2);
     return true;
+}
+
+char *place_value_hex(Slice value, Arena *arena)
+{
+    static const char DIGITS[] = "0123456789abcdef";
+    char *text = arena_alloc(arena, value.len * 2 + 1), *at = text;
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < value.len; i++) {
+        *at++ = DIGITS[value.data[i] >> 4];
+        *at++ = DIGITS[value.data[i] & 15];
+    }
+    *at = '\0';
+    return text;
 }
 
 static bool read_shard(Slice name, const Config *config, uint16_t *ret, Error *err)
@@ -155,7 +169,7 @@ bool placement_read(Slice text, const Config *config, Arena *arena, Place **ret_
     for (Slice word; (word = take_word(&text)).len; count++) {
         const uint8_t *at = memchr(word.data, '@', word.len);
         Slice value = slice_of(word.data, at ? (size_t)(at - word.data) : 0);
-        if (!at || (!slice_is(value, "*") && !read_value(value, arena, &places[count].value))) {
+        if (!at || (!slice_is(value, "*") && !place_value_of_hex(value, arena, &places[count].value))) {
             error_set(err, SQLSTATE_DATA_CORRUPTED, "\"%.60s\" is no place of a value",
                       (const char *)word.data);
             return false;
@@ -175,15 +189,12 @@ const char *placement_write(const Place *places, uint32_t count, const Config *c
         size += places[i].value.len * 2 + strlen(config->shards[places[i].shard].name) + 3;
     char *text = arena_alloc(arena, size), *at = text;
     for (uint32_t i = 0; text && i < count; i++) {
-        static const char DIGITS[] = "0123456789abcdef";
+        const char *hex = places[i].value.data ? place_value_hex(places[i].value, arena) : "*";
+        if (!hex)
+            return NULL;
         if (i)
             *at++ = ' ';
-        if (!places[i].value.data)
-            *at++ = '*';
-        for (size_t b = 0; b < places[i].value.len; b++) {
-            *at++ = DIGITS[places[i].value.data[b] >> 4];
-            *at++ = DIGITS[places[i].value.data[b] & 15];
-        }
+        at = stpcpy(at, hex);
         *at++ = '@';
         at = stpcpy(at, config->shards[places[i].shard].name);
     }

@@ -2,7 +2,7 @@
  * placement.h - which shard a row belongs to, for every kind of table.
  *
  *     kind        key       who decides
- *     HASH        1..8      bucket of the row hash -> ShardMap; unless the value is pinned: its Place
+ *     HASH        1..8      bucket of the row hash -> ShardMap; a pinned value's own bucket (pin.h)
  *     RANGE       1         the Place with the greatest value that is not above the key
  *     LIST        1         the Place of that value; else the one of all others, where there is one
  *     REFERENCE   none      every shard has all rows
@@ -27,7 +27,8 @@ bool table_kind_read(Slice name, TableKind *ret_kind) MUST_USE;
 
 typedef struct Place {
     Slice value; /* canonical; data NULL: no value */
-    uint16_t shard; /* index in Config.shards */
+    uint16_t shard;  /* index in Config.shards */
+    uint32_t bucket; /* of a pinned value: its own (meta/pin.h) */
 } Place;
 
 /* Order of canonical values as PostgreSQL's btree has it: <0, 0, >0. Integers may differ in width. Not for
@@ -44,6 +45,10 @@ bool placement_read(Slice text, const Config *config, Arena *arena, Place **ret_
                     uint32_t *ret_count, Error *err) MUST_USE;
 /* NULL when memory is out. */
 const char *placement_write(const Place *places, uint32_t count, const Config *config, Arena *arena);
+
+/* A value as its hexadecimal digits, and back; false for other text, or when memory is out. NULL: out of memory. */
+bool place_value_of_hex(Slice hex, Arena *arena, Slice *ret) MUST_USE;
+char *place_value_hex(Slice value, Arena *arena) MUST_USE;
 
 /* The Place that a value (normal form) belongs to, or NULL. Places of a RANGE table are sorted. */
 const Place *placement_find(TableKind kind, KeyType type, const Place *places, uint32_t count, Slice value);

@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "meta/topology.h"
+#include "meta/pin.h"
 
 ShardMap *shard_map_create(uint32_t bucket_count)
 {
@@ -21,7 +21,23 @@ ShardMap *shard_map_create(uint32_t bucket_count)
     }
     map->bucket_count = bucket_count;
     map->refs = 1;
+    arena_init(&map->arena, 512);
     return map;
+}
+
+bool shard_map_add_pins(ShardMap *map, uint32_t count)
+{
+    assert(map->pin_count == 0 && count <= PINS_MAX && count < map->bucket_count);
+    uint16_t *grown = realloc(map->shard_of, (map->bucket_count + count) * sizeof *grown);
+    if (grown)
+        map->shard_of = grown;
+    map->pins = arena_array(&map->arena, Pin, MAX(count, 1));
+    if (!grown || !map->pins)
+        return false;
+    memset(grown + map->bucket_count, 0, count * sizeof *grown);
+    map->pin_count = count;
+    map->bucket_count += count;
+    return true;
 }
 
 ShardMap *shard_map_retain(ShardMap *map)
@@ -36,6 +52,7 @@ void shard_map_free(ShardMap *map)
     if (!map || --map->refs > 0)
         return;
     free(map->shard_of);
+    arena_finish(&map->arena);
     free(map);
 }
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "meta/store_pins.h"
 #include "meta/store_rows.h"
 #include "sql/sql.h"
 
@@ -79,6 +80,12 @@ static bool upgrade_moves(Store *store, Error *err)
            store_seal(store, &STORE_MEMBER, err);
 }
 
+/* From version 3 on: pinned values, none yet. */
+static bool upgrade_pins(Store *store, Error *err)
+{
+    return store_exec(store, sql_store_schema_4, err) && store_seal(store, &STORE_PIN, err);
+}
+
 static bool store_fill(Store *store, uint32_t bucket_count, const Config *config, Error *err)
 {
     char identity[96];
@@ -89,7 +96,7 @@ static bool store_fill(Store *store, uint32_t bucket_count, const Config *config
            store_fill_facts(store, bucket_count, err) &&
            store_fill_buckets(store, bucket_count, config, err) &&
            store_seal(store, &STORE_MOVE, err) && store_seal(store, &STORE_MEMBER, err) &&
-           store_commit(store, err);
+           store_seal(store, &STORE_PIN, err) && store_commit(store, err);
 }
 
 static bool sync_directory(const char *path)
@@ -219,7 +226,8 @@ static bool store_verify(Store *store, Error *err)
     return store_walk_buckets(store, &walk, err) &&
            store_rows_each(store, &STORE_TABLE, NULL, NULL, err) &&
            store_rows_each(store, &STORE_MOVE, NULL, NULL, err) &&
-           store_rows_each(store, &STORE_MEMBER, NULL, NULL, err);
+           store_rows_each(store, &STORE_MEMBER, NULL, NULL, err) &&
+           store_rows_each(store, &STORE_PIN, NULL, NULL, err);
 }
 
 Store *store_open(const char *path, uint32_t bucket_count, const Config *config, Error *err)
@@ -302,7 +310,7 @@ ShardMap *store_load_map(Store *store, const Config *config, Error *err)
         return NULL;
     }
     if (store_fact_number(store, "map_version", &walk.map->version, err) &&
-        store_walk_buckets(store, &walk, err))
+        store_walk_buckets(store, &walk, err) && store_load_pins(store, walk.map, config, err))
         return walk.map;
     shard_map_free(walk.map);
     return NULL;
@@ -424,24 +432,6 @@ static bool tables_put(Store *store, const StoreTable *tables, uint32_t count, E
     return true;
 }
 
-bool store_place_group(Store *store, const char *database, const char *colocation, const char *kind,
-                       const char *placement, Error *err)
-{
-    Arena arena;
-    StoreTable *tables;
-    uint32_t count = 0;
-    arena_init(&arena, 4096);
-    bool ok = store_load_tables(store, &arena, &tables, &count, err) && store_begin(store, err);
-    for (uint32_t i = 0; ok && i < count; i++)
-        if (strcmp(tables[i].database, database) == 0 && strcmp(tables[i].colocation, colocation) == 0 &&
-            strcmp(tables[i].kind, kind) == 0)
-            tables[i].placement = placement;
-    if (ok)
-        ok = store_change_end(store, tables_put(store, tables, count, err), &STORE_TABLE, NULL, err);
-    arena_finish(&arena);
-    return ok;
-}
-
 static bool upgrade_visit(const Slice *columns, void *ctx, Error *err)
 {
     Slice grown[STORE_TABLE_COLUMNS];
@@ -470,7 +460,9 @@ static bool upgrade_step(Store *store, int64_t from, Error *err)
         return false;
     arena_init(&arena, 4096);
     TableWalk walk = {.arena = &arena};
-    bool ok = (from == 1 ? upgrade_tables(store, &walk, err) : upgrade_moves(store, err)) &&
+    bool ok = (from == 1   ? upgrade_tables(store, &walk, err)
+               : from == 2 ? upgrade_moves(store, err)
+                           : upgrade_pins(store, err)) &&
               store_exec(store, identity, err);
     if (ok)
         ok = store_commit(store, err);

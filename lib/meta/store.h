@@ -35,9 +35,6 @@ bool store_load_tables(Store *store, Arena *arena, StoreTable **ret_tables, uint
                        Error *err) MUST_USE;
 /* 42P07 when the table is distributed already with another key. Durable when it returns true. */
 bool store_add_table(Store *store, const StoreTable *table, Error *err) MUST_USE;
-/* Other places for the tables of a colocation group, all at once (values that are pinned). */
-bool store_place_group(Store *store, const char *database, const char *colocation, const char *kind,
-                       const char *placement, Error *err) MUST_USE;
 bool store_remove_table(Store *store, const StoreTable *table, Error *err) MUST_USE;
 bool store_add_event(Store *store, const char *kind, const char *text, Error *err) MUST_USE;
 bool store_load_events(Store *store, Arena *arena, uint32_t limit, StoreEvent **ret_events,

@@ -11,7 +11,7 @@
 #include "meta/store.h"
 
 #define STORE_APPLICATION_ID 0x53686f6c /* "Shol" */
-#define STORE_VERSION 3
+#define STORE_VERSION 4
 #define STORE_PATH_MAX 4096
 #define STORE_CLUSTER_ID_LEN 16
 

@@ -7,11 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "meta/store_pins.h"
 #include "meta/store_rows.h"
 
 #define MOVE_COLUMNS 10
 
-static bool put_row(Store *store, const StoreMove *move, Error *err)
+bool store_move_row(Store *store, const StoreMove *move, Error *err)
 {
     char id[24], attempts[16], created[24], changed[24];
     snprintf(id, sizeof id, "%" PRIu64, move->id);
@@ -28,7 +29,7 @@ static bool put_row(Store *store, const StoreMove *move, Error *err)
 bool store_put_move(Store *store, const StoreMove *move, Error *err)
 {
     return store_begin(store, err) &&
-           store_change_end(store, put_row(store, move, err), &STORE_MOVE, NULL, err);
+           store_change_end(store, store_move_row(store, move, err), &STORE_MOVE, NULL, err);
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -110,6 +111,8 @@ bool store_forget_moves(Store *store, uint32_t keep, Error *err)
 static bool owner_change(Store *store, uint32_t bucket, const char *from, const char *owner, Error *err)
 {
     char number[16];
+    if (bucket >= store->bucket_count)
+        return store_pin_owner(store, bucket, from, owner, err);
     snprintf(number, sizeof number, "%u", bucket);
     Slice key[2] = {slice_str(number), slice_str(from)};
     sqlite3_stmt *stmt = store_prepare(
@@ -139,13 +142,12 @@ static bool map_version_grow(Store *store, Error *err)
 bool store_switch_owner(Store *store, const StoreMove *move, const BucketSet *buckets, const char *from,
                         const char *owner, Error *err)
 {
-    assert(buckets->bucket_count == store->bucket_count);
     if (!store_begin(store, err))
         return false;
     bool ok = true;
     for (uint32_t b = 0; ok && b < buckets->bucket_count; b++)
         ok = !buckets->has[b] || owner_change(store, b, from, owner, err);
-    ok = ok && map_version_grow(store, err) && put_row(store, move, err);
+    ok = ok && store_seal(store, &STORE_PIN, err) && map_version_grow(store, err) && store_move_row(store, move, err);
     return store_change_end(store, ok, &STORE_BUCKET, &STORE_MOVE, err);
 }
 

@@ -25,6 +25,8 @@ typedef struct StoreMove {
 } StoreMove;
 
 bool store_put_move(Store *store, const StoreMove *move, Error *err) MUST_USE;
+/* The same in a transaction of the caller, who seals and commits. */
+bool store_move_row(Store *store, const StoreMove *move, Error *err) MUST_USE;
 /* All, in order of id; in the arena. */
 bool store_load_moves(Store *store, Arena *arena, StoreMove **ret_moves, uint32_t *ret_count,
                       Error *err) MUST_USE;

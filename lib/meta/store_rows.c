@@ -56,6 +56,13 @@ const StoreKind STORE_MEMBER = {
     .seal = "seal_member",
 };
 
+const StoreKind STORE_PIN = {
+    .name = "pin", .columns = 6,
+    .select = "SELECT bucket, database_name, colocation, key_type, value, shard, sum FROM pin ORDER BY bucket",
+    .replace = "INSERT OR REPLACE INTO pin VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    .seal = "seal_pin",
+};
+
 /* The same on every machine and in every run: hash.c's function, chained over the columns. */
 static uint64_t row_sum(const StoreKind *kind, const Slice *columns)
 {

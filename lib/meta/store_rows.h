@@ -18,7 +18,7 @@ typedef struct StoreKind {
     const char *seal; /* name of its fact; NULL: not sealed */
 } StoreKind;
 
-extern const StoreKind STORE_FACT, STORE_BUCKET, STORE_TABLE, STORE_MOVE, STORE_MEMBER;
+extern const StoreKind STORE_FACT, STORE_BUCKET, STORE_TABLE, STORE_MOVE, STORE_MEMBER, STORE_PIN;
 /* As version 1 had it: hash tables of one column. Read only. */
 extern const StoreKind STORE_TABLE_1;
 

@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#include "meta/pin.h"
+
 #define TOPOLOGY_BLOCK_SIZE (8 * 1024)
 
 typedef struct TableName {
@@ -61,7 +63,7 @@ static void table_find_keys(Table *table, const Catalog *catalog)
         key->oid = column ? column->type_oid : 0;
         key->type = column && column->deterministic ? key_type_of(column->type_oid) : KEY_NONE;
     }
-    bool simple = table->kind == TABLE_HASH && table->key_count == 1 && table->place_count == 0;
+    bool simple = table->kind == TABLE_HASH && table->key_count == 1;
     table->key_oid = simple ? table->keys[0].oid : 0;
     table->key_type = simple ? table->keys[0].type : KEY_NONE;
 }
@@ -177,6 +179,9 @@ static bool topology_add_tables(Topology *t, const Table *tables, uint32_t count
         table_find_keys(&t->tables[i], t->catalogs[tables[i].database]);
     }
     count = topology_add_partitions(t, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (!pins_fill(&t->tables[i], t->map, t->config->databases[t->tables[i].database].name, &t->arena))
+            goto no_memory;
     if (count > 1)
         qsort(t->tables, count, sizeof *t->tables, table_compare);
     t->table_count = count;
@@ -279,20 +284,34 @@ uint64_t table_row_hash(const Table *table, const Slice *values)
     return hash;
 }
 
+uint32_t topology_bucket(const ShardMap *map, const Table *table, const Slice *values)
+{
+    uint8_t space[8];
+    const Place *pin = NULL;
+    assert(table->kind == TABLE_HASH && table_is_ready(table));
+    if (table->place_count)
+        pin = placement_find(TABLE_HASH, table->keys[0].type, table->places, table->place_count,
+                             key_normal(table->keys[0].type, values[0], space));
+    return pin ? pin->bucket : shard_map_bucket(map, table_row_hash(table, values));
+}
+
 bool topology_place(const Topology *topology, const Table *table, const Slice *values, uint32_t *ret_shard)
 {
     const Place *place = NULL;
     uint8_t space[8];
     assert(table->kind != TABLE_REFERENCE && table_is_ready(table));
+    if (table->kind == TABLE_HASH) {
+        *ret_shard = topology->map->shard_of[topology_bucket(topology->map, table, values)];
+        return true;
+    }
     if (table->kind == TABLE_LOCAL)
         place = table->places;
     else if (table->place_count)
         place = placement_find(table->kind, table->keys[0].type, table->places, table->place_count,
                                key_normal(table->keys[0].type, values[0], space));
-    if (!place && table->kind != TABLE_HASH)
+    if (!place)
         return false;
-    *ret_shard = place ? place->shard
-                       : topology->map->shard_of[shard_map_bucket(topology->map, table_row_hash(table, values))];
+    *ret_shard = place->shard;
     return true;
 }
 

@@ -24,14 +24,21 @@
 #include "meta/placement.h"
 #include "meta/standing.h"
 
-#define SHARD_MAP_BUCKETS_MAX 16384
+/* Values with a bucket of their own: at most these, and fewer than there are buckets of the hash. */
+#define PINS_MAX 256
+#define SHARD_MAP_BUCKETS_MAX (16384 + PINS_MAX)
 
-/* bucket -> shard index, read from the store. */
+struct Pin; /* meta/pin.h */
+
+/* bucket -> shard index, read from the store. The buckets of the hash come first; behind them those of pinned values. */
 typedef struct ShardMap {
     uint64_t version;
-    uint32_t bucket_count;
-    uint16_t *shard_of; /* [bucket_count]: index in Config.shards */
+    uint32_t bucket_count; /* all of them */
+    uint16_t *shard_of;    /* [bucket_count]: index in Config.shards */
+    struct Pin *pins;      /* [pin_count]: of bucket hashed + i */
+    uint32_t pin_count;
     uint32_t refs;
+    Arena arena; /* the pins' texts */
 } ShardMap;
 
 /* A set of buckets; `has` is a byte per bucket. Made by the functions of bucket_sql.h. */
@@ -57,12 +64,12 @@ typedef struct Table {
     TableKey keys[TABLE_KEYS_MAX]; /* in the order in which they are hashed */
     uint32_t key_count;            /* 0 for REFERENCE and LOCAL */
     Slice key; /* the columns as text, `a, b`; given to topology_create: joined by TABLE_KEY_SEPARATOR */
-    /* Of a HASH table with one key column and nothing pinned, for those who hash it themselves; else
-     * 0 and KEY_NONE. Ask topology_place, which knows all kinds. */
+    /* Of a HASH table with one key column, for those who compare how tables are hashed; else 0 and KEY_NONE. Ask
+     * topology_place, which knows all kinds. */
     uint32_t key_oid;
     KeyType key_type;
     Slice colocation; /* name of the group; tables of one group share map and places */
-    Place *places;    /* RANGE, LIST: all; HASH: pinned values; LOCAL: the one shard */
+    Place *places;    /* RANGE, LIST: all; HASH: pinned values, from the map; LOCAL: the one shard */
     uint32_t place_count;
     bool partitioned; /* PostgreSQL's own partitions hold its rows, and none are in itself */
     bool partition;   /* of a table that was distributed: placed like that one, for who names it directly. Not in the
@@ -140,6 +147,8 @@ bool table_is_ready(const Table *table);
  * no shard may have such a row: a RANGE or LIST table has no place for it. Not for REFERENCE. */
 bool topology_place(const Topology *topology, const Table *table, const Slice *values,
                     uint32_t *ret_shard) MUST_USE;
+/* The bucket of the row with these key values in a HASH table. */
+uint32_t topology_bucket(const ShardMap *map, const Table *table, const Slice *values);
 /* The row hash of these values: what the bucket is made of. */
 uint64_t table_row_hash(const Table *table, const Slice *values);
 
@@ -160,12 +169,21 @@ const Table *topology_table(const Topology *topology, uint32_t database, Slice s
 /* True when the database has any distributed table. */
 bool topology_database_sharded(const Topology *topology, uint32_t database);
 
+/* How many of so many buckets are the hash's: a power of two, and those of pins are fewer. */
+static inline uint32_t buckets_hashed(uint32_t bucket_count)
+{
+    return UINT32_C(1) << (31 - __builtin_clz(bucket_count));
+}
+/* The bucket that the hash says; topology_bucket knows pinned values, too. */
 static inline uint32_t shard_map_bucket(const ShardMap *map, uint64_t row_hash)
 {
-    return (uint32_t)(row_hash & (map->bucket_count - 1));
+    return (uint32_t)(row_hash & (buckets_hashed(map->bucket_count) - 1));
 }
 
+/* `bucket_count` is a power of two: nothing is pinned yet. */
 ShardMap *shard_map_create(uint32_t bucket_count);
+/* Room for the buckets of `count` pins, which the caller fills. */
+bool shard_map_add_pins(ShardMap *map, uint32_t count) MUST_USE;
 ShardMap *shard_map_retain(ShardMap *map);
 void shard_map_free(ShardMap *map);
 /* First placement: buckets spread over `shard_count` shards in contiguous, even runs. */

@@ -76,6 +76,19 @@ static void test_refused(void **state)
         refused(*state, TEXTS[i]);
 }
 
+/* A customer called O'Neil is moved under another name. */
+static void test_quotes_in_words(void **state)
+{
+    Console *console = *state;
+    assert_non_null(meant(console, "move tenant t 'it''s' to \"a\"\"B\""));
+    assert_string_equal(console->arguments.words[2], "it's");
+    assert_string_equal(console->arguments.words[4], "a\"B");
+    assert_non_null(meant(console, "move tenant t '' to s1"));
+    assert_string_equal(console->arguments.words[2], "");
+    refused(console, "move tenant t 'it''s to s1");
+    refused(console, "move tenant t 'x''");
+}
+
 /* A typing error at 3 a.m. should be answered with the word that was meant. */
 static void test_hint(void **state)
 {
@@ -150,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_ways_to_write, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_quotes_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hint, setup, teardown),
         cmocka_unit_test_setup_teardown(test_excerpt_is_whole_characters, setup, teardown),
         cmocka_unit_test_setup_teardown(test_empty, setup, teardown),

@@ -11,6 +11,7 @@
 #include "core/failpoint.h"
 #include "meta/store.h"
 #include "meta/store_moves.h"
+#include "meta/store_pins.h"
 
 static Config *config;
 
@@ -187,7 +188,8 @@ static void make_version_1(const char *path)
     fact = hash_bytes_extended((const uint8_t *)"seal_distributed_table", 22, fact);
     fact = hash_bytes_extended((const uint8_t *)seal, strlen(seal), fact);
     snprintf(sql, sizeof sql,
-             "DROP TABLE move; DROP TABLE member; DELETE FROM fact WHERE name IN ('seal_move', 'seal_member');"
+             "DROP TABLE move; DROP TABLE member; DROP TABLE pin;"
+                 "DELETE FROM fact WHERE name IN ('seal_move', 'seal_member', 'seal_pin');"
              "ALTER TABLE distributed_table DROP COLUMN kind; ALTER TABLE distributed_table DROP COLUMN placement;"
              "UPDATE distributed_table SET sum = %s;"
              "UPDATE fact SET value = '%s', sum = %" PRId64 " WHERE name = 'seal_distributed_table';"
@@ -198,7 +200,8 @@ static void make_version_1(const char *path)
 /* What version 2 had: the places, and no moves yet. */
 static void make_version_2(const char *path)
 {
-    tamper(path, "DROP TABLE move; DROP TABLE member; DELETE FROM fact WHERE name IN ('seal_move', 'seal_member');"
+    tamper(path, "DROP TABLE move; DROP TABLE member; DROP TABLE pin;"
+                 "DELETE FROM fact WHERE name IN ('seal_move', 'seal_member', 'seal_pin');"
                  "PRAGMA user_version = 2");
 }
 
@@ -259,7 +262,7 @@ static char *schema_of(const char *path)
     return text;
 }
 
-/* Else: a store that was taken over differs from a new one (store_schema_3.sql from store_schema.sql), and fails later. */
+/* Else: a store that was taken over differs from a new one (store_schema_3.sql and 4 from store_schema.sql), and fails later. */
 static void a_store_that_was_taken_over_is_like_a_new_one(void **state)
 {
     const char *path = made_store();
@@ -302,28 +305,51 @@ static void a_store_of_version_1_is_taken_over(void **state)
     refused(path, SQLSTATE_DATA_CORRUPTED, "distributed_table");
 }
 
-/* Else: a tenant that was pinned is found in one table of its group, and not in the other. */
-static void places_change_for_a_whole_group(void **state)
+/* Else: after a restart a tenant is looked for where it was before, or its bucket number is lost for ever. */
+static void a_pinned_value_is_kept_with_its_move(void **state)
 {
     Error err = {0};
     Arena arena;
-    StoreTable *tables, users = TABLE("users", "id", "g"), orders = TABLE("orders", "id", "g");
-    StoreTable other = TABLE("other", "id", "h");
+    StoreMove *moves, move = {.id = 1, .source = "s0", .target = "s1", .buckets = "256", .state = "planned",
+                              .step = "", .reason = "", .created_wall_us = 1, .changed_wall_us = 1};
     uint32_t count;
+    Pin pin = {.database = "app", .colocation = "g", .type = "text", .value = SLICE("de")};
     const char *path = made_store();
     Store *store = open_store(path);
-    assert_true(store_add_table(store, &users, &err) && store_add_table(store, &orders, &err));
-    assert_true(store_add_table(store, &other, &err));
-    assert_true(store_place_group(store, "app", "g", "hash", "05@s1", &err));
+    arena_init(&arena, 1024);
+    assert_true(store_add_pin(store, 256, &pin, "s0", &move, &err));
     store_close(store);
     store = open_store(path);
-    arena_init(&arena, 1024);
-    assert_true(store_load_tables(store, &arena, &tables, &count, &err));
-    for (uint32_t i = 0; i < count; i++)
-        assert_string_equal(tables[i].placement, strcmp(tables[i].name, "other") == 0 ? "" : "05@s1");
-    assert_string_equal(tables[0].kind, "hash");
-    arena_finish(&arena);
+    assert_true(store_load_moves(store, &arena, &moves, &count, &err));
+    assert_int_equal(count, 1);
+    ShardMap *map = store_load_map(store, config, &err);
+    assert_non_null(map);
+    assert_int_equal(map->bucket_count, 257);
+    assert_true(bucket_in_use(map, 256) && slice_is(pin_of_bucket(map, 256)->value, "de"));
+    assert_int_equal(map->shard_of[256], 0);
+    shard_map_free(map);
+
+    BucketSet set;
+    assert_true(bucket_set_init(&set, 257, &arena));
+    bucket_set_add(&set, 256);
+    assert_false(store_switch_owner(store, &move, &set, "s1", "s0", &err)); /* it does not live there */
+    assert_true(store_switch_owner(store, &move, &set, "s0", "s1", &err));
     store_close(store);
+    store = open_store(path);
+    map = store_load_map(store, config, &err);
+    assert_int_equal(map->shard_of[256], 1);
+    shard_map_free(map);
+    assert_true(store_remove_pin(store, 256, &err));
+    store_close(store);
+    store = open_store(path);
+    map = store_load_map(store, config, &err);
+    assert_int_equal(map->bucket_count, 257); /* free, for the next one */
+    assert_false(bucket_in_use(map, 256));
+    shard_map_free(map);
+    store_close(store);
+    tamper(path, "UPDATE pin SET shard = 's1'");
+    refused(path, SQLSTATE_DATA_CORRUPTED, "pin");
+    arena_finish(&arena);
 }
 
 /* Else: the diary of the cluster is in the wrong order or endless. */
@@ -370,8 +396,8 @@ static void files_that_are_no_store_are_refused(void **state)
 static void a_newer_store_is_refused(void **state)
 {
     const char *path = made_store();
-    tamper(path, "PRAGMA user_version=4");
-    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 4");
+    tamper(path, "PRAGMA user_version=5");
+    refused(path, SQLSTATE_FEATURE_NOT_SUPPORTED, "newer Shoal (version 5");
 }
 
 /* Else: whatever changed a row behind our back decides where queries go. */
@@ -510,7 +536,7 @@ int main(void)
         cmocka_unit_test(a_store_of_version_1_is_taken_over),
         cmocka_unit_test(a_store_of_version_2_is_taken_over),
         cmocka_unit_test(a_store_that_was_taken_over_is_like_a_new_one),
-        cmocka_unit_test(places_change_for_a_whole_group),
+        cmocka_unit_test(a_pinned_value_is_kept_with_its_move),
         cmocka_unit_test(events_are_kept_newest_first),
         cmocka_unit_test(files_that_are_no_store_are_refused),
         cmocka_unit_test(a_newer_store_is_refused),
