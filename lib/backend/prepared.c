@@ -20,11 +20,11 @@ typedef struct PreparedKey {
 
 static bool prepared_equal(const void *item, const void *key);
 static uint64_t prepared_hash(const PreparedKey *key);
-static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint64_t id);
+static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint32_t tag, uint64_t id);
 
 void prepared_set_init(PreparedSet *set)
 {
-    *set = (PreparedSet){.next_id = 1};
+    *set = (PreparedSet){.next_id = 1, .tag = (uint32_t)slice_hash(SLICE("prepared"), 0)};
     map_init(&set->by_text, prepared_equal);
 }
 
@@ -41,7 +41,7 @@ Prepared *prepared_intern(PreparedSet *set, Slice text, const uint32_t *oids, ui
     Prepared *found = map_get(&set->by_text, hash, &key);
     if (found)
         return prepared_retain(found);
-    Prepared *fresh = prepared_create(&key, hash, set->next_id);
+    Prepared *fresh = prepared_create(&key, hash, set->tag, set->next_id);
     if (!fresh || !map_put(&set->by_text, hash, fresh)) {
         free(fresh);
         return NULL;
@@ -73,7 +73,7 @@ void prepared_release(PreparedSet *set, Prepared *prepared)
     free(prepared);
 }
 
-static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint64_t id)
+static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint32_t tag, uint64_t id)
 {
     size_t oid_bytes = sizeof(uint32_t) * key->count;
     Prepared *prepared = malloc(sizeof(*prepared) + oid_bytes + key->text.len);
@@ -92,7 +92,7 @@ static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint64_t
                            .epoch = key->epoch,
                            .hash = hash,
                            .refs = 1};
-    snprintf(prepared->name, sizeof(prepared->name), "s%" PRIu64, id);
+    snprintf(prepared->name, sizeof prepared->name, "shoal-%08" PRIx32 "-%" PRIu64, tag, id);
     return prepared;
 }
 

@@ -2,7 +2,9 @@
  * prepared.h - a statement text that may be prepared on many server connections.
  *
  * Interned per worker by (text, parameter type OIDs): two clients that prepare the same text share
- * one Prepared, which has one name (`s17`) on every server connection that knows it. Reference
+ * one Prepared, which has one name (`shoal-5f0c93a1-17`) on every server connection that knows it. No client
+ * hits it by chance: a statement that it does not have goes to the server under its own name, which must be nobody's
+ * there (26000), and SQL's EXECUTE and DEALLOCATE reach the same names. Reference
  * counted: sessions' statements, backends' known sets and batch groups hold references; the last
  * one frees it, so nothing grows for ever (H21).
  *
@@ -18,7 +20,7 @@
 
 typedef struct Prepared {
     uint64_t id;    /* never used twice in a worker */
-    char name[24];  /* on the server, NUL-terminated */
+    char name[40];  /* on the server, NUL-terminated */
     Slice text;     /* owned */
     uint32_t *oids; /* declared parameter types, owned */
     uint32_t oid_count;
@@ -32,6 +34,7 @@ typedef struct Prepared {
 typedef struct PreparedSet {
     Map by_text;
     uint64_t next_id;
+    uint32_t tag; /* of the names: another one in each process */
     uint64_t epoch; /* counts changes of the schema that this worker has heard of */
     size_t bytes;   /* of texts, for SHOW */
 } PreparedSet;

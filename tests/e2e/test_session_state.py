@@ -1,6 +1,7 @@
 """What Shoal believes about a session against what is true on the server: transactions, settings, portals,
 errors in the middle of a series, series that a Flush has left open.
 """
+import re
 import threading
 import time
 
@@ -579,3 +580,17 @@ def test_random_pipelines(direct, shoal, clusters, rng, round_):
             conn.send(data)
             return conn.until('Z', ready, 5)
         compare(script, direct, shoal)
+
+
+def test_nobody_elses_statement_under_a_name(conn):
+    # A client that binds a name it never prepared runs another client's statement, or closes it for everybody.
+    for key in range(1, 30):
+        conn.query(f'SELECT v FROM kv WHERE id = {key}')
+    known = [row[0] for row in conn.query('SELECT name FROM pg_prepared_statements')]
+    assert known and not any(re.fullmatch(r'[a-z]+_?[0-9]+', name) for name in known)
+    for name in [f's{n}' for n in range(1, 9)]:
+        assert errors_of(conn.exchange(bind('', name, ['2']) + execute() + sync()))[0].code == '26000'
+        for verb in ('EXECUTE', 'DEALLOCATE'):
+            with pytest.raises(PgError) as caught:
+                conn.query(f'{verb} {name}')
+            assert caught.value.code == '26000'
