@@ -187,7 +187,7 @@ static bool put_query(Template *template, TaskStep *step, Slice sql)
     return step->frame.data;
 }
 
-/* EXPLAIN (COSTS OFF) EXECUTE s17(NULL, NULL): the plan for any values. */
+/* EXPLAIN (COSTS OFF) EXECUTE shoal_5f0c93a1_17(NULL, NULL): the plan for any values. */
 static bool put_explain(Template *template, TaskStep *step)
 {
     Buf sql;

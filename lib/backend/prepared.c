@@ -92,7 +92,7 @@ static Prepared *prepared_create(const PreparedKey *key, uint64_t hash, uint32_t
                            .epoch = key->epoch,
                            .hash = hash,
                            .refs = 1};
-    snprintf(prepared->name, sizeof prepared->name, "shoal-%08" PRIx32 "-%" PRIu64, tag, id);
+    snprintf(prepared->name, sizeof prepared->name, "shoal_%08" PRIx32 "_%" PRIu64, tag, id);
     return prepared;
 }
 

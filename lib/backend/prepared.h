@@ -2,7 +2,7 @@
  * prepared.h - a statement text that may be prepared on many server connections.
  *
  * Interned per worker by (text, parameter type OIDs): two clients that prepare the same text share
- * one Prepared, which has one name (`shoal-5f0c93a1-17`) on every server connection that knows it. No client
+ * one Prepared, which has one name (`shoal_5f0c93a1_17`) on every server connection that knows it. No client
  * hits it by chance: a statement that it does not have goes to the server under its own name, which must be nobody's
  * there (26000), and SQL's EXECUTE and DEALLOCATE reach the same names. Reference
  * counted: sessions' statements, backends' known sets and batch groups hold references; the last
@@ -20,7 +20,7 @@
 
 typedef struct Prepared {
     uint64_t id;    /* never used twice in a worker */
-    char name[40];  /* on the server, NUL-terminated */
+    char name[40];  /* on the server, NUL-terminated; an identifier that needs no quotes */
     Slice text;     /* owned */
     uint32_t *oids; /* declared parameter types, owned */
     uint32_t oid_count;

@@ -32,8 +32,8 @@ static void equal_texts_share_one_statement(void **state)
     assert_int_equal(set.by_text.count, 0); /* H21 */
     assert_int_equal(set.bytes, 0);
     Prepared *again = prepared_intern(&set, SLICE("select $1"), &int4, 1);
-    assert_string_equal(strrchr(again->name, '-'), "-4"); /* a name is never used twice */
-    assert_int_equal(strncmp(again->name, "shoal-", 6), 0); /* and is no client's "s4" */
+    assert_string_equal(strrchr(again->name, '_'), "_4"); /* a name is never used twice */
+    assert_int_equal(strncmp(again->name, "shoal_", 6), 0); /* and is no client's "s4" */
     prepared_release(&set, again);
     prepared_set_finish(&set);
 }
